@@ -1,0 +1,381 @@
+"""The sections of `gateway.toml` as frozen values: one class per section, its default beside each key.
+
+A default is spelled as an operator would write it and goes through the same parser as the file. The text
+under a key is its documentation, and the remedy that an error prints when the key is missing. A key
+without a default must be written. DESIGN 9 fixes the names: keys are added, never renamed.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
+
+from gateway.config.values import (
+    AE,
+    Count,
+    Duration,
+    Flag,
+    Folder,
+    FreeSpace,
+    Hold,
+    Host,
+    Name,
+    Network,
+    OptionalDuration,
+    OptionalHost,
+    OptionalPath,
+    OptionalPort,
+    Port,
+    SecretPath,
+    Size,
+    SOPClass,
+    Timezone,
+    invalid,
+    shape,
+)
+from gateway.domain.model import Confirm, Lane
+
+CallingAE = Literal["own", "scanner"]
+"""The AE title we call with: [box] ae, or that of the scanner the object came from."""
+
+
+class Service(StrEnum):
+    """What one port may offer."""
+
+    ECHO = "echo"
+    WORKLIST = "worklist"
+    MPPS = "mpps"
+    STORAGE = "storage"
+    COMMITMENT = "commitment"
+
+
+class WorklistMode(StrEnum):
+    """Where the answer to a scanner's worklist query comes from."""
+
+    MERGE = "merge"
+    """Ask the RISs until the deadline and merge with the copy."""
+    COPY = "copy"
+    """Answer from the copy alone."""
+
+
+def spelled(text: object) -> Any:
+    """Give a key its default as an operator would spell it; `{}` is a section with all its defaults."""
+    return Field(default=text, validate_default=True)
+
+
+class Section(BaseModel):
+    """A table of the file: frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", hide_input_in_errors=True, use_attribute_docstrings=True, str_max_length=4096
+    )
+
+
+class Tls(Section):
+    """The keys of an encrypted connection to a peer, shared by [[ris]] and [[destination]]."""
+
+    tls: Flag = spelled(False)
+    """Encrypt the connection; the peer's certificate is always checked."""
+    ca: OptionalPath = spelled("")
+    """Certificates that may have signed the peer's; empty: those of the system."""
+    certificate: OptionalPath = spelled("")
+    """Our certificate, if the peer asks for one."""
+    key: SecretPath = spelled("")
+    """The key of our certificate; not readable by every user."""
+
+    @field_validator("key")
+    @classmethod
+    def _paired(cls, key: Path | None, info: ValidationInfo) -> Path | None:
+        if (info.data.get("certificate") is None) != (key is None):
+            raise invalid("and certificate must go together", "write the paths of both, or of neither")
+        return key
+
+
+class Site(Section):
+    name: Name
+    """Write a short name of the place: letters, digits, dot, dash; it is part of MQTT topics."""
+    timezone: Timezone
+    """Write the time zone of the scanners' clocks, such as "Europe/Berlin"."""
+
+
+class Box(Section):
+    id: Name
+    """Write an opaque name of this box, unique at the site; no patient or person."""
+    state: Folder = spelled("/var/lib/gateway")
+    """The folder of the spool and the database."""
+    ae: AE = spelled("GATEWAY")
+    """Our own AE title when we call a peer."""
+    runtime: OptionalPath = spelled("")
+    """The folder of the sockets that wake our processes; empty: `run` in the state folder."""
+
+    @property
+    def runtime_folder(self) -> Path:
+        """The folder of the wake sockets."""
+        return self.runtime or self.state / "run"
+
+
+class Limits(Section):
+    disk_reserve: FreeSpace = spelled("5%")
+    """Disk space kept free, a share or a size: below it, images are refused with A700 and not lost."""
+    associations: Count = spelled(64)
+    """DICOM associations at a time."""
+    associations_per_peer: Count = spelled(16)
+    """DICOM associations at a time from one address."""
+    sockets: Count = spelled(256)
+    """Connections at a time, those that have not said who they are included."""
+    sockets_per_address: Count = spelled(32)
+    """Connections at a time from one address."""
+    object_max: Annotated[Size, Field(ge=1)] = spelled("8GiB")
+    """The largest object that is received."""
+    pdu_max: Annotated[Size, Field(ge=4096, le=4 * 2**20)] = spelled("128KiB")
+    """The largest PDU that we announce and read (PS3.8 D.1)."""
+    artim: Duration = spelled("10s")
+    """How long a connection may stay silent before it asks for an association (PS3.8 9.1.4)."""
+    idle: Duration = spelled("15m")
+    """How long an association may stay silent between two messages."""
+    dimse: Duration = spelled("60s")
+    """How long a message may stand still once it has begun."""
+    sop_classes: Literal["any", "standard"] = spelled("any")
+    """Which SOP classes are stored: "any" takes private and unknown ones too."""
+
+
+class Listen(Section):
+    address: Host = spelled("0.0.0.0")  # noqa: S104  a scanner's network is the site's to choose
+    """The address to listen at."""
+    port: Port = spelled(11112)
+    """The TCP port."""
+    ae: Annotated[tuple[AE, ...], Field(min_length=1)] = spelled(["GATEWAY", "GATEWAY_MWL"])
+    """The AE titles we answer to on this port."""
+    services: Annotated[tuple[Service, ...], Field(min_length=1)] = spelled([service.value for service in Service])
+    """What this port offers: any of "echo", "worklist", "mpps", "storage", "commitment"."""
+    tls: Flag = spelled(False)
+    """Encrypt; needs certificate and key."""
+    certificate: OptionalPath = spelled("")
+    """Our certificate."""
+    key: SecretPath = spelled("")
+    """The key of our certificate; not readable by every user."""
+    client_ca: OptionalPath = spelled("")
+    """Certificates that must have signed the scanner's; empty: the scanner needs none."""
+
+    @field_validator("key")
+    @classmethod
+    def _encrypted(cls, key: Path | None, info: ValidationInfo) -> Path | None:
+        if info.data.get("tls") and (key is None or info.data.get("certificate") is None):
+            raise invalid("and certificate are needed for tls", "write the paths of both, or set tls = false")
+        return key
+
+
+class Mllp(Section):
+    address: Host = spelled("0.0.0.0")  # noqa: S104  as [[listen]]
+    """The address to listen at for HL7 messages."""
+    port: OptionalPort = spelled(2575)
+    """The TCP port; 0: no HL7 messages are received."""
+
+
+class WorklistPolicy(Section):
+    mode: WorklistMode = spelled("merge")
+    """"merge": ask the RISs and merge with the copy; "copy": answer from the copy alone."""
+    deadline: Duration = spelled("1.5s")
+    """How long the scanner waits for the RISs before it is answered from the copy."""
+    fresh_for: Duration = spelled("20s")
+    """A copy no older than this is answered without asking."""
+    max_stale: Duration = spelled("24h")
+    """A copy older than this raises an alarm; it is served all the same."""
+
+
+class Scanner(Section):
+    ae: AE
+    """Write the AE title with which the scanner calls."""
+    address: tuple[Network, ...] = spelled([])
+    """The addresses or networks it calls from; empty: any address."""
+    called_ae: tuple[AE, ...] = spelled([])
+    """Which of our AE titles it may call; empty: any."""
+    port: OptionalPort = spelled(0)
+    """Its port for storage commitment results, at its first address; 0: results on its own association only."""
+    profile: Name = spelled("generic")
+    """The profile of its make and model."""
+    worklist: WorklistPolicy = spelled({})
+    """How its worklist queries are answered."""
+
+
+class Window(Section):
+    past: Duration = spelled("1d")
+    """How far back from now the copy reaches."""
+    ahead: Duration = spelled("7d")
+    """How far ahead of now the copy reaches."""
+
+
+class OrdersOut(Section):
+    host: OptionalHost = spelled("")
+    """Where order messages are sent on to; empty: nowhere."""
+    port: Port = spelled(2576)
+    """The MLLP port there."""
+
+
+class Ris(Tls):
+    name: Name
+    """Write a short name of this RIS for logs and screens."""
+    host: Host
+    """Write the host name or address of the RIS."""
+    port: Port = spelled(104)
+    """Its DICOM port."""
+    ae: AE
+    """Write the AE title of the RIS, as it knows itself."""
+    calling_ae: CallingAE = spelled("own")
+    """"own": we call as [box] ae; "scanner": as the scanner that asks."""
+    timeout: Duration = spelled("10s")
+    """How long a query may take."""
+    refresh: Duration = spelled("30s")
+    """How often the copy is refreshed."""
+    window: Window = spelled({})
+    """Which scheduled days the copy holds."""
+    mpps: Flag = spelled(True)
+    """Pass performed procedure steps on to this RIS."""
+    orders_out: OrdersOut = spelled({})
+    """Where order messages are sent on to."""
+
+
+class Backoff(Section):
+    base: Duration = spelled("2s")
+    """The wait after the first failure; it doubles with each."""
+    cap: Duration = spelled("10m")
+    """The longest wait. A temporary failure is tried again for ever."""
+
+
+class DicomDestination(Tls):
+    name: Name
+    """Write a short name of this destination for routing, logs and screens."""
+    kind: Literal["dicom"] = spelled("dicom")
+    """How it is reached."""
+    host: Host
+    """Write the host name or address of the destination."""
+    port: Port = spelled(104)
+    """Its DICOM port."""
+    ae: AE
+    """Write the AE title of the destination, as it knows itself."""
+    calling_ae: CallingAE = spelled("own")
+    """"own": we call as [box] ae; "scanner": as the scanner the image came from."""
+    confirm: Confirm
+    """Write what proves that it holds an image, before ours may be purged: "commitment" (it promises by storage
+    commitment; the strongest, if it can), "query" (we find the image there by C-FIND), or "status" (its answer
+    to the C-STORE alone; the weakest)."""
+    compression: Literal["none", "lossless"]
+    """Write "none" (images go out as they came) or "lossless" (smaller, proven by decoding)."""
+    lanes: Annotated[tuple[Lane, ...], Field(min_length=1)] = spelled([lane.value for lane in Lane])
+    """The lanes it has, each with an association of its own: any of "stat", "routine", "bulk"."""
+    rate: Size = spelled("0")
+    """The most bytes per second; "0": no cap."""
+    window: Literal["always"] = spelled("always")
+    """When it is sent to."""
+    expect_refused: tuple[SOPClass, ...] = spelled([])
+    """SOP classes it is known to refuse: a refusal of these raises no alarm."""
+    timeout: Duration = spelled("60s")
+    """How long an answer may take."""
+    connect_timeout: Duration = spelled("10s")
+    """How long the connection and the association may take to begin."""
+    retry: Backoff = spelled({})
+    """The waits between two attempts."""
+    batch: Count = spelled(200)
+    """Images claimed for one association."""
+    commitment_wait: Duration = spelled("10s")
+    """How long the association stays open for the result of storage commitment."""
+    commitment_timeout: Duration = spelled("2d")
+    """A result that has not come by then counts as failed: the image is sent again."""
+    retention: OptionalDuration = spelled("")
+    """How long an image is kept here once confirmed; empty: as [retention] confirmed."""
+
+    @field_validator("compression")
+    @classmethod
+    def _as_received(cls, compression: str) -> str:
+        if compression != "none":
+            raise invalid("asks for compression, but this release forwards as received", 'set compression = "none"')
+        return compression
+
+
+KINDS: tuple[str, ...] = ("dicom",)
+"""The kinds of destination of this release; `Destination` becomes a union over `kind` with the second."""
+
+
+def _known_kind(section: object) -> object:
+    kind = section.get("kind", "dicom") if isinstance(section, dict) else "dicom"
+    if kind not in KINDS:
+        supported = ", ".join(f'"{known}"' for known in KINDS)
+        raise invalid(f"has a kind that is {shape(kind)}, not one of this release", f"set kind to one of: {supported}")
+    return section
+
+
+Destination = Annotated[DicomDestination, BeforeValidator(_known_kind)]
+
+
+class Routing(Section):
+    default: tuple[Name, ...] = spelled(["pacs"])
+    """The destinations of an image that no rule names; each a [[destination]] name."""
+    unverified: Name = spelled("pacs")
+    """The destination of an image that could not be checked against an order."""
+    rules: Folder = spelled("rules/")
+    """The folder of the routing rules; it need not exist."""
+
+
+class HoldTimes(Section):
+    default: Hold = spelled("off")
+    """How long an image without an order waits for it; "off": not at all."""
+    emergency: Hold = spelled("off")
+    """The same for emergency patients."""
+
+
+class Check(Section):
+    mode: Literal["apply", "shadow", "off"] = spelled("apply")
+    """Check images against orders: "apply" corrects, "shadow" only reports, "off" does neither."""
+    hold: HoldTimes = spelled({})
+    """How long an image waits for its order."""
+
+
+class Retention(Section):
+    confirmed: Duration = spelled("7d")
+    """Images, once every destination confirmed them."""
+    orders: Duration = spelled("30d")
+    """Orders, after their last change."""
+    messages: Duration = spelled("14d")
+    """HL7 messages as received."""
+    served: Duration = spelled("7d")
+    """What was answered to which scanner."""
+
+
+class Mqtt(Section):
+    host: OptionalHost = spelled("")
+    """The broker; empty: off."""
+
+
+class Console(Section):
+    address: Host = spelled("127.0.0.1")
+    """The address of the web pages; the default is seen from this box alone."""
+    port: Port = spelled(8080)
+    """Their port."""
+
+
+class Config(Section):
+    """The whole file."""
+
+    site: Site
+    """Write a [site] section with name and timezone."""
+    box: Box
+    """Write a [box] section with id."""
+    limits: Limits = spelled({})
+    listen: tuple[Listen, ...] = spelled([{}])
+    mllp: Mllp = spelled({})
+    scanner: tuple[Scanner, ...] = spelled([])
+    ris: tuple[Ris, ...] = spelled([])
+    destination: tuple[Destination, ...] = spelled([])
+    routing: Routing = spelled({})
+    check: Check = spelled({})
+    retention: Retention = spelled({})
+    mqtt: Mqtt = spelled({})
+    console: Console = spelled({})
+
+    def retention_of(self, destination: DicomDestination) -> timedelta:
+        """How long an image is kept once this destination and all others confirmed it."""
+        return destination.retention if destination.retention is not None else self.retention.confirmed
