@@ -16,41 +16,51 @@ Failure: `ElementError`, naming the tag, the shape of the fault and the remedy, 
 from __future__ import annotations
 
 import zlib
-from array import array
-from dataclasses import dataclass
-from functools import lru_cache
-from struct import Struct
 from typing import Final, NamedTuple
 
-from pydicom.datadict import dictionary_VR
-
-IMPLICIT_LITTLE: Final = "1.2.840.10008.1.2"
-EXPLICIT_LITTLE: Final = "1.2.840.10008.1.2.1"
-EXPLICIT_BIG: Final = "1.2.840.10008.1.2.2"
-DEFLATED: Final = "1.2.840.10008.1.2.1.99"
-
-UNDEFINED: Final = 0xFFFFFFFF
-"""The length that means "until the delimiter" (PS3.5 7.5.1)."""
-ITEM: Final = 0xFFFEE000
-ITEM_END: Final = 0xFFFEE00D
-SEQUENCE_END: Final = 0xFFFEE0DD
-MAX_DEPTH: Final = 32
-"""Deepest nesting of sequences anyone may ask for; the standard's own objects stay below ten."""
-
-_DELIMITER_GROUP: Final = 0xFFFE
-_DEFLATED: Final = frozenset({DEFLATED, "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205"})
-_SHORT_LENGTH: Final = frozenset(
-    b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split()  # PS3.5 table 7.1-2
+from gateway.dicom.layout import (
+    DEFLATED,
+    EXPLICIT_BIG,
+    EXPLICIT_LITTLE,
+    IMPLICIT,
+    IMPLICIT_LITTLE,
+    ITEM,
+    ITEM_END,
+    MAX_DEPTH,
+    SEQUENCE_END,
+    SHORT_LENGTH,
+    UNDEFINED,
+    ElementError,
+    Layout,
+    bounded,
+    element_header,
+    header,
+    inflate,
+    is_retired_group_length,
+    item_header,
+    layout_of,
+    pad,
+    sequence_frame,
+    sequence_layout,
+    swapped,
 )
-_TEXT: Final = frozenset("AE AS CS DA DS DT IS LO LT PN SH ST TM UC UR UT".split())
-_UNIT: Final = {
-    **dict.fromkeys(("AT", "OW", "SS", "US"), "H"),
-    **dict.fromkeys(("FL", "OF", "OL", "SL", "UL"), "I"),
-    **dict.fromkeys(("FD", "OD", "OV", "SV", "UV"), "Q"),
-}
-_LONGEST_SHORT: Final = 0xFFFE
-_LENGTH: Final = Struct("<L")
+
+__all__ = [
+    "DEFLATED",
+    "EXPLICIT_BIG",
+    "EXPLICIT_LITTLE",
+    "IMPLICIT_LITTLE",
+    "DataSet",
+    "Element",
+    "ElementError",
+    "encode",
+    "leading",
+    "parse",
+    "text_of",
+]
+
 _INFLATED_LEADING: Final = 1 << 20
+_SHORT_HEADER: Final = 8
 
 
 class Element(NamedTuple):
@@ -64,113 +74,7 @@ DataSet = dict[int, Element]
 """Elements by tag (group << 16 | element), in the order of the stream."""
 
 
-class ElementError(ValueError):
-    """The bytes are not a data set we can read or write. Names tag, shape and remedy, never a value."""
-
-    def __init__(self, tag: int, shape: str, remedy: str) -> None:
-        super().__init__(f"({tag >> 16:04X},{tag & 0xFFFF:04X}): {shape}; {remedy}")
-        self.tag = tag
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Layout:
-    """How a transfer syntax writes a data set, apart from its pixels."""
-
-    implicit: bool
-    big: bool = False
-    deflated: bool = False
-    tag_length: Struct = Struct("<HHL")
-    tag_vr_length: Struct = Struct("<HH2sH")
-    length: Struct = _LENGTH
-
-
-IMPLICIT: Final = Layout(implicit=True)
-EXPLICIT: Final = Layout(implicit=False)
-_BIG: Final = Layout(
-    implicit=False, big=True, tag_length=Struct(">HHL"), tag_vr_length=Struct(">HH2sH"), length=Struct(">L")
-)
-_EXPLICIT_DEFLATED: Final = Layout(implicit=False, deflated=True)
-
-
-def layout_of(transfer_syntax: str) -> Layout:
-    """The layout of any transfer syntax; all that are not named here are Explicit VR LE (PS3.5 A.4)."""
-    if transfer_syntax == IMPLICIT_LITTLE:
-        return IMPLICIT
-    if transfer_syntax == EXPLICIT_BIG:
-        return _BIG
-    return _EXPLICIT_DEFLATED if transfer_syntax in _DEFLATED else EXPLICIT
-
-
-@lru_cache(maxsize=8192)
-def implicit_vr(tag: int) -> str:
-    """The VR of a tag when the stream doesn't say (PS3.5 A.1): UN for what the dictionary doesn't know.
-
-    Where the standard leaves a choice: OW before OB (A.1 c), US before SS (the caller who knows
-    Pixel Representation decides).
-    """
-    if tag & 0xFFFF == 0:
-        return "UL"
-    if tag >> 16 & 1:
-        return "LO" if 0x10 <= tag & 0xFFFF <= 0xFF else "UN"  # noqa: PLR2004 - private creators, PS3.5 7.8.1
-    try:
-        vr = dictionary_VR(tag)
-    except KeyError:
-        return "UN"
-    if " or " in vr:
-        return "OW" if "OW" in vr else "US"
-    return vr if len(vr) == 2 else "UN"  # noqa: PLR2004
-
-
-def header(source: bytes | memoryview, position: int, end: int, layout: Layout) -> tuple[int, str, int, int]:
-    """(tag, VR, declared length, where the value begins) of the element at `position`.
-
-    Delimiters and items have the VR "". The declared length is not yet compared with `end`.
-    """
-    if end - position < layout.tag_length.size:
-        raise ElementError(0, f"{end - position} bytes where an element begins", "send the whole data set")
-    group, element, length = layout.tag_length.unpack_from(source, position)
-    tag = group << 16 | element
-    if group == _DELIMITER_GROUP:
-        return tag, "", length, position + 8
-    if layout.implicit:
-        return tag, implicit_vr(tag), length, position + 8
-    _, _, vr, length = layout.tag_vr_length.unpack_from(source, position)
-    if vr in _SHORT_LENGTH:
-        return tag, vr.decode("ascii"), length, position + 8
-    if not (vr.isalpha() and vr.isupper()):
-        raise ElementError(tag, "no VR where Explicit VR promises one", "encode in the negotiated transfer syntax")
-    if end - position < 12:  # noqa: PLR2004 - the long header, PS3.5 table 7.1-1
-        raise ElementError(tag, "header cut short", "send the whole data set")
-    return tag, vr.decode("ascii"), layout.length.unpack_from(source, position + 8)[0], position + 12
-
-
-def swapped(value: bytes, vr: str) -> bytes:
-    """`value` with the bytes of each number reversed as its VR demands (PS3.5 7.3); a stray tail is kept."""
-    unit = _UNIT.get(vr)
-    if unit is None:
-        return value
-    numbers = array(unit)
-    whole = len(value) - len(value) % numbers.itemsize
-    numbers.frombytes(value[:whole])
-    numbers.byteswap()
-    return numbers.tobytes() + value[whole:]
-
-
-def inflate(source: bytes | memoryview, *, limit: int) -> bytes:
-    """The data set inside a deflated stream (PS3.5 A.5, RFC 1951), at most `limit` bytes."""
-    stream = zlib.decompressobj(-zlib.MAX_WBITS)
-    try:
-        inflated = stream.decompress(source, limit + 1)
-    except zlib.error as error:
-        raise ElementError(0, "not a deflate stream", "encode in the negotiated transfer syntax") from error
-    if len(inflated) > limit:
-        raise ElementError(0, f"inflates to more than {limit} bytes", "send it without deflate")
-    if not stream.eof:
-        raise ElementError(0, "deflate stream cut short", "send the whole data set")
-    return inflated
-
-
-def parse(
+def parse(  # noqa: PLR0913
     data: bytes | memoryview,
     transfer_syntax: str,
     *,
@@ -232,7 +136,7 @@ class _Reader:
         value = bytes(self.source[position:stop])
         return Element(vr, swapped(value, vr) if layout.big else value), stop
 
-    def _items(  # noqa: PLR0913, PLR0917
+    def _items(  # noqa: PLR0913
         self, tag: int, position: int, end: int, layout: Layout, depth: int, *, delimited: bool
     ) -> tuple[list[DataSet], int]:
         if depth > self.max_depth:
@@ -259,22 +163,6 @@ class _Reader:
         self.left -= 1
         if self.left < 0:
             raise ElementError(tag, "more elements than allowed", "send a smaller data set")
-
-
-def bounded(tag: int, position: int, length: int, end: int) -> int:
-    """Where a value of the declared length ends, which is never behind `end`."""
-    if length > end - position:
-        raise ElementError(tag, f"declares {length} bytes where {end - position} are left", "send the whole data set")
-    return position + length
-
-
-def sequence_layout(tag: int, vr: str, layout: Layout) -> Layout:
-    """The layout of the items of an element of undefined length (PS3.5 6.2.2 for UN)."""
-    if vr == "UN":
-        return IMPLICIT
-    if vr != "SQ":
-        raise ElementError(tag, f"undefined length with VR {vr}", "send native values, not encapsulated ones")
-    return layout
 
 
 def encode(dataset: DataSet, transfer_syntax: str) -> bytes:
@@ -313,45 +201,6 @@ def _item(content: bytes) -> bytes:
     return item_header(len(content)) + content
 
 
-def item_header(length: int) -> bytes:
-    """An Item of defined length in little endian (PS3.5 7.5.1)."""
-    return EXPLICIT.tag_length.pack(ITEM >> 16, ITEM & 0xFFFF, length)
-
-
-def is_retired_group_length(tag: int) -> bool:
-    """Whether a tag is a group length outside command set and file meta (PS3.5 7.2)."""
-    return tag & 0xFFFF == 0 and tag >> 16 > 2  # noqa: PLR2004
-
-
-def pad(vr: str, length: int) -> bytes:
-    """What makes a value of this length even: nothing, a space for text, NUL for the rest (PS3.5 6.2)."""
-    if length % 2 == 0:
-        return b""
-    return b" " if vr in _TEXT else b"\0"
-
-
-def element_header(tag: int, vr: str, length: int, layout: Layout) -> bytes:
-    """Tag, VR and length in little endian, before a value of `length` bytes (or UNDEFINED)."""
-    if length > UNDEFINED:
-        raise ElementError(tag, f"value of {length} bytes", "split it: a length has 32 bits")
-    if layout.implicit:
-        return layout.tag_length.pack(tag >> 16, tag & 0xFFFF, length)
-    code = vr.encode("ascii")
-    if code in _SHORT_LENGTH and length <= _LONGEST_SHORT:
-        return layout.tag_vr_length.pack(tag >> 16, tag & 0xFFFF, code, length)
-    if code in _SHORT_LENGTH:
-        code = b"UN"
-    return layout.tag_vr_length.pack(tag >> 16, tag & 0xFFFF, code, 0) + _LENGTH.pack(length)
-
-
-def sequence_frame(tag: int, length: int, layout: Layout) -> tuple[bytes, bytes]:
-    """What stands before and after `length` bytes of items, so that a reader knows they are items."""
-    if layout.implicit and implicit_vr(tag) != "SQ":
-        end = EXPLICIT.tag_length.pack(SEQUENCE_END >> 16, SEQUENCE_END & 0xFFFF, 0)
-        return element_header(tag, "SQ", UNDEFINED, layout), end
-    return element_header(tag, "SQ", length, layout), b""
-
-
 def text_of(dataset: DataSet, tag: int) -> str:
     """The value of a top-level tag as Latin-1 text without padding; "" if absent or a sequence.
 
@@ -384,44 +233,43 @@ def leading(
     try:
         if layout.deflated:
             data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, _INFLATED_LEADING)
-        _look(data, layout, wanted, found, limit, longest)
+        _look(data, layout, wanted, found=found, limit=limit, longest=longest)
     except (ElementError, zlib.error):
         pass
     return found
 
 
-def _look(  # noqa: PLR0913, PLR0917
+def _look(  # noqa: PLR0913
     data: bytes | memoryview,
     layout: Layout,
     wanted: frozenset[int],
+    *,
     found: dict[int, bytes],
     limit: int,
     longest: int,
 ) -> None:
-    """Fill `found`; the short header of Explicit VR LE is read in line, because it is most of the time spent."""
-    position, end, last = 0, len(data), max(wanted)
-    quick = layout is EXPLICIT or layout.deflated
-    unpack = layout.tag_vr_length.unpack_from
-    while limit > 0 and end - position >= 8:  # noqa: PLR2004
+    """Fill `found`. Short headers of Explicit VR are read in line: they are most of the time spent."""
+    position, last = 0, max(wanted)
+    end = len(data)
+    explicit, unpack = not layout.implicit, layout.tag_vr_length.unpack_from
+    while limit > 0 and end - position >= _SHORT_HEADER:
         limit -= 1
         group, element, code, length = unpack(data, position)
-        if quick and code in _SHORT_LENGTH:
+        if explicit and code in SHORT_LENGTH:
             tag = group << 16 | element
-            vr = ""
-            position += 8
+            position += _SHORT_HEADER
         else:
             tag, vr, length, position = header(data, position, end, layout)
+            if length == UNDEFINED and tag <= last:
+                position, limit = _behind_sequence(data, position, end, sequence_layout(tag, vr, layout), limit)
+                continue
+            code = vr.encode()
         if tag > last:
             return
-        if length == UNDEFINED:
-            inner = sequence_layout(tag, vr, layout)
-            position, limit = _behind_sequence(data, position, end, inner, limit)
-            continue
-        stop = bounded(tag, position, length, end) if tag in wanted else position + length
-        if tag in wanted and vr != "SQ" and length <= longest:
-            value = bytes(data[position:stop])
-            found[tag] = swapped(value, vr) if layout.big else value
-        position = stop
+        if tag in wanted and length <= longest and code != b"SQ":
+            value = bytes(data[position : bounded(tag, position, length, end)])
+            found[tag] = swapped(value, code.decode()) if layout.big else value
+        position += length
 
 
 def _behind_sequence(data: bytes | memoryview, position: int, end: int, layout: Layout, limit: int) -> tuple[int, int]:
