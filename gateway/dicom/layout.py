@@ -35,11 +35,12 @@ _DEFLATED: Final = frozenset({DEFLATED, "1.2.840.10008.1.2.4.95", "1.2.840.10008
 _TEXT: Final = frozenset(
     ("AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UR", "UT")
 )
-_UNIT: Final = {
+NUMBER_UNIT: Final = {
     **dict.fromkeys(("AT", "OW", "SS", "US"), "H"),
     **dict.fromkeys(("FL", "OF", "OL", "SL", "UL"), "I"),
     **dict.fromkeys(("FD", "OD", "OV", "SV", "UV"), "Q"),
 }
+"""The VRs of binary numbers and the array code of their width (PS3.5 7.3)."""
 _LONGEST_SHORT: Final = 0xFFFE
 _LONG_HEADER: Final = 12
 _PRIVATE_CREATORS: Final = range(0x10, 0x100)
@@ -96,11 +97,11 @@ def layout_of(transfer_syntax: str) -> Layout:
 
 
 @lru_cache(maxsize=8192)
-def implicit_vr(tag: int) -> str:
+def implicit_vr(tag: int, *, signed: bool = False) -> str:
     """The VR of a tag when the stream doesn't say (PS3.5 A.1): UN for what the dictionary doesn't know.
 
-    Where the standard leaves a choice: OW before OB (A.1 c), US before SS (the caller who knows
-    Pixel Representation decides).
+    Where the standard leaves a choice: OW before OB (A.1 c), and SS or US as `signed` says, which is
+    Pixel Representation (0028,0103).
     """
     if tag & 0xFFFF == 0:
         return "UL"
@@ -111,7 +112,7 @@ def implicit_vr(tag: int) -> str:
     except KeyError:
         return "UN"
     if " or " in vr:
-        return "OW" if "OW" in vr else "US"
+        return "OW" if "OW" in vr else "SS" if signed else "US"
     return vr if vr.isupper() else "UN"
 
 
@@ -140,7 +141,7 @@ def header(source: bytes | memoryview, position: int, end: int, layout: Layout) 
 
 def swapped(value: bytes, vr: str) -> bytes:
     """`value` with the bytes of each number reversed as its VR demands (PS3.5 7.3); a stray tail is kept."""
-    unit = _UNIT.get(vr)
+    unit = NUMBER_UNIT.get(vr)
     if unit is None:
         return value
     numbers = array(unit)
