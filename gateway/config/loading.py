@@ -19,6 +19,20 @@ from gateway.config.sections import Config
 from gateway.config.values import shape, suggestion
 from gateway.domain import model
 
+_REMEDIES: Final = {
+    "bool_type": "write true or false, without quotes",
+    "int_type": "write a whole number, without quotes",
+    "string_type": "write text in quotes",
+    "path_type": "write a path in quotes",
+    "tuple_type": 'write a list: ["...", "..."]',
+    "too_short": "write at least one",
+    "greater_than_equal": "write {ge} or more",
+    "less_than_equal": "write {le} or less",
+    "string_too_short": "write at least {min_length} character",
+    "string_too_long": "write at most {max_length} characters",
+    "string_pattern_mismatch": "write a host name or an IP address: letters, digits, dot, dash, colon",
+    "model_type": "write it as a section of keys",
+}
 _NAMED_BY: Final = {"scanner": "ae", "ris": "name", "destination": "name", "listen": "port"}
 
 
@@ -95,15 +109,15 @@ def _problem(detail: dict[str, Any], raw: dict[str, Any]) -> Problem:
         known = list(section.model_fields)
         near = suggestion(str(loc[-1]), known)
         return Problem(key=key, wrong="is not a known key", remedy=f"{near}known here: {', '.join(known)}")
-    if kind == "model_type":
-        return Problem(key=key, wrong=f"is {shape(detail['input'])}, not a section", remedy="write it as a table")
     if kind in {"enum", "literal_error"}:
         word = detail["input"] if isinstance(detail["input"], str) else ""
         near = suggestion(word, [choice for choice in context["expected"].split("'") if choice.isalnum()])
         remedy = f"{near}write {context['expected'].replace(chr(39), chr(34))}"
         return Problem(key=key, wrong=f"is {shape(detail['input'])}, not one of the choices", remedy=remedy)
-    expected = detail["msg"].removeprefix("Input should ").removeprefix("be ")
-    return Problem(key=key, wrong=f"is {shape(detail['input'])}", remedy=f"write {expected}")
+    remedy = _REMEDIES[kind].format_map(context) if kind in _REMEDIES else detail["msg"]
+    if kind == "tuple_type" and len(loc) == 1:
+        remedy = f"write its name in double brackets: [[{key}]]"
+    return Problem(key=key, wrong=f"is {shape(detail['input'])}", remedy=remedy)
 
 
 def _as_remedy(documentation: str | None) -> str:
@@ -154,8 +168,11 @@ def _tables(raw: dict[str, Any], section: str) -> list[dict[str, Any]]:
 
 def _names_twice(raw: dict[str, Any]) -> Iterator[Problem]:
     for section, named_by in _NAMED_BY.items():
-        names = [table[named_by] for table in _tables(raw, section) if isinstance(table.get(named_by), str | int)]
-        for name in sorted({str(name) for name in names if names.count(name) > 1}):
+        places = [table.get("address", "") for table in _tables(raw, section)] if section == "listen" else []
+        names = [table.get(named_by) for table in _tables(raw, section)]
+        pairs = list(zip(names, places or [""] * len(names), strict=True))
+        twice = [name for name, place in pairs if isinstance(name, str | int) and pairs.count((name, place)) > 1]
+        for name in dict.fromkeys(twice):
             remedy = f"give each [[{section}]] a {named_by} of its own"
             yield Problem(key=f"{section}[{name}].{named_by}", wrong="is there more than once", remedy=remedy)
 
@@ -166,7 +183,7 @@ def _names_nowhere(raw: dict[str, Any]) -> Iterator[Problem]:
     routing = raw.get("routing", {})
     if not isinstance(routing, dict) or not (known or routing):
         return
-    remedy = f"name one of: {', '.join(known)}" if known else "write a [[destination]] section first"
+    remedy = f"name one of: {', '.join(dict.fromkeys(known))}" if known else "write a [[destination]] section first"
     named = {"default": routing.get("default", ["pacs"]), "unverified": [routing.get("unverified", "pacs")]}
     for key, names in named.items():
         for name in names if isinstance(names, list) else []:

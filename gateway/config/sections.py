@@ -264,7 +264,7 @@ class DicomDestination(Tls):
     commitment; the strongest, if it can), "query" (we find the image there by C-FIND), or "status" (its answer
     to the C-STORE alone; the weakest)."""
     compression: Literal["none", "lossless"]
-    """Write "none" (images go out as they came) or "lossless" (smaller, proven by decoding)."""
+    """Write "none": images go out as they came. "lossless" (smaller, proven by decoding) is not in this release."""
     lanes: Annotated[tuple[Lane, ...], Field(min_length=1)] = spelled([lane.value for lane in Lane])
     """The lanes it has, each with an association of its own: any of "stat", "routine", "bulk"."""
     rate: Size = spelled("0")
@@ -304,7 +304,7 @@ def _known_kind(section: object) -> object:
     kind = section.get("kind", "dicom") if isinstance(section, dict) else "dicom"
     if kind not in KINDS:
         supported = ", ".join(f'"{known}"' for known in KINDS)
-        raise invalid(f"has a kind that is {shape(kind)}, not one of this release", f"set kind to one of: {supported}")
+        raise invalid(f"its kind is {shape(kind)}, none of this release's kinds", f"set kind to one of: {supported}")
     return section
 
 

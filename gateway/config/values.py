@@ -128,7 +128,8 @@ def parse_ae(value: object) -> AETitle:
     if isinstance(value, str) and 1 <= len(value) <= 16 and value == value.strip():
         if value.isascii() and value.isprintable() and "\\" not in value:
             return AETitle(value)
-        raise invalid(f"is {shape(value)} with one an AE title can't have", "use ASCII without backslash or control")
+        remedy = "write it in ASCII, without backslash and control characters"
+        raise invalid("has a character that no AE title may have", remedy)
     remedy = "write 1 to 16 characters without spaces at either end, as the peer has it, capitals included"
     raise invalid(f"is {shape(value)}, not an AE title", remedy)
 

@@ -1,0 +1,101 @@
+# One command each. `make help` lists them; CI runs `make test` and nothing else.
+
+PYTHON ?= python3
+# Extra words for pytest: make test ARGS="tests/dicom -x"
+ARGS ?=
+# make run ONCE=1: one study makes the trip, then everything stops
+ONCE ?=
+# make safety KILLS=5 CUTS=5: a shorter round
+KILLS ?= 30
+CUTS ?= 30
+
+BIN := .venv/bin
+NODE := tests/peers/node
+# The programs that the tests drive as foreign peers and as faults, each as program:Debian package
+PROGRAMS := dcmdump:dcmtk Orthanc:orthanc nbdkit:nbdkit nbdfuse:libnbd-bin mosquitto:mosquitto strace:strace \
+  mkfs.ext4:e2fsprogs fusermount3:fuse3 ip:iproute2 chromium:chromium node:nodejs npm:npm
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
+
+.DEFAULT_GOAL := help
+.PHONY: help setup system run test check bench fuzz safety soak lock clean
+
+help: ## This list
+	@echo "The modality gateway. What you can make:"
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: system .venv/.dev $(if $(wildcard $(NODE)/package.json),$(NODE)/node_modules/.package-lock.json) ## Everything the tests need; quick the second time
+
+# A package already on the machine from elsewhere counts: what matters is the program
+system:
+	@missing=""; PATH="$$PATH:/usr/sbin:/sbin"; \
+	for pair in $(PROGRAMS); do \
+	  command -v "$${pair%%:*}" >/dev/null || missing="$$missing $${pair##*:}"; \
+	done; \
+	ls /usr/lib/*/nbdkit/plugins/nbdkit-python-plugin.so >/dev/null 2>&1 || missing="$$missing nbdkit-plugin-python"; \
+	if [ -z "$$missing" ]; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  echo "setup: installing$$missing"; export DEBIAN_FRONTEND=noninteractive; \
+	  apt-get update -qq && apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
+	else \
+	  echo "setup: missing:$$missing. Tests that need them fail; install them with: sudo apt-get install$$missing"; \
+	fi
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "setup: $(PYTHON) is older than 3.11; name a newer one: make $(MAKECMDGOALS) PYTHON=python3.11"; exit 1; }
+	@echo "setup: making .venv"
+	@$(PYTHON) -m venv .venv
+
+# What the gateway itself needs, and the command `gateway`
+.venv/.run: requirements.lock pyproject.toml | $(BIN)/python
+	@echo "setup: installing what the gateway needs"
+	@$(PIP) -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# What its tests and gates need
+.venv/.dev: requirements-dev.lock .venv/.run
+	@echo "setup: installing what the tests need"
+	@$(PIP) -r requirements-dev.lock
+	@touch $@
+
+$(NODE)/node_modules/.package-lock.json: $(NODE)/package.json $(NODE)/package-lock.json
+	@echo "setup: installing what the browser tests need"
+	@cd $(NODE) && npm ci --silent --no-audit --no-fund
+	@touch $@
+
+run: .venv/.run ## Simulated RIS, scanner and PACS around the gateway; one study makes the trip (ONCE=1: then stop)
+	@$(BIN)/gateway simulate trip $(if $(ONCE),--once)
+
+test: setup ## All set-up and all tests
+	@$(BIN)/python -m pytest -q $(ARGS)
+
+check: .venv/.dev ## The fast gates: format, lint, types, floors, unit tests
+	@$(BIN)/ruff format --check --quiet . && $(BIN)/ruff check --quiet .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache | tail -n 12
+	@$(BIN)/python -m pytest -q -m "not slow and not safety" tests/domain tests/dicom tests/spool tests/test_config.py $(ARGS)
+
+bench: .venv/.dev ## Measure, and compare with the goals
+	@$(BIN)/python -m bench $(ARGS)
+
+fuzz: .venv/.dev ## Fuzz everything that reads bytes of others
+	@$(BIN)/python -m tests.fuzz $(ARGS)
+
+safety: setup ## Kill and cut power under load, 30 times each: nothing acknowledged may be lost
+	@GATEWAY_KILLS=$(KILLS) GATEWAY_CUTS=$(CUTS) $(BIN)/python -m pytest -v -m safety --timeout=3600 $(ARGS)
+
+soak: .venv/.dev ## Run for long under load and watch memory, files and latency
+	@$(BIN)/python -m bench soak $(ARGS)
+
+LOCK := $(BIN)/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe --no-header \
+  --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --build-deps-for editable
+
+lock: .venv/.dev ## Choose the newest versions of what we depend on, within pyproject.toml
+	@$(LOCK) --upgrade --output-file requirements.lock pyproject.toml
+	@$(LOCK) --upgrade --extra dev --extra bench --constraint requirements.lock \
+	  --output-file requirements-dev.lock pyproject.toml
+
+clean: ## Remove what was made here, the virtual environment included
+	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build run *.egg-info $(NODE)/node_modules
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
