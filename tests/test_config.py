@@ -91,7 +91,7 @@ def test_every_fault_is_told_at_once() -> None:
     found = problems(
         """
         [site]
-        namme = "x"
+        named = "x"
         timezone = "Europe/Berln"
         [box]
         id = "ct 1"
@@ -105,7 +105,7 @@ def test_every_fault_is_told_at_once() -> None:
         [[scanner]]
         ae = "SEVENTEEN_LETTERS"
         address = ["10.1.1.20/24", "ct1.example"]
-        worklist = { mode = "mergge" }
+        worklist = { mode = "merged" }
         [[ris]]
         name = "main"
         certificate = "x.pem"
@@ -117,12 +117,12 @@ def test_every_fault_is_told_at_once() -> None:
         window = "22:00-06:00"
         expect_refused = ["1.2.840.10008.05"]
         [routing]
-        default = ["archve"]
+        default = ["archives"]
         """
     )
     assert set(found) == {
         "site.name",
-        "site.namme",
+        "site.named",
         "site.timezone",
         "box.id",
         "limits.associations",
@@ -145,7 +145,7 @@ def test_every_fault_is_told_at_once() -> None:
         "routing.unverified",
     }
     assert all(len(line.splitlines()) == 1 and "; " in line for line in found.values())
-    assert 'did you mean "name"?' in found["site.namme"]
+    assert 'did you mean "name"?' in found["site.named"]
     assert 'did you mean "Europe/Berlin"?' in found["site.timezone"]
     assert 'did you mean "merge"?' in found["scanner[SEVENTEEN_LETTERS].worklist.mode"]
     assert 'did you mean "archive"?' in found["routing.default"]
