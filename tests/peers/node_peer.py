@@ -1,0 +1,76 @@
+"""dcmjs-dimse under Node: a third, unrelated implementation, as a worklist and storage SCU.
+
+`node_modules` is installed once by `npm ci` from the lock file, which names no registry; see `install`.
+"""
+
+import fcntl
+import hashlib
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.peers.processes import HOST, run
+
+HOME = Path(__file__).parent / "node"
+available = shutil.which("node") is not None and shutil.which("npm") is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeAnswer:
+    """What the script reported. `rows` are dcmjs' naturalised data sets; `problem` is a network failure in words."""
+
+    returncode: int
+    statuses: tuple[int, ...]
+    rows: tuple[dict[str, Any], ...]
+    problem: str | None
+
+
+def install() -> None:
+    """Install what the lock file says, once per lock file; raise with npm's words if that fails."""
+    lock = HOME / "package-lock.json"
+    wanted = hashlib.sha256(lock.read_bytes()).hexdigest()
+    stamp = HOME / "node_modules" / ".installed"
+    with lock.open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        if stamp.exists() and stamp.read_text() == wanted:
+            return
+        ended = run(["npm", "ci", "--no-audit", "--no-fund"], folder=HOME, limit=300)
+        if ended.returncode:
+            msg = f"npm ci failed in tests/peers/node: is the npm registry reachable?\n{ended.output}"
+            raise RuntimeError(msg)
+        stamp.write_text(wanted)
+
+
+def find(
+    port: int, *, called: str, calling: str = "NODE_FIND", keys: Sequence[str] = (), limit: float = 60
+) -> NodeAnswer:
+    """Query the worklist; `keys` such as "PatientName=TEST*" or "Modality=CT"."""
+    return _script("find.js", port, called=called, calling=calling, arguments=keys, limit=limit)
+
+
+def store(
+    port: int, files: Sequence[Path], *, called: str, calling: str = "NODE_STORE", limit: float = 60
+) -> NodeAnswer:
+    """Send `files`; `returncode` is 0 only when each was answered 0000."""
+    return _script(
+        "store.js", port, called=called, calling=calling, arguments=[str(file) for file in files], limit=limit
+    )
+
+
+def _script(name: str, port: int, *, called: str, calling: str, arguments: Sequence[str], limit: float) -> NodeAnswer:
+    install()
+    ended = run(["node", HOME / name, HOST, str(port), called, calling, *arguments], limit=limit)
+    try:
+        said = json.loads(ended.output.splitlines()[-1])
+    except (IndexError, ValueError):
+        msg = f"{name} ended with {ended.returncode} and no JSON:\n{ended.output}"
+        raise RuntimeError(msg) from None
+    return NodeAnswer(
+        returncode=ended.returncode,
+        statuses=tuple(said["statuses"]),
+        rows=tuple(said.get("rows", ())),
+        problem=said["problem"],
+    )
