@@ -1,0 +1,272 @@
+"""Instances on their way to destinations: who may send which, under a lease, and what came of it.
+
+Promises
+- A delivery is claimed by one sender at a time. A lease that ran out puts it back in the queue, and
+  the late sender learns it (LeaseLost) when it settles: `attempts`, which grows with every claim,
+  tells its claim from a later one. Sending twice is possible, losing is not.
+- Oldest first within a destination and lane.
+- Every move is checked against DELIVERY_MOVES and journalled; another move raises PermanentFailure.
+- No clock can trap a delivery: a lease or a deferral further away than LONGEST_LEASE or
+  LONGEST_DEFERRAL was written by a clock that was wrong, and counts as over.
+- The move of an instance to `prepared` and its queue rows are one transaction (`prepare`), and the
+  confirmation of the last delivery and the instance's move to `delivered` are another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from gateway.domain.model import (
+    DELIVERY_MOVES,
+    Delivery,
+    DeliveryState,
+    DestinationName,
+    InstanceId,
+    InstanceState,
+    Lane,
+    PermanentFailure,
+    TemporaryFailure,
+)
+from gateway.spool import audit, instances
+from gateway.spool.db import Connection, Row
+from gateway.spool.queries import sql
+from gateway.spool.times import from_text, to_text
+
+LONGEST_LEASE: Final = timedelta(hours=6)
+LONGEST_DEFERRAL: Final = timedelta(hours=25)
+"""A day (a destination's window opens once a day) and the hour of a change to winter time."""
+
+
+class LeaseLost(TemporaryFailure):
+    """The lease ran out before the outcome was written: the delivery is in other hands, or queued."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backlog:
+    """What waits for one destination in one state."""
+
+    destination: DestinationName
+    lane: Lane
+    state: DeliveryState
+    count: int
+    oldest: datetime
+    """When the oldest of them was queued."""
+
+
+def prepare(
+    c: Connection,
+    instance_id: InstanceId,
+    *,
+    routes: Sequence[tuple[DestinationName, Lane]],
+    now: datetime,
+    by: str,
+    why: str,
+) -> tuple[int, ...]:
+    """Moves a received instance to prepared and queues it for each route: both or neither.
+
+    Returns the delivery ids, in the order of `routes`. Without a route the instance stays prepared,
+    or is delivered again if it has deliveries and all of them are confirmed.
+    """
+    instances.move(c, instance_id, after=InstanceState.PREPARED, now=now, by=by, why=why)
+    if not routes:
+        instances.conclude(c, instance_id, now=now, by=by)
+    return tuple(_enqueue(c, instance_id, route=route, now=now, by=by) for route in routes)
+
+
+def claim(
+    c: Connection, *, destination: DestinationName, lane: Lane, now: datetime, lease: timedelta, limit: int
+) -> tuple[Delivery, ...]:
+    """Takes up to `limit` due deliveries for one sender, oldest first, until `now + lease`."""
+    if lease > LONGEST_LEASE:
+        raise ValueError(f"a lease of {lease} is longer than {LONGEST_LEASE}: claim fewer at a time")
+    due = c.execute(
+        sql("delivery_due"),
+        {
+            "destination": destination,
+            "lane": lane,
+            "now": to_text(now),
+            "implausible": to_text(now + LONGEST_DEFERRAL),
+            "limit": limit,
+        },
+    ).fetchall()
+    for row in due:
+        _journal(c, row["id"], before=row["state"], after=DeliveryState.SENDING, now=now, by=destination, why="claimed")
+        c.execute(sql("delivery_claim"), {"id": row["id"], "lease_until": to_text(now + lease)})
+    return tuple(_require(c, row["id"]) for row in due)
+
+
+def settle_sent(c: Connection, claimed: Delivery, *, status: str, now: datetime, by: str) -> None:
+    """The destination answered success or a warning; it is not proven yet that it keeps the object."""
+    delivery = _held(c, claimed)
+    _move(c, delivery, after=DeliveryState.SENT, now=now, by=by, why=status)
+    c.execute(sql("delivery_sent"), {"id": delivery.id, "now": to_text(now), "status": status})
+
+
+def settle_confirmed(c: Connection, delivery_id: int, *, now: datetime, by: str, why: str) -> bool:
+    """The destination is known to keep the object. Whether the instance is delivered by this."""
+    delivery = _require(c, delivery_id)
+    _move(c, delivery, after=DeliveryState.CONFIRMED, now=now, by=by, why=why)
+    c.execute(sql("delivery_confirmed"), {"id": delivery_id, "now": to_text(now)})
+    return instances.conclude(c, delivery.instance, now=now, by=by)
+
+
+def defer(c: Connection, claimed: Delivery, *, not_before: datetime, status: str, now: datetime, by: str) -> None:
+    """A temporary failure: back to the queue, due at `not_before` (at most LONGEST_DEFERRAL away)."""
+    delivery = _held(c, claimed)
+    _move(c, delivery, after=DeliveryState.QUEUED, now=now, by=by, why=status)
+    _queue_again(c, delivery, not_before=min(not_before, now + LONGEST_DEFERRAL), status=status)
+
+
+def refuse(c: Connection, claimed: Delivery, *, status: str, now: datetime, by: str) -> None:
+    """A permanent failure: waits for a person, who may `requeue`."""
+    delivery = _held(c, claimed)
+    _move(c, delivery, after=DeliveryState.REFUSED, now=now, by=by, why=status)
+    c.execute(sql("delivery_refused"), {"id": delivery.id, "status": status})
+
+
+def requeue(
+    c: Connection, delivery_id: int, *, now: datetime, by: str, why: str, not_before: datetime | None = None
+) -> None:
+    """Asks again: a refused delivery by a person, a sent one because its commitment failed."""
+    delivery = _require(c, delivery_id)
+    if delivery.state is DeliveryState.SENDING:
+        raise PermanentFailure(f"delivery {delivery_id} is being sent: wait for its outcome", code="move")
+    _move(c, delivery, after=DeliveryState.QUEUED, now=now, by=by, why=why)
+    due = None if not_before is None else min(not_before, now + LONGEST_DEFERRAL)
+    _queue_again(c, delivery, not_before=due, status=delivery.last_status)
+
+
+def extend(c: Connection, claimed: Delivery, *, now: datetime, lease: timedelta) -> None:
+    """Renews the lease of a claim that is still held (a long object on a slow line)."""
+    delivery = _held(c, claimed)
+    c.execute(sql("delivery_extend"), {"id": delivery.id, "lease_until": to_text(now + min(lease, LONGEST_LEASE))})
+
+
+def release_expired_leases(c: Connection, *, now: datetime) -> int:
+    """Puts deliveries whose sender is gone back in the queue; their number."""
+    limits = {"now": to_text(now), "implausible": to_text(now + LONGEST_LEASE)}
+    expired = tuple(_delivery(row) for row in c.execute(sql("delivery_lease_over"), limits).fetchall())
+    for delivery in expired:
+        _move(c, delivery, after=DeliveryState.QUEUED, now=now, by="spool", why="lease over")
+        _queue_again(c, delivery, not_before=None, status=delivery.last_status)
+    return len(expired)
+
+
+def get(c: Connection, delivery_id: int) -> Delivery | None:
+    """The delivery of that id."""
+    row = c.execute(sql("delivery_get"), {"id": delivery_id}).fetchone()
+    return None if row is None else _delivery(row)
+
+
+def of_instance(c: Connection, instance_id: InstanceId) -> tuple[Delivery, ...]:
+    """The instance's deliveries, oldest first."""
+    return tuple(_delivery(row) for row in c.execute(sql("delivery_of_instance"), {"instance": instance_id}))
+
+
+def in_state(c: Connection, *, destination: DestinationName, state: DeliveryState, limit: int) -> tuple[Delivery, ...]:
+    """Deliveries of one destination in one state, oldest first; e.g. sent, to be confirmed."""
+    values = {"destination": destination, "state": state, "limit": limit}
+    return tuple(_delivery(row) for row in c.execute(sql("delivery_in_state"), values))
+
+
+def backlog(c: Connection) -> tuple[Backlog, ...]:
+    """What is not confirmed yet, by destination, lane and state."""
+    return tuple(
+        Backlog(
+            destination=DestinationName(row["destination"]),
+            lane=Lane(row["lane"]),
+            state=DeliveryState(row["state"]),
+            count=row["n"],
+            oldest=from_text(row["oldest"]),
+        )
+        for row in c.execute(sql("delivery_backlog"))
+    )
+
+
+def next_due(c: Connection, *, destination: DestinationName, lane: Lane) -> datetime | None:
+    """When the next queued delivery becomes due (a time in the past: now); None if none is queued."""
+    row = c.execute(sql("delivery_next_due"), {"destination": destination, "lane": lane}).fetchone()
+    due: str | None = row["due"]
+    return from_text(due)
+
+
+def _enqueue(
+    c: Connection, instance_id: InstanceId, *, route: tuple[DestinationName, Lane], now: datetime, by: str
+) -> int:
+    """A new delivery, unless one to the same destination was not begun yet or was refused.
+
+    One that is being sent, or was sent, carries an earlier version: the new one goes after it.
+    """
+    destination, lane = route
+    values = {"instance": instance_id, "destination": destination, "lane": lane, "now": to_text(now)}
+    row = c.execute(sql("delivery_unbegun"), values).fetchone()
+    if row is None:
+        added = int(c.execute(sql("delivery_insert"), values).fetchone()["id"])
+        _journal(c, added, before="", after=DeliveryState.QUEUED, now=now, by=by, why=f"route {destination}")
+        return added
+    delivery = _delivery(row)
+    if delivery.state is DeliveryState.REFUSED:
+        requeue(c, delivery.id, now=now, by=by, why="prepared again")
+    return delivery.id
+
+
+def _held(c: Connection, claimed: Delivery) -> Delivery:
+    """The delivery as it stands, if it is still in the hands of the one who claimed it."""
+    delivery = _require(c, claimed.id)
+    if delivery.state is not DeliveryState.SENDING or delivery.attempts != claimed.attempts:
+        raise LeaseLost(
+            f"delivery {claimed.id}, attempt {claimed.attempts}, is {delivery.state} at attempt"
+            f" {delivery.attempts}: drop this outcome, the delivery goes on by itself",
+            code="lease",
+        )
+    return delivery
+
+
+def _require(c: Connection, delivery_id: int) -> Delivery:
+    delivery = get(c, delivery_id)
+    if delivery is None:
+        raise PermanentFailure(f"delivery {delivery_id} is not in the spool", code="unknown")
+    return delivery
+
+
+def _move(c: Connection, delivery: Delivery, *, after: DeliveryState, now: datetime, by: str, why: str) -> None:
+    if (delivery.state, after) not in DELIVERY_MOVES:
+        raise PermanentFailure(f"delivery {delivery.id} is {delivery.state}: it can't become {after}", code="move")
+    _journal(c, delivery.id, before=delivery.state, after=after, now=now, by=by, why=why)
+
+
+def _queue_again(c: Connection, delivery: Delivery, *, not_before: datetime | None, status: str) -> None:
+    c.execute(sql("delivery_queue"), {"id": delivery.id, "not_before": to_text(not_before), "status": status})
+
+
+def _journal(c: Connection, delivery_id: int, *, before: str, after: str, now: datetime, by: str, why: str) -> None:
+    audit.journal(
+        c,
+        at=now,
+        who=by,
+        kind=audit.Subject.DELIVERY,
+        subject=str(delivery_id),
+        from_state=before,
+        to_state=after,
+        why=why,
+    )
+
+
+def _delivery(row: Row) -> Delivery:
+    return Delivery(
+        id=row["id"],
+        instance=InstanceId(row["instance"]),
+        destination=DestinationName(row["destination"]),
+        lane=Lane(row["lane"]),
+        state=DeliveryState(row["state"]),
+        attempts=row["attempts"],
+        not_before=from_text(row["not_before"]),
+        lease_until=from_text(row["lease_until"]),
+        last_status=row["last_status"],
+        queued_at=from_text(row["queued_at"]),
+        sent_at=from_text(row["sent_at"]),
+        confirmed_at=from_text(row["confirmed_at"]),
+    )

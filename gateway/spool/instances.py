@@ -1,0 +1,202 @@
+"""Received objects: one row per file of `objects/`, its state, and whether it waits for a person.
+
+Promises
+- `accept` is the one way in, for the committer and for the recovery sweep alike, and decides what
+  a repeated SOP Instance UID means (invariant 11): same bytes, no second row; other bytes, both are
+  kept, the newcomer in quarantine with an alarm. A purged row counts as gone.
+- A move that is not in `INSTANCE_MOVES` raises PermanentFailure and changes nothing; every move has
+  a journal row. PURGED is reached only through `purge_due`.
+- `purge_due` names only instances that are delivered, not in quarantine, whose every delivery is
+  confirmed, the last of them longer ago than the retention (invariant 3).
+
+Purge order: the row moves to PURGED first (committed FULL), the file goes after. A crash between the
+two leaves a file whose row says why it may go, and the sweep removes it. The other order would leave
+a row that claims a file: not to be told from a loss, and an undo or a requeue could still ask for it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Final
+
+from gateway.domain.model import (
+    INSTANCE_MOVES,
+    UID,
+    AETitle,
+    Instance,
+    InstanceId,
+    InstanceState,
+    Origin,
+    PermanentFailure,
+)
+from gateway.spool import audit
+from gateway.spool.db import Connection, Row
+from gateway.spool.queries import sql
+from gateway.spool.times import from_text, to_text
+
+DUPLICATE_DIFFERS: Final = "duplicate-differs"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accepted:
+    """What became of an object that was handed in."""
+
+    instance: Instance
+    """The row that stands for these bytes: the new one, or for a duplicate the one we had."""
+    duplicate: bool
+    """The bytes were here already: the new file is not needed."""
+
+
+def accept(c: Connection, instance: Instance, *, now: datetime, why: str) -> Accepted:
+    """Enters a durable file into the index, by the rule of invariant 11."""
+    same = c.execute(
+        sql("instance_same_content"),
+        {"SOPInstanceUID": instance.SOPInstanceUID, "content_hash": instance.content_hash},
+    ).fetchone()
+    if same is not None:
+        kept = _instance(same)
+        return Accepted(instance=kept, duplicate=kept.id != instance.id)
+    differs = c.execute(sql("instance_same_uid"), {"SOPInstanceUID": instance.SOPInstanceUID}).fetchone()
+    quarantine = DUPLICATE_DIFFERS if differs is not None else instance.quarantine
+    c.execute(sql("instance_insert"), _columns(instance, quarantine=quarantine))
+    _journal(c, instance.id, before="", after=InstanceState.RECEIVED, now=now, by="spool", why=why)
+    if differs is not None:
+        audit.raise_alarm(c, code=audit.AlarmCode.DUPLICATE_DIFFERS, subject=instance.id, now=now)
+    return Accepted(instance=replace(instance, state=InstanceState.RECEIVED, quarantine=quarantine), duplicate=False)
+
+
+def get(c: Connection, instance_id: InstanceId) -> Instance | None:
+    """The instance of that id, purged ones included."""
+    row = c.execute(sql("instance_get"), {"id": instance_id}).fetchone()
+    return None if row is None else _instance(row)
+
+
+def by_uid(c: Connection, SOPInstanceUID: UID) -> tuple[Instance, ...]:
+    """Every copy we ever held under that UID, oldest first, purged ones included."""
+    return tuple(_instance(row) for row in c.execute(sql("instance_by_uid"), {"SOPInstanceUID": SOPInstanceUID}))
+
+
+def in_study(c: Connection, StudyInstanceUID: UID) -> tuple[Instance, ...]:
+    """The study's instances, oldest first, purged ones included."""
+    return tuple(_instance(row) for row in c.execute(sql("instance_in_study"), {"StudyInstanceUID": StudyInstanceUID}))
+
+
+def waiting(c: Connection, *, limit: int) -> tuple[Instance, ...]:
+    """Received instances that are free to be checked, oldest first."""
+    return tuple(_instance(row) for row in c.execute(sql("instance_waiting"), {"limit": limit}))
+
+
+def quarantined(c: Connection, *, limit: int) -> tuple[Instance, ...]:
+    """Instances that wait for a person, oldest first."""
+    return tuple(_instance(row) for row in c.execute(sql("instance_quarantined"), {"limit": limit}))
+
+
+def count_by_state(c: Connection) -> dict[InstanceState, int]:
+    """How many rows stand in each state; states without rows are 0."""
+    found = {InstanceState(row["state"]): int(row["n"]) for row in c.execute(sql("instance_count"))}
+    return {state: found.get(state, 0) for state in InstanceState}
+
+
+def states_in_folder(c: Connection, folder: str) -> dict[InstanceId, InstanceState]:
+    """The states of the instances whose file lies in `objects/<folder>/`."""
+    rows = c.execute(sql("instance_in_folder"), {"low": folder, "high": folder + "g"})
+    return {InstanceId(row["id"]): InstanceState(row["state"]) for row in rows}
+
+
+def move(c: Connection, instance_id: InstanceId, *, after: InstanceState, now: datetime, by: str, why: str) -> None:
+    """Moves an instance, by INSTANCE_MOVES; to PURGED only `purge_due` leads."""
+    instance = get(c, instance_id)
+    if instance is None:
+        raise PermanentFailure(f"instance {instance_id} is not in the spool", code="unknown")
+    if after is InstanceState.PURGED or (instance.state, after) not in INSTANCE_MOVES:
+        raise PermanentFailure(f"instance {instance_id} is {instance.state}: it can't become {after}", code="move")
+    _move(c, instance, after=after, now=now, by=by, why=why)
+
+
+def release(c: Connection, instance_id: InstanceId, *, now: datetime, by: str, why: str) -> bool:
+    """Ends a quarantine: the instance is free to be checked. False if it was not in quarantine."""
+    instance = get(c, instance_id)
+    if instance is None or not instance.quarantine:
+        return False
+    c.execute(sql("instance_release"), {"id": instance_id})
+    _journal(c, instance_id, before=instance.quarantine, after=instance.state, now=now, by=by, why=why)
+    audit.clear_alarm(c, code=audit.AlarmCode.DUPLICATE_DIFFERS, subject=instance_id, now=now)
+    return True
+
+
+def conclude(c: Connection, instance_id: InstanceId, *, now: datetime, by: str) -> bool:
+    """Prepared -> delivered once it has deliveries and all are confirmed. Whether it moved."""
+    instance = get(c, instance_id)
+    if instance is None or instance.state is not InstanceState.PREPARED:
+        return False
+    tally = c.execute(sql("delivery_tally"), {"instance": instance_id}).fetchone()
+    if tally["total"] == 0 or tally["confirmed"] < tally["total"]:
+        return False
+    _move(c, instance, after=InstanceState.DELIVERED, now=now, by=by, why="every delivery confirmed")
+    return True
+
+
+def purge_due(c: Connection, *, now: datetime, retention: timedelta, limit: int) -> tuple[InstanceId, ...]:
+    """Moves what may go to PURGED and names it. Remove the files only after this is committed."""
+    rows = c.execute(sql("instance_purgeable"), {"confirmed_before": to_text(now - retention), "limit": limit})
+    due = tuple(_instance(row) for row in rows.fetchall())
+    for instance in due:
+        _move(c, instance, after=InstanceState.PURGED, now=now, by="spool", why="retention over")
+    return tuple(instance.id for instance in due)
+
+
+def _move(c: Connection, instance: Instance, *, after: InstanceState, now: datetime, by: str, why: str) -> None:
+    c.execute(sql("instance_move"), {"id": instance.id, "state": after})
+    _journal(c, instance.id, before=instance.state, after=after, now=now, by=by, why=why)
+
+
+def _journal(c: Connection, subject: str, *, before: str, after: str, now: datetime, by: str, why: str) -> None:
+    audit.journal(
+        c, at=now, who=by, kind=audit.Subject.INSTANCE, subject=subject, from_state=before, to_state=after, why=why
+    )
+
+
+def _columns(instance: Instance, *, quarantine: str) -> dict[str, object]:
+    origin = instance.origin
+    return {
+        "id": instance.id,
+        "SOPClassUID": instance.SOPClassUID,
+        "SOPInstanceUID": instance.SOPInstanceUID,
+        "TransferSyntaxUID": instance.TransferSyntaxUID,
+        "StudyInstanceUID": instance.StudyInstanceUID,
+        "SeriesInstanceUID": instance.SeriesInstanceUID,
+        "content_hash": instance.content_hash,
+        "size": instance.size,
+        "calling_ae": origin.calling_ae,
+        "called_ae": origin.called_ae,
+        "address": origin.address,
+        "association": origin.association,
+        "received_at": to_text(origin.received_at),
+        "priority": origin.priority,
+        "state": InstanceState.RECEIVED,
+        "quarantine": quarantine,
+    }
+
+
+def _instance(row: Row) -> Instance:
+    return Instance(
+        id=InstanceId(row["id"]),
+        SOPClassUID=UID(row["SOPClassUID"]),
+        SOPInstanceUID=UID(row["SOPInstanceUID"]),
+        TransferSyntaxUID=UID(row["TransferSyntaxUID"]),
+        StudyInstanceUID=UID(row["StudyInstanceUID"]),
+        SeriesInstanceUID=UID(row["SeriesInstanceUID"]),
+        content_hash=row["content_hash"],
+        size=row["size"],
+        origin=Origin(
+            calling_ae=AETitle(row["calling_ae"]),
+            called_ae=AETitle(row["called_ae"]),
+            address=row["address"],
+            association=row["association"],
+            received_at=from_text(row["received_at"]),
+            priority=row["priority"],
+        ),
+        state=InstanceState(row["state"]),
+        quarantine=row["quarantine"],
+    )

@@ -1,0 +1,30 @@
+"""The named statements of `queries.sql`.
+
+A block starts with a line `-- name --`; comment lines that follow say what it promises. `sql(name)`
+returns its text. A misspelt name is a KeyError at the first call, and a test prepares every block
+against the real schema and checks that each is used.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from importlib.resources import files
+from typing import Final
+
+_HEADING: Final = re.compile(r"^-- (\w+) --$", re.MULTILINE)
+
+
+@cache
+def statements() -> dict[str, str]:
+    """Every named block of `queries.sql`."""
+    parts = _HEADING.split(files("gateway.spool").joinpath("queries.sql").read_text(encoding="utf-8"))
+    named = dict(zip(parts[1::2], parts[2::2], strict=True))
+    if len(named) != len(parts) // 2:
+        raise ValueError("queries.sql names a block twice: give each block a name of its own")
+    return {name: text.strip() for name, text in named.items()}
+
+
+def sql(name: str) -> str:
+    """The statement of that name."""
+    return statements()[name]

@@ -1,0 +1,289 @@
+-- Every statement of the spool. A block starts with its name between dashes; see queries.py.
+
+-- journal_insert --
+INSERT INTO journal (at, who, kind, subject, from_state, to_state, why)
+VALUES (:at, :who, :kind, :subject, :from_state, :to_state, :why)
+
+-- journal_of --
+SELECT seq, at, who, kind, subject, from_state, to_state, why
+FROM journal WHERE kind = :kind AND subject = :subject ORDER BY seq
+
+-- alarm_raise --
+INSERT INTO alarm (code, subject, since, last, count) VALUES (:code, :subject, :now, :now, 1)
+ON CONFLICT (code, subject) WHERE cleared_at IS NULL
+DO UPDATE SET last = excluded.last, count = count + 1
+
+-- alarm_clear --
+UPDATE alarm SET cleared_at = :now WHERE code = :code AND subject = :subject AND cleared_at IS NULL
+
+-- alarms_active --
+SELECT code, subject, since, last, count, cleared_at FROM alarm
+WHERE cleared_at IS NULL AND (:code IS NULL OR code = :code) ORDER BY since, id
+
+-- instance_insert --
+INSERT INTO instance (
+    id, SOPClassUID, SOPInstanceUID, TransferSyntaxUID, StudyInstanceUID, SeriesInstanceUID, content_hash, size,
+    calling_ae, called_ae, address, association, received_at, priority, state, quarantine
+) VALUES (
+    :id, :SOPClassUID, :SOPInstanceUID, :TransferSyntaxUID, :StudyInstanceUID, :SeriesInstanceUID, :content_hash, :size,
+    :calling_ae, :called_ae, :address, :association, :received_at, :priority, :state, :quarantine
+)
+
+-- instance_same_content --
+SELECT * FROM instance
+WHERE SOPInstanceUID = :SOPInstanceUID AND content_hash = :content_hash AND state <> 'purged'
+
+-- instance_same_uid --
+SELECT 1 FROM instance WHERE SOPInstanceUID = :SOPInstanceUID AND state <> 'purged' LIMIT 1
+
+-- instance_get --
+SELECT * FROM instance WHERE id = :id
+
+-- instance_by_uid --
+SELECT * FROM instance WHERE SOPInstanceUID = :SOPInstanceUID ORDER BY seq
+
+-- instance_in_study --
+SELECT * FROM instance WHERE StudyInstanceUID = :StudyInstanceUID ORDER BY seq
+
+-- instance_waiting --
+SELECT * FROM instance WHERE state = 'received' AND quarantine = '' ORDER BY seq LIMIT :limit
+
+-- instance_quarantined --
+SELECT * FROM instance WHERE quarantine <> '' AND state <> 'purged' ORDER BY seq LIMIT :limit
+
+-- instance_count --
+SELECT state, count(*) AS n FROM instance GROUP BY state
+
+-- instance_in_folder --
+SELECT id, state FROM instance WHERE id >= :low AND id < :high
+
+-- instance_move --
+UPDATE instance SET state = :state WHERE id = :id
+
+-- instance_release --
+UPDATE instance SET quarantine = '' WHERE id = :id
+
+-- instance_purgeable --
+-- Invariant 3: delivered, in nobody's quarantine, every delivery confirmed, the last one long enough ago.
+SELECT * FROM instance AS i
+WHERE i.state = 'delivered' AND i.quarantine = ''
+AND EXISTS (SELECT 1 FROM delivery AS d WHERE d.instance = i.id)
+AND NOT EXISTS (
+    SELECT 1 FROM delivery AS d WHERE d.instance = i.id
+    AND (d.state <> 'confirmed' OR d.confirmed_at IS NULL OR d.confirmed_at >= :confirmed_before)
+)
+ORDER BY i.seq LIMIT :limit
+
+-- delivery_insert --
+INSERT INTO delivery (instance, destination, lane, state, queued_at)
+VALUES (:instance, :destination, :lane, 'queued', :now) RETURNING id
+
+-- delivery_unbegun --
+SELECT * FROM delivery
+WHERE instance = :instance AND destination = :destination AND state IN ('queued', 'refused') ORDER BY id LIMIT 1
+
+-- delivery_due --
+-- An instance that went back to `received` is not sent until it is prepared again.
+SELECT d.id, d.state FROM delivery AS d JOIN instance AS i ON i.id = d.instance
+WHERE d.state = 'queued' AND d.destination = :destination AND d.lane = :lane AND i.state = 'prepared'
+AND (d.not_before IS NULL OR d.not_before <= :now OR d.not_before > :implausible)
+ORDER BY d.id LIMIT :limit
+
+-- delivery_claim --
+UPDATE delivery SET state = 'sending', attempts = attempts + 1, lease_until = :lease_until, not_before = NULL
+WHERE id = :id
+
+-- delivery_extend --
+UPDATE delivery SET lease_until = :lease_until WHERE id = :id
+
+-- delivery_sent --
+UPDATE delivery SET state = 'sent', lease_until = NULL, last_status = :status, sent_at = :now WHERE id = :id
+
+-- delivery_confirmed --
+UPDATE delivery SET state = 'confirmed', confirmed_at = :now WHERE id = :id
+
+-- delivery_refused --
+UPDATE delivery SET state = 'refused', lease_until = NULL, last_status = :status WHERE id = :id
+
+-- delivery_queue --
+UPDATE delivery SET state = 'queued', lease_until = NULL, not_before = :not_before, last_status = :status, sent_at = NULL
+WHERE id = :id
+
+-- delivery_lease_over --
+SELECT * FROM delivery
+WHERE state = 'sending' AND (lease_until IS NULL OR lease_until <= :now OR lease_until > :implausible) ORDER BY id
+
+-- delivery_get --
+SELECT * FROM delivery WHERE id = :id
+
+-- delivery_of_instance --
+SELECT * FROM delivery WHERE instance = :instance ORDER BY id
+
+-- delivery_in_state --
+SELECT * FROM delivery WHERE destination = :destination AND state = :state ORDER BY id LIMIT :limit
+
+-- delivery_tally --
+SELECT count(*) AS total, count(*) FILTER (WHERE state = 'confirmed') AS confirmed
+FROM delivery WHERE instance = :instance
+
+-- delivery_backlog --
+SELECT destination, lane, state, count(*) AS n, min(queued_at) AS oldest FROM delivery
+WHERE state <> 'confirmed' GROUP BY destination, lane, state ORDER BY destination, lane, state
+
+-- delivery_next_due --
+SELECT min(coalesce(d.not_before, d.queued_at)) AS due FROM delivery AS d JOIN instance AS i ON i.id = d.instance
+WHERE d.state = 'queued' AND d.destination = :destination AND d.lane = :lane AND i.state = 'prepared'
+
+-- worklist_miss --
+UPDATE worklist_row SET missed = missed + 1 WHERE source = :source
+
+-- worklist_upsert --
+INSERT INTO worklist_row (
+    source, key, PatientID, PatientName, AccessionNumber, StudyInstanceUID, RequestedProcedureID,
+    ScheduledProcedureStepID, start_date, start_time, Modality, ScheduledStationAETitle, status,
+    first_seen, last_confirmed, missed, dataset
+) VALUES (
+    :source, :key, trim(:PatientID), :PatientName, trim(:AccessionNumber), :StudyInstanceUID, :RequestedProcedureID,
+    :ScheduledProcedureStepID, :start_date, :start_time, trim(:Modality), :ScheduledStationAETitle, :status,
+    :now, :now, 0, :dataset
+)
+ON CONFLICT (source, key) DO UPDATE SET
+    PatientID = excluded.PatientID, PatientName = excluded.PatientName, AccessionNumber = excluded.AccessionNumber,
+    StudyInstanceUID = excluded.StudyInstanceUID, RequestedProcedureID = excluded.RequestedProcedureID,
+    ScheduledProcedureStepID = excluded.ScheduledProcedureStepID, start_date = excluded.start_date,
+    start_time = excluded.start_time, Modality = excluded.Modality,
+    ScheduledStationAETitle = excluded.ScheduledStationAETitle, status = excluded.status,
+    last_confirmed = excluded.last_confirmed, missed = 0, dataset = excluded.dataset
+
+-- worklist_remove_absent --
+DELETE FROM worklist_row WHERE source = :source AND missed >= :limit
+
+-- worklist_source_success --
+INSERT INTO worklist_source (name, last_attempt, last_success, last_error, rows) VALUES (:name, :now, :now, '', :rows)
+ON CONFLICT (name) DO UPDATE SET
+    last_attempt = excluded.last_attempt, last_success = excluded.last_success, last_error = '', rows = excluded.rows
+
+-- worklist_source_failure --
+INSERT INTO worklist_source (name, last_attempt, last_success, last_error, rows) VALUES (:name, :now, NULL, :error, 0)
+ON CONFLICT (name) DO UPDATE SET last_attempt = excluded.last_attempt, last_error = excluded.last_error
+
+-- worklist_sources --
+SELECT name, last_attempt, last_success, last_error, rows FROM worklist_source ORDER BY name
+
+-- worklist_candidates --
+-- The clauses below are added with AND for each key that filters; an empty column is always a candidate.
+SELECT * FROM worklist_row WHERE 1 = 1
+
+-- worklist_where_AccessionNumber --
+AccessionNumber IN (:AccessionNumber, '')
+
+-- worklist_where_PatientID --
+PatientID IN (:PatientID, '')
+
+-- worklist_where_StudyInstanceUID --
+StudyInstanceUID IN (:StudyInstanceUID, '')
+
+-- worklist_where_Modality --
+Modality IN (:Modality, '')
+
+-- worklist_where_ScheduledStationAETitle --
+(trim(ScheduledStationAETitle) = ''
+OR instr('\' || upper(replace(ScheduledStationAETitle, ' ', '')) || '\',
+         '\' || upper(replace(:ScheduledStationAETitle, ' ', '')) || '\') > 0)
+
+-- worklist_where_start_from --
+(start_date >= :start_from OR start_date = '')
+
+-- worklist_where_start_to --
+start_date <= :start_to
+
+-- worklist_where_source --
+source = :source
+
+-- worklist_order --
+ORDER BY start_date, start_time, source, key LIMIT :limit
+
+-- worklist_expire --
+DELETE FROM worklist_row WHERE start_date < :started_before AND last_confirmed < :confirmed_before
+
+-- worklist_expire_status --
+DELETE FROM worklist_row WHERE status = :status
+
+-- served_upsert --
+INSERT INTO served (
+    calling_ae, source, key, digest, PatientID, AccessionNumber, StudyInstanceUID, RequestedProcedureID,
+    ScheduledProcedureStepID, first_served, last_served, count, dataset
+) VALUES (
+    :calling_ae, :source, :key, :digest, :PatientID, :AccessionNumber, :StudyInstanceUID, :RequestedProcedureID,
+    :ScheduledProcedureStepID, :now, :now, 1, :dataset
+)
+ON CONFLICT (calling_ae, source, key, digest) DO UPDATE SET last_served = excluded.last_served, count = count + 1
+
+-- served_to --
+SELECT calling_ae, source, key, PatientID, AccessionNumber, StudyInstanceUID, RequestedProcedureID,
+       ScheduledProcedureStepID, first_served, last_served, count, dataset
+FROM served WHERE calling_ae = :calling_ae AND last_served >= :since ORDER BY last_served DESC, source, key
+
+-- served_forget --
+DELETE FROM served WHERE last_served < :before
+
+-- caller_upsert --
+INSERT INTO caller (calling_ae, called_ae, address, first_seen, last_seen, count, reason)
+VALUES (:calling_ae, :called_ae, :address, :now, :now, 1, :reason)
+ON CONFLICT (calling_ae, called_ae, address) DO UPDATE SET
+    last_seen = excluded.last_seen, count = count + 1, reason = excluded.reason
+
+-- caller_trim --
+DELETE FROM caller WHERE rowid IN (SELECT rowid FROM caller ORDER BY last_seen DESC, rowid DESC LIMIT -1 OFFSET :kept)
+
+-- callers --
+SELECT * FROM caller ORDER BY last_seen DESC, calling_ae, called_ae, address
+
+-- caller_forget --
+DELETE FROM caller WHERE calling_ae = :calling_ae
+
+-- scanner_upsert --
+INSERT INTO scanner (ae, addresses, profile, added_at, added_by) VALUES (:ae, :addresses, :profile, :now, :by)
+ON CONFLICT (ae) DO UPDATE SET
+    addresses = excluded.addresses, profile = excluded.profile, added_at = excluded.added_at,
+    added_by = excluded.added_by
+
+-- scanner_remove --
+DELETE FROM scanner WHERE ae = :ae
+
+-- scanners --
+SELECT * FROM scanner ORDER BY ae
+
+-- request_insert --
+INSERT INTO commitment_request (transaction_uid, scanner, received_at, referenced, state, result)
+VALUES (:transaction_uid, :scanner, :now, :referenced, 'open', '')
+ON CONFLICT (transaction_uid, scanner) DO NOTHING
+
+-- requests_open --
+SELECT * FROM commitment_request WHERE state = 'open' ORDER BY received_at, rowid LIMIT :limit
+
+-- request_get --
+SELECT * FROM commitment_request WHERE transaction_uid = :transaction_uid AND scanner = :scanner
+
+-- request_answer --
+UPDATE commitment_request SET state = 'answered', result = :result, answered_at = :now
+WHERE transaction_uid = :transaction_uid AND scanner = :scanner AND state = 'open'
+
+-- transaction_insert --
+INSERT INTO commitment_transaction (transaction_uid, destination, asked_at, deliveries, state, succeeded, failed)
+VALUES (:transaction_uid, :destination, :now, :deliveries, 'open', '[]', '[]')
+
+-- transaction_answer --
+-- The first report stands.
+UPDATE commitment_transaction SET state = 'answered', succeeded = :succeeded, failed = :failed, answered_at = :now
+WHERE transaction_uid = :transaction_uid AND state = 'open'
+
+-- transaction_get --
+SELECT * FROM commitment_transaction WHERE transaction_uid = :transaction_uid
+
+-- transactions_in_state --
+SELECT * FROM commitment_transaction WHERE state = :state AND asked_at < :asked_before
+ORDER BY asked_at, rowid LIMIT :limit
+
+-- transaction_settle --
+UPDATE commitment_transaction SET state = 'settled' WHERE transaction_uid = :transaction_uid AND state = 'answered'
