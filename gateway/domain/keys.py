@@ -128,7 +128,7 @@ class TextKey:
         if self.vr in CASELESS:
             stored = stored.upper()
         values = (stored,) if self.vr in UNSPLIT else (first_value(stored),) if self.first_only else all_values(stored)
-        return any(text and pattern.matches(text) for text in values for pattern in self.patterns)
+        return any(pattern.matches(text) for text in values for pattern in self.patterns)
 
 
 def text_key(key: str, vr: str, *, first_only: bool) -> TextKey | None:
