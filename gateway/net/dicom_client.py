@@ -14,7 +14,7 @@ import socket
 import ssl
 import struct
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -180,7 +180,7 @@ class Requestor:
         self._send_message(context, command, data_set)
         return self._response(command)
 
-    def find(self, context: AcceptedContext, identifier: bytes) -> Iterator[Message]:
+    def find(self, context: AcceptedContext, identifier: bytes) -> Generator[Message, None, None]:
         """C-FIND (PS3.7 9.1.2): every response as it comes, the final one last.
 
         Closing the iterator early sends C-CANCEL; the responses that still come are read and dropped.

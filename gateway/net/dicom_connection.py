@@ -71,6 +71,8 @@ class Connection(asyncio.BufferedProtocol):
         self._identifier = bytearray()
         self._awaiting: Command | None = None
         self._exchanges: dict[int, Exchange] = {}
+        self._asked: dict[int, asyncio.Future[CommandSet | None]] = {}
+        self._message_id = 0
         self._outstanding = 0
         self._release_due = False
         self._paused = False
@@ -98,6 +100,7 @@ class Connection(asyncio.BufferedProtocol):
         for event in self._association.transport_closed():
             self._event(event)
         self._end_store()
+        self._end_asked()
         if self._counted:
             self._leave()
         self._registry.forget(self)
@@ -160,6 +163,28 @@ class Connection(asyncio.BufferedProtocol):
         self._write()
         await asyncio.sleep(0)
         await self._writable.wait()
+
+    @property
+    def releasing(self) -> bool:
+        return self._release_due
+
+    def next_message_id(self) -> int:
+        self._message_id = self._message_id % 0xFFFF + 1
+        return self._message_id
+
+    async def ask(self, context_id: int, command: CommandSet, data_set: bytes | None) -> CommandSet | None:
+        if self.gone or command.MessageID is None:
+            return None
+        answer: asyncio.Future[CommandSet | None] = self._loop.create_future()
+        self._asked[command.MessageID] = answer
+        self.send(context_id, command, data_set)
+        self._write()
+        try:
+            return await asyncio.wait_for(answer, self._registry.message)
+        except TimeoutError:
+            return None
+        finally:
+            self._asked.pop(command.MessageID, None)
 
     # -- reading --
 
@@ -253,7 +278,9 @@ class Connection(asyncio.BufferedProtocol):
             if exchange is not None:
                 exchange.cancelled = True
         elif field & 0x8000:
-            log.info("unexpected response ignored", association=self._caller.association, field=f"{field:04x}")
+            asked = self._asked.pop(command.MessageIDBeingRespondedTo or 0, None)
+            if asked is not None and not asked.done():
+                asked.set_result(command)
             self._awaiting = event if command.has_data_set else None
         elif field == CommandField.C_STORE_RQ and command.has_data_set:
             self._begin_store(event)
@@ -380,7 +407,13 @@ class Connection(asyncio.BufferedProtocol):
         if self._caller is not None:
             log.info("association closed", association=self._caller.association, reason=reason)
         self._end_store()
+        self._end_asked()
         self._transport.close()
+
+    def _end_asked(self) -> None:
+        for asked in self._asked.values():
+            if not asked.done():
+                asked.set_result(None)
 
     def _end_store(self) -> None:
         self._views.clear()

@@ -57,6 +57,13 @@ class Line(Protocol):
     @property
     def gone(self) -> bool: ...
 
+    @property
+    def releasing(self) -> bool: ...
+
+    def next_message_id(self) -> int: ...
+
+    async def ask(self, context_id: int, command: CommandSet, data_set: bytes | None) -> CommandSet | None: ...
+
     def send(self, context_id: int, command: CommandSet, data_set: bytes | None) -> None: ...
 
     async def flush(self) -> None: ...
@@ -80,6 +87,19 @@ class Exchange:
     def closed(self) -> bool:
         """Nobody is left to answer."""
         return self._line.gone
+
+    @property
+    def releasing(self) -> bool:
+        """The peer wants to end the association, and waits for this exchange."""
+        return self._line.releasing
+
+    def next_message_id(self) -> int:
+        """A Message ID for a request of ours."""
+        return self._line.next_message_id()
+
+    async def ask(self, command: CommandSet, data_set: bytes | None = None) -> CommandSet | None:
+        """Send a request of our own (N-EVENT-REPORT) and wait for its response; None if none comes."""
+        return await self._line.ask(self.context.id, command, data_set)
 
     def respond(self, status: int, *, comment: str = "", data_set: bytes | None = None) -> None:
         """Queue a response; it leaves with `flush` or at the end of the exchange."""

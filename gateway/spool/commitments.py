@@ -26,6 +26,8 @@ from gateway.spool.times import from_text, to_text
 
 class CommitmentState(StrEnum):
     OPEN = "open"
+    DECIDED = "decided"
+    """Of a request: its outcome is known, and the scanner has not taken our report yet."""
     ANSWERED = "answered"
     SETTLED = "settled"
     """Of a transaction: its deliveries have been moved."""
@@ -49,14 +51,23 @@ class Failed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What a scanner is to be told of its request."""
+
+    succeeded: tuple[Referenced, ...]
+    failed: tuple[tuple[Referenced, int], ...]
+    """With their Failure Reason (PS3.3 C.14.1.1)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CommitmentRequest:
     transaction_uid: UID
     scanner: AETitle
     received_at: datetime
     referenced: tuple[Referenced, ...]
     state: CommitmentState
-    result: str
-    """What was answered, as a code of ours; empty while open."""
+    outcome: Outcome | None
+    """None while open."""
     answered_at: datetime | None
 
 
@@ -77,14 +88,15 @@ def record_request(
     c: Connection, *, transaction_uid: UID, scanner: AETitle, referenced: Sequence[Referenced], now: datetime
 ) -> bool:
     """Keeps a scanner's request. False if it was here already: it stands as it was."""
-    items = [[item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID] for item in referenced]
+    items = [_pair(item) for item in referenced]
     values = {"transaction_uid": transaction_uid, "scanner": scanner, "now": to_text(now)}
     return c.execute(sql("request_insert"), {**values, "referenced": json.dumps(items)}).rowcount > 0
 
 
-def open_requests(c: Connection, *, limit: int) -> tuple[CommitmentRequest, ...]:
-    """Requests not answered yet, oldest first."""
-    return tuple(_request(row) for row in c.execute(sql("requests_open"), {"limit": limit}))
+def requests(c: Connection, *, state: CommitmentState, limit: int) -> tuple[CommitmentRequest, ...]:
+    """Requests in that state, oldest first."""
+    values = {"state": state, "limit": limit}
+    return tuple(_request(row) for row in c.execute(sql("requests_in_state"), values))
 
 
 def get_request(c: Connection, *, transaction_uid: UID, scanner: AETitle) -> CommitmentRequest | None:
@@ -93,9 +105,19 @@ def get_request(c: Connection, *, transaction_uid: UID, scanner: AETitle) -> Com
     return None if row is None else _request(row)
 
 
-def answer_request(c: Connection, *, transaction_uid: UID, scanner: AETitle, result: str, now: datetime) -> bool:
-    """The scanner took our report. False if no such request is open."""
-    values = {"transaction_uid": transaction_uid, "scanner": scanner, "result": result, "now": to_text(now)}
+def decide_request(c: Connection, *, transaction_uid: UID, scanner: AETitle, outcome: Outcome) -> bool:
+    """Keeps what the scanner is to be told. False if no such request is open."""
+    result = {
+        "succeeded": [_pair(item) for item in outcome.succeeded],
+        "failed": [[*_pair(item), reason] for item, reason in outcome.failed],
+    }
+    values = {"transaction_uid": transaction_uid, "scanner": scanner, "result": json.dumps(result)}
+    return c.execute(sql("request_decide"), values).rowcount > 0
+
+
+def answer_request(c: Connection, *, transaction_uid: UID, scanner: AETitle, now: datetime) -> bool:
+    """The scanner took our report. False if no such request is decided."""
+    values = {"transaction_uid": transaction_uid, "scanner": scanner, "now": to_text(now)}
     return c.execute(sql("request_answer"), values).rowcount > 0
 
 
@@ -105,6 +127,11 @@ def record_transaction(
     """To be committed before the N-ACTION is sent: the report may come at once."""
     values = {"transaction_uid": transaction_uid, "destination": destination, "now": to_text(now)}
     c.execute(sql("transaction_insert"), {**values, "deliveries": json.dumps(list(deliveries))})
+
+
+def withdraw_transaction(c: Connection, transaction_uid: UID) -> bool:
+    """The destination did not take the request, so no report will come. False if it is not open."""
+    return c.execute(sql("transaction_withdraw"), {"transaction_uid": transaction_uid}).rowcount > 0
 
 
 def record_result(
@@ -150,13 +177,28 @@ def _request(row: Row) -> CommitmentRequest:
         transaction_uid=UID(row["transaction_uid"]),
         scanner=AETitle(row["scanner"]),
         received_at=from_text(row["received_at"]),
-        referenced=tuple(
-            Referenced(ReferencedSOPClassUID=UID(class_uid), ReferencedSOPInstanceUID=UID(instance_uid))
-            for class_uid, instance_uid in json.loads(row["referenced"])
-        ),
+        referenced=tuple(_referenced(*pair) for pair in json.loads(row["referenced"])),
         state=CommitmentState(row["state"]),
-        result=row["result"],
+        outcome=_outcome(row["result"]),
         answered_at=from_text(row["answered_at"]),
+    )
+
+
+def _pair(item: Referenced) -> list[str]:
+    return [item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID]
+
+
+def _referenced(class_uid: str, instance_uid: str) -> Referenced:
+    return Referenced(ReferencedSOPClassUID=UID(class_uid), ReferencedSOPInstanceUID=UID(instance_uid))
+
+
+def _outcome(result: str) -> Outcome | None:
+    if not result:
+        return None
+    told = json.loads(result)
+    return Outcome(
+        succeeded=tuple(_referenced(*pair) for pair in told["succeeded"]),
+        failed=tuple((_referenced(class_uid, uid), reason) for class_uid, uid, reason in told["failed"]),
     )
 
 

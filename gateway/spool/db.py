@@ -22,7 +22,7 @@ import os
 import queue
 import threading
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import datetime
@@ -59,8 +59,27 @@ _TEMPORARY: Final = {
 _BREAKING: Final = {sqlite.SQLITE_IOERR, sqlite.SQLITE_CORRUPT, sqlite.SQLITE_NOTADB}
 
 
+_ESCAPED: Final = range(0xDC80, 0xDD00)
+"""What `surrogateescape` makes of bytes that are no text."""
+_TO_COLUMN: Final = {escaped: escaped - 0xDC80 + 0xF780 for escaped in _ESCAPED}
+_FROM_COLUMN: Final = {stored: escaped for escaped, stored in _TO_COLUMN.items()}
+
+
 class Connection(sqlite.Connection):
-    """A pysqlite3 connection (a class of ours, because its own can't be referred to weakly)."""
+    """A connection that takes any text the wire gave us.
+
+    SQLite keeps UTF-8, and an identifier is the bytes it is (invariant 6: never refused for its
+    contents). Bytes that were no text arrive as lone surrogates; they are kept as characters of the
+    private use area and come back as they were.
+    """
+
+    def execute(self, sql: str, parameters: Any = (), /) -> sqlite.Cursor:
+        """As sqlite3, with such text among the parameters."""
+        return super().execute(sql, _bindable(parameters))
+
+    def executemany(self, sql: str, parameters: Iterable[Any], /) -> sqlite.Cursor:
+        """As sqlite3, with such text among the parameters."""
+        return super().executemany(sql, map(_bindable, parameters))
 
 
 @dataclass(slots=True)
@@ -193,6 +212,21 @@ class Database:
                 self._writer.execute("ROLLBACK")
 
 
+def _bindable(parameters: Any) -> Any:
+    if isinstance(parameters, dict):
+        return {name: _to_column(value) for name, value in parameters.items()}
+    return tuple(map(_to_column, parameters))
+
+
+def _to_column(value: Any) -> Any:
+    return value.translate(_TO_COLUMN) if isinstance(value, str) and not value.isascii() else value
+
+
+def _from_column(raw: bytes) -> str:
+    text = raw.decode("utf-8")
+    return text if text.isascii() else text.translate(_FROM_COLUMN)
+
+
 def error_code(error: BaseException) -> int:
     """The primary SQLite result code of an error; 0 if it has none."""
     return int(getattr(error, "sqlite_errorcode", 0) or 0) & 0xFF
@@ -247,6 +281,7 @@ def _connect(path: Path) -> Connection:
         check_same_thread=False,
     )
     c.row_factory = sqlite.Row
+    c.text_factory = _from_column
     c.execute("PRAGMA foreign_keys = ON")
     return c
 

@@ -76,26 +76,22 @@ def prepare(
     return tuple(_enqueue(c, instance_id, route=route, now=now, by=by) for route in routes)
 
 
+def due(c: Connection, *, destination: DestinationName, lane: Lane, now: datetime, limit: int) -> tuple[Delivery, ...]:
+    """What `claim` would take, left as it is: a sender looks what it needs before it takes anything."""
+    return tuple(_require(c, row["id"]) for row in _due(c, destination=destination, lane=lane, now=now, limit=limit))
+
+
 def claim(
     c: Connection, *, destination: DestinationName, lane: Lane, now: datetime, lease: timedelta, limit: int
 ) -> tuple[Delivery, ...]:
     """Takes up to `limit` due deliveries for one sender, oldest first, until `now + lease`."""
     if lease > LONGEST_LEASE:
         raise ValueError(f"a lease of {lease} is longer than {LONGEST_LEASE}: claim fewer at a time")
-    due = c.execute(
-        sql("delivery_due"),
-        {
-            "destination": destination,
-            "lane": lane,
-            "now": to_text(now),
-            "implausible": to_text(now + LONGEST_DEFERRAL),
-            "limit": limit,
-        },
-    ).fetchall()
-    for row in due:
+    rows = _due(c, destination=destination, lane=lane, now=now, limit=limit)
+    for row in rows:
         _journal(c, row["id"], before=row["state"], after=DeliveryState.SENDING, now=now, by=destination, why="claimed")
         c.execute(sql("delivery_claim"), {"id": row["id"], "lease_until": to_text(now + lease)})
-    return tuple(_require(c, row["id"]) for row in due)
+    return tuple(_require(c, row["id"]) for row in rows)
 
 
 def settle_sent(c: Connection, claimed: Delivery, *, status: str, now: datetime, by: str) -> None:
@@ -191,6 +187,17 @@ def next_due(c: Connection, *, destination: DestinationName, lane: Lane) -> date
     row = c.execute(sql("delivery_next_due"), {"destination": destination, "lane": lane}).fetchone()
     due: str | None = row["due"]
     return from_text(due)
+
+
+def _due(c: Connection, *, destination: DestinationName, lane: Lane, now: datetime, limit: int) -> list[Row]:
+    values = {
+        "destination": destination,
+        "lane": lane,
+        "now": to_text(now),
+        "implausible": to_text(now + LONGEST_DEFERRAL),
+        "limit": limit,
+    }
+    return c.execute(sql("delivery_due"), values).fetchall()
 
 
 def _enqueue(

@@ -135,7 +135,8 @@ SELECT min(coalesce(d.not_before, d.queued_at)) AS due FROM delivery AS d JOIN i
 WHERE d.state = 'queued' AND d.destination = :destination AND d.lane = :lane AND i.state = 'prepared'
 
 -- worklist_miss --
-UPDATE worklist_row SET missed = missed + 1 WHERE source = :source
+-- A row without a date was in the window of no question, so its absence says nothing.
+UPDATE worklist_row SET missed = missed + 1 WHERE source = :source AND start_date BETWEEN :first AND :last
 
 -- worklist_upsert --
 INSERT INTO worklist_row (
@@ -259,19 +260,26 @@ INSERT INTO commitment_request (transaction_uid, scanner, received_at, reference
 VALUES (:transaction_uid, :scanner, :now, :referenced, 'open', '')
 ON CONFLICT (transaction_uid, scanner) DO NOTHING
 
--- requests_open --
-SELECT * FROM commitment_request WHERE state = 'open' ORDER BY received_at, rowid LIMIT :limit
+-- requests_in_state --
+SELECT * FROM commitment_request WHERE state = :state ORDER BY received_at, rowid LIMIT :limit
+
+-- request_decide --
+UPDATE commitment_request SET state = 'decided', result = :result
+WHERE transaction_uid = :transaction_uid AND scanner = :scanner AND state = 'open'
 
 -- request_get --
 SELECT * FROM commitment_request WHERE transaction_uid = :transaction_uid AND scanner = :scanner
 
 -- request_answer --
-UPDATE commitment_request SET state = 'answered', result = :result, answered_at = :now
-WHERE transaction_uid = :transaction_uid AND scanner = :scanner AND state = 'open'
+UPDATE commitment_request SET state = 'answered', answered_at = :now
+WHERE transaction_uid = :transaction_uid AND scanner = :scanner AND state = 'decided'
 
 -- transaction_insert --
 INSERT INTO commitment_transaction (transaction_uid, destination, asked_at, deliveries, state, succeeded, failed)
 VALUES (:transaction_uid, :destination, :now, :deliveries, 'open', '[]', '[]')
+
+-- transaction_withdraw --
+DELETE FROM commitment_transaction WHERE transaction_uid = :transaction_uid AND state = 'open'
 
 -- transaction_answer --
 -- The first report stands.

@@ -124,19 +124,37 @@ class Served:
     dataset: bytes
 
 
-def replace_source(c: Connection, source: SourceName, *, rows: Sequence[WorklistRow], now: datetime) -> int:
-    """Enters a whole successful answer of `source`; the number of rows removed as absent."""
+def replace_source(
+    c: Connection,
+    source: SourceName,
+    *,
+    rows: Sequence[WorklistRow],
+    now: datetime,
+    window: tuple[str, str] | None = None,
+) -> int:
+    """Enters a whole successful answer of `source`; the number of rows removed as absent.
+
+    `window` (first and last day asked for, YYYYMMDD) says which rows the answer should have held: only
+    those count as absent. Without it the answer was not whole, and nothing is absent.
+    """
+    removed = 0
+    if rows and window is not None:
+        values = {"source": source, "first": window[0], "last": window[1]}
+        c.execute(sql("worklist_miss"), values)
+    merge_answer(c, source, rows=rows, now=now)
+    if rows and window is not None:
+        removed = c.execute(sql("worklist_remove_absent"), {"source": source, "limit": ABSENT_LIMIT}).rowcount
+    c.execute(sql("worklist_source_success"), {"name": source, "now": to_text(now), "rows": len(rows)})
+    return removed
+
+
+def merge_answer(c: Connection, source: SourceName, *, rows: Sequence[WorklistRow], now: datetime) -> None:
+    """Enters the rows of an answer to a narrower question: nothing is absent from it, nothing is fresher."""
     foreign = next((row for row in rows if row.source != source), None)
     if foreign is not None:
         raise ValueError(f"a row of source {foreign.source} in the answer of {source}: one source at a time")
     at = to_text(now)
-    removed = 0
-    if rows:
-        c.execute(sql("worklist_miss"), {"source": source})
-        c.executemany(sql("worklist_upsert"), ({**asdict(row), "now": at} for row in rows))
-        removed = c.execute(sql("worklist_remove_absent"), {"source": source, "limit": ABSENT_LIMIT}).rowcount
-    c.execute(sql("worklist_source_success"), {"name": source, "now": at, "rows": len(rows)})
-    return removed
+    c.executemany(sql("worklist_upsert"), ({**asdict(row), "now": at} for row in rows))
 
 
 def record_failure(c: Connection, source: SourceName, *, error: str, now: datetime) -> None:

@@ -145,7 +145,7 @@ CREATE TABLE commitment_request (
     scanner TEXT NOT NULL,
     received_at TEXT NOT NULL,
     referenced TEXT NOT NULL,
-    state TEXT NOT NULL CHECK (state IN ('open', 'answered')),
+    state TEXT NOT NULL CHECK (state IN ('open', 'decided', 'answered')),
     result TEXT NOT NULL,
     answered_at TEXT,
     PRIMARY KEY (transaction_uid, scanner)

@@ -1,0 +1,57 @@
+"""An empty datagram wakes another role (DESIGN 3): notify for latency, poll for correctness.
+
+Losing one costs a poll interval, never a piece of work. The socket is bound before the loop gets it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from pathlib import Path
+
+
+class Wake(asyncio.DatagramProtocol):
+    """A role's own door bell."""
+
+    def __init__(self) -> None:
+        self._rung = asyncio.Event()
+
+    @classmethod
+    async def bind(cls, path: Path) -> Wake:
+        """Listen at `path`; a socket that an earlier process left there is replaced."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            path.unlink()
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        sock.setblocking(False)
+        sock.bind(str(path))
+        path.chmod(0o600)
+        _, wake = await asyncio.get_running_loop().create_datagram_endpoint(cls, sock=sock)
+        return wake
+
+    def datagram_received(self, data: bytes, addr: object) -> None:
+        self._rung.set()
+
+    async def wait(self, seconds: float) -> None:
+        """Until somebody rings, or `seconds` have passed."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._rung.wait(), seconds)
+        self._rung.clear()
+
+
+class Bell:
+    """Rings another role's door bell; nobody at home is no error."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = str(path)
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.setblocking(False)
+
+    def ring(self) -> None:
+        """Never blocks and never fails; may be called from any thread."""
+        with contextlib.suppress(OSError):
+            self._socket.sendto(b"", self._path)
+
+    def close(self) -> None:
+        self._socket.close()

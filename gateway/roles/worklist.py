@@ -1,0 +1,355 @@
+"""The worklist: a scanner's query is answered from our copy, which is refreshed behind and beside it.
+
+IHE RAD-5 (PS3.4 K). The copy is refreshed in the background as a whole validated set per RIS. When
+it is not fresh, or holds nothing for a query that names a patient, the RISs are asked the scanner's
+own question with a deadline, and what they say enters the copy. Every key is applied again here:
+many a RIS ignores the optional ones. A RIS that is down, hung or empty costs the scanner at most the
+deadline, a few times, and then nothing: its circuit opens. What was answered to whom is remembered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+
+import structlog
+
+from gateway.dicom import charset, elements
+from gateway.dicom.dimse import Status
+from gateway.domain import upstream
+from gateway.domain.matching import Prefilter, Query, compile_query
+from gateway.domain.model import AETitle, SourceName, TemporaryFailure
+from gateway.domain.retry import Circuit
+from gateway.domain.worklist import (
+    DONE,
+    SPECIFIC_CHARACTER_SET,
+    DataSet,
+    Decode,
+    Freshness,
+    columns,
+    freshness,
+    merge_key,
+    project,
+    split_steps,
+    validate_row,
+)
+from gateway.net.dicom_client import Peer
+from gateway.net.dicom_service import Exchange
+from gateway.net.worklist_query import Answer, ask
+from gateway.spool import Connection, Spool
+from gateway.spool import worklist as copy
+from gateway.spool.worklist import WorklistKeys, WorklistRow
+
+RESPONSES_PER_WRITE = 8
+"""Fewer than the ten responses within which a C-CANCEL must take effect."""
+MAX_ROWS = 20_000
+"""Rows taken from one answer of a RIS, and looked at for one answer of ours."""
+THREADS_PER_RIS = 3
+"""Questions one RIS may leave hanging before it is not asked more."""
+MAINTENANCE_SECONDS = 600.0
+CONFIRMED_WITHIN = timedelta(days=1)
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upstream:
+    """One RIS, as this role needs to know it."""
+
+    name: SourceName
+    peer: Callable[[str], Peer]
+    """How to call it, for a scanner's AE title ("" for the background refresh)."""
+    refresh: timedelta
+    past: timedelta
+    ahead: timedelta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """How one scanner's queries are answered."""
+
+    ask: bool
+    """Ask the RISs when the copy is not fresh; else answer from the copy alone."""
+    deadline: timedelta
+    fresh_for: timedelta
+    max_stale: timedelta
+
+
+class Worklist:
+    """The role; `find` handles a C-FIND, `run` keeps the copy."""
+
+    def __init__(
+        self,
+        spool: Spool,
+        upstreams: Sequence[Upstream],
+        *,
+        policy_of: Callable[[str], Policy],
+        today: Callable[[], date],
+        now: Callable[[], datetime],
+        random: Callable[[], float],
+        served_for: timedelta,
+    ) -> None:
+        self._spool = spool
+        self._sources = {upstream.name: _Source(upstream) for upstream in upstreams}
+        self._policy_of = policy_of
+        self._today = today
+        self._now = now
+        self._random = random
+        self._served_for = served_for
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Refresh every source at its interval until `stop`."""
+        async with asyncio.TaskGroup() as group:
+            for source in self._sources.values():
+                group.create_task(self._refresh_for_ever(source, stop))
+            group.create_task(self._maintain(stop))
+        for source in self._sources.values():
+            source.threads.shutdown(wait=False, cancel_futures=True)
+
+    async def find(self, exchange: Exchange) -> None:
+        """Answer one C-FIND (PS3.4 K.4.1)."""
+        try:
+            identifier = elements.parse(exchange.data_set, exchange.context.transfer_syntax)
+        except elements.ElementError as error:
+            exchange.respond(Status.UNABLE_TO_PROCESS, comment=str(error))
+            return
+        query = compile_query(identifier, _decoder(identifier))
+        policy = self._policy_of(exchange.caller.calling_ae)
+        if policy.ask:
+            await self._ask_stale(query, identifier, exchange.caller.calling_ae, policy)
+        rows = await self._matching(query)
+        if not rows and policy.ask and query.is_patient_based:
+            await self._ask(self._sources.values(), identifier, exchange.caller.calling_ae, policy)
+            rows = await self._matching(query)
+        await self._answer(exchange, identifier, rows)
+
+    # -- answering --
+
+    async def _answer(self, exchange: Exchange, identifier: elements.DataSet, rows: Sequence[WorklistRow]) -> None:
+        syntax = exchange.context.transfer_syntax
+        answered: list[WorklistRow] = []
+        for number, row in enumerate(rows):
+            if number % RESPONSES_PER_WRITE == 0:
+                await exchange.flush()
+            if exchange.cancelled or exchange.closed:
+                break
+            response = project(identifier, _parsed(row.dataset))
+            exchange.respond(Status.PENDING, data_set=elements.encode(_as_elements(response), syntax))
+            answered.append(row)
+        exchange.respond(Status.CANCEL if exchange.cancelled else Status.SUCCESS)
+        log.info("worklist answered", association=exchange.caller.association, rows=len(answered))
+        if answered:
+            calling = AETitle(exchange.caller.calling_ae)
+            self._spool.db.write(
+                lambda c: copy.record_served(c, calling, rows=answered, now=self._now()), rebuildable=True
+            )
+
+    async def _matching(self, query: Query) -> list[WorklistRow]:
+        found = copy.candidates(self._spool.db.read(), _keys(query.prefilter), limit=MAX_ROWS)
+        rows: dict[str, WorklistRow] = {}
+        for number, stored in enumerate(found):
+            if number % 64 == 63:
+                await asyncio.sleep(0)  # a long list must not hold up the other associations
+            dataset = _parsed(stored.row.dataset)
+            if query.matches(dataset, _decoder(dataset)):
+                rows.setdefault(stored.row.key, stored.row)
+        return list(rows.values())
+
+    # -- asking --
+
+    async def _ask_stale(self, query: Query, identifier: elements.DataSet, calling: str, policy: Policy) -> None:
+        """Ask the sources whose copy can't answer this query now."""
+        confirmed = {source.name: source.last_success for source in copy.sources(self._spool.db.read())}
+        now, today = self._now(), self._today()
+        due = []
+        for name, source in self._sources.items():
+            fresh = freshness(confirmed.get(name), now, fresh_for=policy.fresh_for, max_stale=policy.max_stale)
+            covered = query.covers(today - source.upstream.past, today + source.upstream.ahead)
+            dated = query.prefilter.date_from is not None or query.prefilter.date_to is not None
+            if fresh is not Freshness.FRESH or (dated and not covered):
+                due.append(source)
+        await self._ask(due, identifier, calling, policy)
+
+    async def _ask(
+        self, sources: Iterable[_Source], identifier: elements.DataSet, calling: str, policy: Policy
+    ) -> None:
+        """Ask these sources at once; whatever comes before the deadline is in the copy on return."""
+        now = self._now()
+        asked = [
+            asyncio.create_task(self._ask_one(source, upstream.widen(identifier), calling))
+            for source in sources
+            if source.circuit.may_try(now) and source.has_room
+        ]
+        if asked:
+            await asyncio.wait(asked, timeout=policy.deadline.total_seconds())
+
+    async def _ask_one(self, source: _Source, identifier: DataSet, calling: str) -> None:
+        try:
+            answer = await source.ask(identifier, calling)
+        except TemporaryFailure as error:
+            source.circuit = source.circuit.after_failure(self._now(), self._random())
+            log.warning("RIS not answering", ris=source.upstream.name, code=error.code)
+            return
+        source.circuit = source.circuit.after_success()
+        rows, _ = _validated(source.upstream.name, answer)
+        if rows:
+            await asyncio.wrap_future(
+                self._spool.db.write(lambda c: copy.merge_answer(c, source.upstream.name, rows=rows, now=self._now()))
+            )
+
+    # -- refreshing --
+
+    async def _refresh_for_ever(self, source: _Source, stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            if source.circuit.may_try(self._now()):
+                await self._refresh(source)
+            await _sleep(stop, source.upstream.refresh.total_seconds())
+
+    async def _refresh(self, source: _Source) -> None:
+        name, today = source.upstream.name, self._today()
+        first, last = today - source.upstream.past, today + source.upstream.ahead
+        try:
+            answer = await source.ask(upstream.refresh_identifier(first, last), "")
+        except TemporaryFailure as error:
+            code = error.code
+            source.circuit = source.circuit.after_failure(self._now(), self._random())
+            log.warning("worklist not refreshed", ris=name, code=code)
+            await asyncio.wrap_future(
+                self._spool.db.write(lambda c: copy.record_failure(c, name, error=code, now=self._now()))
+            )
+            return
+        source.circuit = source.circuit.after_success()
+        rows, refused = _validated(name, answer)
+        window = (_da(first), _da(last)) if answer.complete and not refused else None
+        removed = await asyncio.wrap_future(
+            self._spool.db.write(lambda c: copy.replace_source(c, name, rows=rows, now=self._now(), window=window))
+        )
+        log.info("worklist refreshed", ris=name, rows=len(rows), refused=refused, removed=removed)
+
+    async def _maintain(self, stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            await asyncio.wrap_future(self._spool.db.write(self._expire))
+            await _sleep(stop, MAINTENANCE_SECONDS)
+
+    def _expire(self, c: Connection) -> None:
+        now = self._now()
+        started_before = _da(self._today() - timedelta(days=1))
+        copy.expire(c, started_before=started_before, confirmed_before=now - CONFIRMED_WITHIN, statuses=DONE)
+        copy.forget_served(c, before=now - self._served_for)
+
+
+class _Source:
+    """A RIS and how it has been doing."""
+
+    def __init__(self, upstream: Upstream) -> None:
+        self.upstream = upstream
+        self.circuit = Circuit(threshold=2, cap=timedelta(seconds=60))
+        self.threads = ThreadPoolExecutor(THREADS_PER_RIS, thread_name_prefix=f"ris-{upstream.name}")
+        self._asking = 0
+
+    @property
+    def has_room(self) -> bool:
+        """Not all threads hang on questions already asked."""
+        return self._asking < THREADS_PER_RIS
+
+    async def ask(self, identifier: DataSet, calling: str) -> Answer:
+        """Raises `TemporaryFailure`. A caller that gives up leaves the question to end by its own timeouts."""
+        self._asking += 1
+        future = asyncio.get_running_loop().run_in_executor(
+            self.threads,
+            functools.partial(ask, self.upstream.peer(calling), _as_elements(identifier), limit=MAX_ROWS),
+        )
+        future.add_done_callback(self._asked)
+        return await asyncio.shield(future)
+
+    def _asked(self, future: asyncio.Future[Answer]) -> None:
+        self._asking -= 1
+        if not future.cancelled():
+            future.exception()  # seen, also when nobody waits any more
+
+
+def _validated(name: SourceName, answer: Answer) -> tuple[list[WorklistRow], int]:
+    """The rows of an answer that can be kept, one per step, and how many steps can not."""
+    rows: dict[str, WorklistRow] = {}
+    refused = 0
+    for whole in answer.rows:
+        for dataset in split_steps(whole):
+            if validate_row(dataset):
+                refused += 1
+                continue
+            row = _worklist_row(name, dataset)
+            rows[row.key] = row
+    return list(rows.values()), refused
+
+
+def _worklist_row(name: SourceName, dataset: DataSet) -> WorklistRow:
+    found = columns(dataset, _decoder(dataset))
+    return WorklistRow(
+        source=name,
+        key=merge_key(dataset),
+        PatientID=found.PatientID,
+        PatientName=found.PatientName,
+        AccessionNumber=found.AccessionNumber,
+        StudyInstanceUID=found.StudyInstanceUID,
+        RequestedProcedureID=found.RequestedProcedureID,
+        ScheduledProcedureStepID=found.ScheduledProcedureStepID,
+        start_date=_da(found.start_date) if found.start_date else "",
+        start_time=found.start_time.strftime("%H%M%S") if found.start_time else "",
+        Modality=found.Modality,
+        ScheduledStationAETitle="\\".join(found.StationAETitles),
+        status=found.status,
+        dataset=elements.encode(_as_elements(dataset), elements.EXPLICIT_LITTLE),
+    )
+
+
+@functools.lru_cache(maxsize=2000)
+def _parsed(dataset: bytes) -> elements.DataSet:
+    return elements.parse(dataset, elements.EXPLICIT_LITTLE)
+
+
+def _decoder(dataset: DataSet) -> Decode:
+    element = dataset.get(SPECIFIC_CHARACTER_SET)
+    names = charset.character_sets(element[1]) if element and isinstance(element[1], bytes) else []
+    return functools.partial(_decode, tuple(names))
+
+
+@functools.lru_cache(maxsize=20_000)
+def _decode(names: tuple[str, ...], value: bytes, vr: str) -> str:
+    return charset.decode(value, vr, list(names))
+
+
+def _keys(prefilter: Prefilter) -> WorklistKeys:
+    def only(values: tuple[str, ...] | None) -> str | None:
+        return values[0] if values is not None and len(values) == 1 else None
+
+    return WorklistKeys(
+        AccessionNumber=prefilter.AccessionNumber,
+        PatientID=prefilter.PatientID,
+        Modality=only(prefilter.Modality),
+        ScheduledStationAETitle=only(prefilter.StationAETitles),
+        start_from=_da(prefilter.date_from) if prefilter.date_from else None,
+        start_to=_da(prefilter.date_to) if prefilter.date_to else None,
+    )
+
+
+def _as_elements(dataset: DataSet) -> elements.DataSet:
+    """A data set of the domain in the form that `elements` writes."""
+    return {
+        tag: elements.Element(vr, value if isinstance(value, bytes) else [*map(_as_elements, value)])
+        for tag, (vr, value) in dataset.items()
+    }
+
+
+def _da(day: date) -> str:
+    return day.isoformat().replace("-", "")
+
+
+async def _sleep(stop: asyncio.Event, seconds: float) -> None:
+    """Until `stop`, or `seconds`."""
+    waiter = asyncio.create_task(stop.wait())
+    await asyncio.wait({waiter}, timeout=seconds)
+    waiter.cancel()
