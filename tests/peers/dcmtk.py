@@ -17,6 +17,7 @@ from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 from tests.peers.processes import HOST, Finished, Program, free_port, program, run
 
 _BIN = Path("/usr/bin")
+available = all((_BIN / name).exists() for name in ("storescp", "wlmscpfs", "findscu", "storescu", "dcmsend"))
 _TUNED = {"TCP_NODELAY": "1", "TCP_BUFFER_LENGTH": "1048576"}
 _STATUS = re.compile(r"DIMSE Status\s*: (0x[0-9a-f]{4})")
 _WORKLIST_CLASS = "1.2.840.10008.5.1.4.31"

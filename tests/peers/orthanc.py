@@ -16,6 +16,7 @@ from typing import Any
 from tests.peers.processes import HOST, Program, free_port, program, wait_until_connected
 
 _PROGRAM = Path("/usr/sbin/Orthanc")
+available = _PROGRAM.exists()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,7 @@ from pynetdicom import AE, AllStoragePresentationContexts, build_role, evt, regi
 from pynetdicom.presentation import NonPatientObjectPresentationContexts
 from pynetdicom.service_class import StorageServiceClass
 from pynetdicom.sop_class import ModalityWorklistInformationFind, StorageCommitmentPushModel, Verification
+from pynetdicom.transport import ThreadedAssociationServer
 
 from tests.peers.processes import HOST, free_port
 
@@ -121,12 +122,8 @@ def storage_scp(
         (evt.EVT_N_ACTION, _action, [scp, commitment, report_to]),
         (evt.EVT_DIMSE_SENT, _sent, [scp]),
     ]
-    server = entity.start_server((HOST, listen), block=False, evt_handlers=handlers)
-    try:
+    with _serving(entity, listen, handlers):
         yield scp
-    finally:
-        server.shutdown()
-        entity.shutdown()
         for report in scp.reports:
             report.join(timeout=_PEER_LIMIT)
 
@@ -255,12 +252,22 @@ def worklist_scp(
     entity.maximum_associations = 64
     entity.add_supported_context(ModalityWorklistInformationFind, list(_NATIVE))
     entity.add_supported_context(Verification)
-    server = entity.start_server((HOST, listen), block=False, evt_handlers=[(evt.EVT_C_FIND, _find, [scp, before_row])])
-    try:
+    with _serving(entity, listen, [(evt.EVT_C_FIND, _find, [scp, before_row])]):
         yield scp
+
+
+@contextmanager
+def _serving(entity: AE, port: int, handlers: list[Any]) -> Iterator[None]:
+    # Not `start_server`: its listener looks for its end every half second only, which each test would pay.
+    server = entity.make_server((HOST, port), evt_handlers=handlers, server_class=ThreadedAssociationServer)
+    entity._servers.append(server)
+    listener = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+    listener.start()
+    try:
+        yield
     finally:
-        server.shutdown()
         entity.shutdown()
+        listener.join(timeout=_PEER_LIMIT)
 
 
 def _find(

@@ -1,6 +1,6 @@
 """pynetdicom as storage, worklist, echo and commitment SCU; storage sends the files' bytes verbatim.
 
-pynetdicom's sender can hang on odd files, so each association has a time limit after which it is aborted.
+pynetdicom's sender may not notice that the peer aborted, so each answer has a time limit.
 """
 
 import socket
@@ -45,7 +45,7 @@ class Found:
 
 def echo(port: int, *, called: str, calling: str = "PYNETDICOM") -> int | None:
     """The C-ECHO status, or None when there was no association or no answer."""
-    with _associated(port, called, calling, [build_context(Verification)]) as assoc:
+    with _associated(port, called=called, calling=calling, contexts=[build_context(Verification)]) as assoc:
         if not assoc.is_established:
             return None
         return _status(assoc.send_c_echo())
@@ -57,13 +57,13 @@ def send_verbatim(
     *,
     called: str,
     calling: str = "PYNETDICOM",
-    limit: float = 60,
+    limit: float = 10,
     maximum_pdu: int = 65536,
 ) -> list[Sent]:
     """C-STORE `files` with their data set bytes as stored, one context per SOP class and transfer syntax.
 
-    Associations are made as needed for 128 contexts each. After `limit` seconds an association is aborted and the
-    rest of its files are reported with status None.
+    Associations are made as needed: 128 contexts each, and anew when the peer ended one. A file without an answer
+    within `limit` seconds has status None.
     """
     wanted = {path: _meta(path) for path in files}
     send = partial(_send_batch, port, wanted=wanted, called=called, calling=calling, limit=limit, pdu=maximum_pdu)
@@ -90,7 +90,8 @@ def find_worklist(
     transfer_syntax: str = ImplicitVRLittleEndian,
 ) -> Found:
     """Query the worklist; `cancel_after=n` sends C-CANCEL after the n-th row."""
-    with _associated(port, called, calling, [build_context(ModalityWorklistInformationFind, transfer_syntax)]) as assoc:
+    contexts = [build_context(ModalityWorklistInformationFind, transfer_syntax)]
+    with _associated(port, called=called, calling=calling, contexts=contexts) as assoc:
         if not assoc.is_established:
             return Found(rows=(), status=None, after_cancel=0)
         rows: list[Dataset] = []
@@ -156,7 +157,7 @@ def request_commitment(
     server = entity.start_server((HOST, own_port), block=False, evt_handlers=handlers) if own_port else None
     try:
         context = build_context(StorageCommitmentPushModel, syntaxes)
-        with _associated(port, called, calling, [context], handlers=handlers) as assoc:
+        with _associated(port, called=called, calling=calling, contexts=[context], handlers=handlers) as assoc:
             if not assoc.is_established:
                 return None, None
             answer, _ = assoc.send_n_action(
@@ -186,10 +187,17 @@ def _commitment_request(instances: Sequence[tuple[str, str]]) -> Dataset:
 
 @contextmanager
 def _associated(
-    port: int, called: str, calling: str, contexts: list[Any], *, handlers: list[Any] | None = None, pdu: int = 65536
+    port: int,
+    *,
+    called: str,
+    calling: str,
+    contexts: list[Any],
+    handlers: list[Any] | None = None,
+    pdu: int = 65536,
+    limit: float = 30,
 ) -> Iterator[Any]:
     entity = AE(ae_title=calling)
-    entity.dimse_timeout = entity.network_timeout = entity.acse_timeout = 30
+    entity.dimse_timeout = entity.network_timeout = entity.acse_timeout = limit
     entity.connection_timeout = 5
     assoc = entity.associate(HOST, port, contexts=contexts, ae_title=called, max_pdu=pdu, evt_handlers=handlers or [])
     if assoc.is_established:
@@ -212,21 +220,18 @@ def _send_batch(
     limit: float,
     pdu: int,
 ) -> list[Sent]:
-    kinds = sorted({wanted[path][:2] for path in files})
-    contexts = [build_context(sop_class, syntax) for sop_class, syntax in kinds]
+    contexts = [build_context(*kind) for kind in sorted({wanted[path][:2] for path in files})]
     before, _config.STORE_SEND_CHUNKED_DATASET = _config.STORE_SEND_CHUNKED_DATASET, True
     sent: list[Sent] = []
     try:
-        with _associated(port, called, calling, contexts, pdu=pdu) as assoc:
-            if not assoc.is_established:
-                return [_unsent(path, wanted[path][2], "no association") for path in files]
-            overdue = threading.Timer(limit, assoc.abort)
-            overdue.start()
-            try:
-                for path in files:
+        while len(sent) < len(files):
+            with _associated(port, called=called, calling=calling, contexts=contexts, pdu=pdu, limit=limit) as assoc:
+                if not assoc.is_established:
+                    return sent + [_unsent(path, wanted[path][2], "no association") for path in files[len(sent) :]]
+                for path in files[len(sent) :]:
                     sent.append(_send_one(assoc, path, wanted[path][2]))
-            finally:
-                overdue.cancel()
+                    if not assoc.is_established:
+                        break
     finally:
         _config.STORE_SEND_CHUNKED_DATASET = before
     return sent

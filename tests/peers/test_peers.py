@@ -1,5 +1,6 @@
 """The test peers against each other: each helper is believed only because a foreign program agrees with it."""
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -11,14 +12,15 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
-from tests.peers import dcmtk, node_peer, objects, processes, pynetdicom_scp, pynetdicom_scu
+from tests.peers import dcmtk, needs, node_peer, objects, processes, pynetdicom_scp, pynetdicom_scu
 from tests.peers.bundled import data_set_bytes, sendable_pydicom_files
 from tests.peers.orthanc import Modality, orthanc
 
 NATIVE = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian)
-node = pytest.mark.skipif(not node_peer.available, reason="node and npm are not installed")
+pytestmark = pytest.mark.slow
 
 
+@needs.dcmtk
 def test_dcmtk_senders_reach_storescp(tmp_path: Path) -> None:
     files = [objects.write(tmp_path / "in", make()) for make in objects.KINDS.values()]
     with dcmtk.storescp(tmp_path / "pacs") as pacs:
@@ -29,6 +31,7 @@ def test_dcmtk_senders_reach_storescp(tmp_path: Path) -> None:
     assert uids == {path.stem for path in files}
 
 
+@needs.dcmtk
 def test_a_refused_store_is_not_success(tmp_path: Path) -> None:
     file = objects.write(tmp_path, objects.ct())
     with pynetdicom_scp.storage_scp(answer=lambda _: 0xA700) as pacs:
@@ -38,12 +41,14 @@ def test_a_refused_store_is_not_success(tmp_path: Path) -> None:
     assert not pacs.received
 
 
+@needs.dcmtk
 def test_termscu_ends_what_obeys_it(tmp_path: Path) -> None:
     with dcmtk.wlmscpfs(tmp_path, worklist={"RIS": []}) as ris:
         assert not dcmtk.termscu(ris.port, called="RIS").succeeded
         assert ris.running
 
 
+@needs.dcmtk
 def test_findscu_and_pynetdicom_read_wlmscpfs(tmp_path: Path) -> None:
     rows = [objects.scheduled(n, station="CT1" if n % 2 else "MR1", modality="CT" if n % 2 else "MR") for n in range(5)]
     with dcmtk.wlmscpfs(tmp_path / "ris", worklist={"RIS": rows}) as ris:
@@ -62,6 +67,7 @@ def test_findscu_and_pynetdicom_read_wlmscpfs(tmp_path: Path) -> None:
     assert empty.rows == ()
 
 
+@needs.dcmtk
 def test_cancel_stops_the_worklist(tmp_path: Path) -> None:
     with pynetdicom_scp.worklist_scp(rows=[objects.scheduled(n) for n in range(300)]) as ris:
         answer = dcmtk.findscu(ris.port, ["PatientName"], folder=tmp_path, called="RIS", options=["--cancel", "3"])
@@ -84,6 +90,25 @@ def test_verbatim_sender_and_recorder_keep_every_byte(tmp_path: Path) -> None:
     assert [one.TransferSyntaxUID for one in pacs.received] == [ts for ts in NATIVE for _ in range(2)]
 
 
+@needs.dcmtk
+def test_storescp_keeps_received_bytes(tmp_path: Path) -> None:
+    files = [objects.write(tmp_path / ts, objects.sr(), transfer_syntax=ts) for ts in NATIVE]
+    for number, file in enumerate(files):
+        with dcmtk.storescp(tmp_path / str(number)) as pacs:
+            assert pynetdicom_scu.send_verbatim(pacs.port, [file], called="STORESCP")[0].status == 0
+        (received,) = dcmtk.received_files(tmp_path / str(number))
+        assert data_set_bytes(received) == data_set_bytes(file)
+
+
+def test_a_peer_that_never_answers_costs_the_limit_only(tmp_path: Path) -> None:
+    files = objects.study(tmp_path, instances=2)
+    released = threading.Event()
+    with pynetdicom_scp.storage_scp(answer=lambda uid: 0 if uid != files[0].stem or released.wait(20) else 1) as pacs:
+        sent = pynetdicom_scu.send_verbatim(pacs.port, files, called="PACS", limit=0.5)
+        released.set()
+    assert [one.status for one in sent] == [None, 0]
+
+
 def test_every_bundled_file_is_sendable_verbatim() -> None:
     corpus = sendable_pydicom_files()
     with pynetdicom_scp.storage_scp() as pacs:
@@ -94,6 +119,7 @@ def test_every_bundled_file_is_sendable_verbatim() -> None:
     assert len({one.SOPInstanceUID for one in corpus}) == sum(not one.duplicate for one in corpus)
 
 
+@needs.dcmtk
 def test_a_private_class_is_taken_and_a_narrow_pacs_is_narrow(tmp_path: Path) -> None:
     file = objects.write(tmp_path, objects.ct())
     private = objects.sr(SOPClassUID="1.2.826.0.1.3680043.9.9999.1")
@@ -134,6 +160,8 @@ def test_commitment_on_a_new_association(tmp_path: Path) -> None:
     assert "FailedSOPSequence" not in report
 
 
+@needs.dcmtk
+@needs.orthanc
 def test_orthanc_sends_receives_and_commits(tmp_path: Path) -> None:
     files = objects.study(tmp_path / "in", "MR", instances=2)
     pairs = [(str(objects.MRImageStorage), path.stem) for path in files]
@@ -157,6 +185,7 @@ def test_orthanc_sends_receives_and_commits(tmp_path: Path) -> None:
     assert report["Status"] == "Success"
 
 
+@needs.orthanc
 def test_orthanc_commits_for_others(tmp_path: Path) -> None:
     file = objects.write(tmp_path, objects.ct())
     own_port = processes.free_port()
@@ -170,7 +199,7 @@ def test_orthanc_commits_for_others(tmp_path: Path) -> None:
     assert [str(item.ReferencedSOPInstanceUID) for item in report.FailedSOPSequence] == ["1.2.3"]
 
 
-@node
+@needs.node
 def test_node_queries_and_stores(tmp_path: Path) -> None:
     files = [objects.write(tmp_path / "in", make()) for make in (objects.ct, objects.us)]
     rows = [objects.scheduled(1), objects.scheduled(2, station="MR1", modality="MR")]
@@ -193,6 +222,7 @@ def test_the_node_lock_names_no_registry() -> None:
     assert "resolved" not in (node_peer.HOME / "package-lock.json").read_text()
 
 
+@needs.dcmtk
 def test_a_dead_peer_shows_its_output(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError) as failure, dcmtk.storescp(tmp_path, options=["--no-such-option"]):
         pass

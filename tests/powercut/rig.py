@@ -119,6 +119,9 @@ class VolatileDisk:
 
         Name every process that works on the disk or acknowledges anything, children too.
         """
+        gone = [pid for pid in writers if _ended(pid)]
+        if gone:
+            raise RuntimeError(f"processes {gone} had ended before the cut: nothing would be shown")
         for pid in writers:
             os.kill(pid, signal.SIGSTOP)
         for pid in writers:

@@ -18,14 +18,14 @@ pytestmark = [
     pytest.mark.skipif(rig.missing() is not None, reason=str(rig.missing())),
 ]
 
-HERE = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[2]
 PATIENCE = 30.0
 
 
 @contextmanager
 def writing(how: str, folder: Path, ledger: Path, seed: int) -> Iterator[subprocess.Popen[bytes]]:
     command = [sys.executable, "-m", "tests.powercut.writer", how, str(folder), str(ledger), str(seed)]
-    with subprocess.Popen(command, cwd=HERE) as process:
+    with subprocess.Popen(command, cwd=ROOT) as process:
         try:
             yield process
         finally:
@@ -83,6 +83,13 @@ def test_power_comes_back_and_goes_again(tmp_path: Path) -> None:
         for turn in range(2):
             found = survey(promises(tmp_path / f"ledger-{turn}"), files_in(disk.mount / f"turn-{turn}"))
             assert found.kept_every_promise
+
+
+def test_a_writer_that_ended_before_the_cut_is_an_error(tmp_path: Path) -> None:
+    with rig.VolatileDisk(tmp_path / "rig", size=64 << 20) as disk, subprocess.Popen(["/bin/true"]) as process:
+        process.wait()
+        with pytest.raises(RuntimeError, match="ended before the cut"):
+            disk.cut([process.pid])
 
 
 def test_nothing_is_left_on_the_host_after_a_failure(tmp_path: Path) -> None:

@@ -1,0 +1,11 @@
+"""Marks that skip a test, saying what to install, where a foreign program is absent."""
+
+import pytest
+
+from tests.peers import dcmtk as _dcmtk
+from tests.peers import node_peer as _node
+from tests.peers import orthanc as _orthanc
+
+dcmtk = pytest.mark.skipif(not _dcmtk.available, reason="DCMTK is not installed (apt: dcmtk)")
+orthanc = pytest.mark.skipif(not _orthanc.available, reason="Orthanc is not installed (apt: orthanc)")
+node = pytest.mark.skipif(not _node.available, reason="Node is not installed (apt: nodejs npm)")
