@@ -20,6 +20,7 @@ from pydicom.uid import (
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     MRImageStorage,
+    RLELossless,
     UltrasoundMultiFrameImageStorage,
 )
 
@@ -97,9 +98,16 @@ KINDS: dict[str, Callable[..., FileDataset]] = {"CT": ct, "MR": mr, "US": us, "D
 
 
 def write(folder: Path, ds: FileDataset, *, transfer_syntax: str = ExplicitVRLittleEndian) -> Path:
-    """Write `ds` as a Part 10 file named by its SOP Instance UID; native transfer syntaxes and Deflated only."""
+    """Write `ds` as a Part 10 file named by its SOP Instance UID.
+
+    Native transfer syntaxes, Deflated, and RLE Lossless for images.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{ds.SOPInstanceUID}.dcm"
+    ds.file_meta.MediaStorageSOPClassUID = ds.SOPClassUID
+    ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID
+    if transfer_syntax == RLELossless:
+        ds.compress(RLELossless, generate_instance_uid=False)
     ds.file_meta.TransferSyntaxUID = transfer_syntax
     if transfer_syntax == ExplicitVRBigEndian and ds.get("BitsAllocated") == 16:
         words = struct.unpack(f"<{len(ds.PixelData) // 2}H", ds.PixelData)

@@ -3,9 +3,10 @@
 In process: no readiness to wait for. `StorageSCP.received` holds data set bytes verbatim with their transfer syntax.
 """
 
+import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -15,7 +16,7 @@ from pynetdicom import AE, AllStoragePresentationContexts, build_role, evt, regi
 from pynetdicom.presentation import NonPatientObjectPresentationContexts
 from pynetdicom.service_class import StorageServiceClass
 from pynetdicom.sop_class import ModalityWorklistInformationFind, StorageCommitmentPushModel, Verification
-from pynetdicom.transport import ThreadedAssociationServer
+from pynetdicom.transport import AssociationSocket, ThreadedAssociationServer
 
 from tests.peers.processes import HOST, free_port
 
@@ -26,6 +27,18 @@ STANDARD_STORAGE = tuple(
     str(cx.abstract_syntax) for cx in (*AllStoragePresentationContexts, *NonPatientObjectPresentationContexts)
 )
 _NATIVE = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
+
+
+def _close_whatever_happened(wire: AssociationSocket) -> None:
+    if wire.socket is not None:
+        with suppress(OSError):
+            wire.socket.shutdown(socket.SHUT_RDWR)
+        wire.socket.close()
+
+
+# pynetdicom 3.0.4 leaves the socket open when shutdown() fails, as on every refused connection; the ResourceWarning
+# then fails whichever test runs next.
+AssociationSocket._shutdown_socket = _close_whatever_happened
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

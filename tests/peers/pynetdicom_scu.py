@@ -43,9 +43,11 @@ class Found:
     after_cancel: int
 
 
-def echo(port: int, *, called: str, calling: str = "PYNETDICOM") -> int | None:
+def echo(port: int, *, called: str, calling: str = "PYNETDICOM", limit: float = 30) -> int | None:
     """The C-ECHO status, or None when there was no association or no answer."""
-    with _associated(port, called=called, calling=calling, contexts=[build_context(Verification)]) as assoc:
+    with _associated(
+        port, called=called, calling=calling, contexts=[build_context(Verification)], limit=limit
+    ) as assoc:
         if not assoc.is_established:
             return None
         return _status(assoc.send_c_echo())

@@ -10,6 +10,7 @@ from pydicom.uid import (
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
+    RLELossless,
 )
 
 from tests.peers import dcmtk, needs, node_peer, objects, processes, pynetdicom_scp, pynetdicom_scu
@@ -42,7 +43,7 @@ def test_a_refused_store_is_not_success(tmp_path: Path) -> None:
 
 
 @needs.dcmtk
-def test_termscu_ends_what_obeys_it(tmp_path: Path) -> None:
+def test_termscu_is_refused_by_wlmscpfs(tmp_path: Path) -> None:
     with dcmtk.wlmscpfs(tmp_path, worklist={"RIS": []}) as ris:
         assert not dcmtk.termscu(ris.port, called="RIS").succeeded
         assert ris.running
@@ -55,8 +56,6 @@ def test_findscu_and_pynetdicom_read_wlmscpfs(tmp_path: Path) -> None:
         keys = ["PatientName", "PatientID", "ScheduledProcedureStepSequence[0].Modality=CT"]
         answer = dcmtk.findscu(ris.port, keys, folder=tmp_path / "out", called="RIS")
         found = pynetdicom_scu.find_worklist(ris.port, pynetdicom_scu.worklist_query(Modality="MR"), called="RIS")
-        ris.hang()
-        ris.wake()
         dcmtk.write_worklist(tmp_path / "ris", "RIS", [])
         empty = dcmtk.findscu(ris.port, keys, folder=tmp_path / "empty", called="RIS")
     assert answer.succeeded
@@ -80,14 +79,24 @@ def test_cancel_stops_the_worklist(tmp_path: Path) -> None:
 
 
 def test_verbatim_sender_and_recorder_keep_every_byte(tmp_path: Path) -> None:
-    files = [
-        objects.write(tmp_path / ts, make(), transfer_syntax=ts) for ts in NATIVE for make in (objects.ct, objects.sr)
-    ]
+    made = [(make(), ts) for ts in (*NATIVE, RLELossless) for make in (objects.ct, objects.us)]
+    files = [objects.write(tmp_path / ts, ds, transfer_syntax=ts) for ds, ts in made]
     with pynetdicom_scp.storage_scp() as pacs:
         sent = pynetdicom_scu.send_verbatim(pacs.port, files, called="PACS")
     assert {one.status for one in sent} == {0}
     assert [one.dataset for one in pacs.received] == [data_set_bytes(path) for path in files]
-    assert [one.TransferSyntaxUID for one in pacs.received] == [ts for ts in NATIVE for _ in range(2)]
+    assert [one.TransferSyntaxUID for one in pacs.received] == [ts for _, ts in made]
+
+
+@needs.dcmtk
+def test_a_hung_peer_accepts_connections_and_says_nothing(tmp_path: Path) -> None:
+    with dcmtk.storescp(tmp_path) as pacs:
+        pacs.hang()
+        assert pynetdicom_scu.echo(pacs.port, called="STORESCP", limit=0.3) is None
+        pacs.wake()
+        assert pynetdicom_scu.echo(pacs.port, called="STORESCP") == 0
+        pacs.kill()
+        assert pynetdicom_scu.echo(pacs.port, called="STORESCP") is None
 
 
 @needs.dcmtk
@@ -123,7 +132,6 @@ def test_every_bundled_file_is_sendable_verbatim() -> None:
 def test_a_private_class_is_taken_and_a_narrow_pacs_is_narrow(tmp_path: Path) -> None:
     file = objects.write(tmp_path, objects.ct())
     private = objects.sr(SOPClassUID="1.2.826.0.1.3680043.9.9999.1")
-    private.file_meta.MediaStorageSOPClassUID = private.SOPClassUID
     odd = objects.write(tmp_path, private)
     with pynetdicom_scp.storage_scp(private=[private.SOPClassUID]) as pacs:
         assert pynetdicom_scu.send_verbatim(pacs.port, [odd], called="PACS")[0].status == 0
