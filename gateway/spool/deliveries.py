@@ -151,6 +151,15 @@ def release_expired_leases(c: Connection, *, now: datetime) -> int:
     return len(expired)
 
 
+def release_all_leases(c: Connection, *, now: datetime) -> int:
+    """Puts every claimed delivery back in the queue: for the one sender, when it starts; their number."""
+    claimed = tuple(_delivery(row) for row in c.execute(sql("delivery_all_sending")).fetchall())
+    for delivery in claimed:
+        _move(c, delivery, after=DeliveryState.QUEUED, now=now, by="spool", why="sender restarted")
+        _queue_again(c, delivery, not_before=None, status=delivery.last_status)
+    return len(claimed)
+
+
 def get(c: Connection, delivery_id: int) -> Delivery | None:
     """The delivery of that id."""
     row = c.execute(sql("delivery_get"), {"id": delivery_id}).fetchone()

@@ -93,6 +93,9 @@ ORDER BY d.id LIMIT :limit
 UPDATE delivery SET state = 'sending', attempts = attempts + 1, lease_until = :lease_until, not_before = NULL
 WHERE id = :id
 
+-- delivery_all_sending --
+SELECT * FROM delivery WHERE state = 'sending' ORDER BY id
+
 -- delivery_extend --
 UPDATE delivery SET lease_until = :lease_until WHERE id = :id
 

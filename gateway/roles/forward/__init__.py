@@ -1,0 +1,164 @@
+"""Forward: everything that leaves the box (IHE RAD-8, RAD-10; DESIGN 5).
+
+Received instances are routed, which queues a delivery per destination; each destination has a thread
+per lane that sends and one that confirms; what scanners asked to be committed is reported; what every
+destination confirmed is purged after its retention, and nothing else ever is. All state is in the
+spool: `kill -9` at any moment costs at most sending an object twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from functools import partial
+
+import structlog
+
+from gateway.domain.model import DeliveryState, DestinationName, GatewayError, Instance
+from gateway.domain.retry import Circuit, Severity, age_severity
+from gateway.domain.routing import default_routes
+from gateway.net.dicom_client import Peer
+from gateway.net.wake import Wake
+from gateway.roles.forward.confirm import Confirmer
+from gateway.roles.forward.lane import LaneSender
+from gateway.roles.forward.reports import Reporter
+from gateway.roles.forward.target import Breaker, Target
+from gateway.spool import Connection, Spool, audit, deliveries, instances
+
+__all__ = ["Forward", "Target"]
+
+POLL_SECONDS = 2.0
+PREPARED_AT_ONCE = 500
+HOUSEKEEPING_SECONDS = 30.0
+PURGED_AT_ONCE = 1000
+ALARM_LATE = "delivery-late"
+ALARM_NO_ROUTE = "no-route"
+
+log = structlog.get_logger()
+
+
+class Forward:
+    """The role: `run` lasts until `stop`."""
+
+    def __init__(
+        self,
+        spool: Spool,
+        targets: Sequence[Target],
+        *,
+        routes: Sequence[DestinationName],
+        retention: timedelta,
+        scanners: Callable[[str], Peer | None],
+        now: Callable[[], datetime],
+        random: Callable[[], float],
+    ) -> None:
+        self._spool = spool
+        self._routes = tuple(routes)
+        self._retention = retention
+        self._now = now
+        self._stop = threading.Event()
+        self._reporter = Reporter(spool, scanners, now=now, random=random)
+        self._senders: list[LaneSender] = []
+        self._confirmers: list[Confirmer] = []
+        self._lanes_of = {target.name: target.lanes for target in targets}
+        for target in targets:
+            self._add(target, random)
+
+    def _add(self, target: Target, random: Callable[[], float]) -> None:
+        def breaker() -> Breaker:
+            # A day of outage is one trial a minute: short enough that nobody waits for us when it ends
+            circuit = Circuit(threshold=2, base=target.retry_base, cap=min(target.retry_cap, timedelta(minutes=1)))
+            return Breaker(circuit, now=self._now, random=random)
+
+        confirmer = Confirmer(self._spool, target, breaker=breaker(), now=self._now, changed=self._reporter.wake.set)
+        self._confirmers.append(confirmer)
+        sending = breaker()
+        self._senders += [
+            LaneSender(
+                self._spool, target, lane, breaker=sending, now=self._now, random=random, sent=confirmer.wake.set
+            )
+            for lane in target.lanes
+        ]
+
+    async def run(self, stop: asyncio.Event, wake: Wake) -> None:
+        """Take over what an earlier process had claimed, then work until `stop`."""
+        await self._write(partial(deliveries.release_all_leases, now=self._now()))
+        threads = [
+            threading.Thread(target=part.run, args=(self._stop,), name=type(part).__name__)
+            for part in (*self._senders, *self._confirmers, self._reporter)
+        ]
+        for thread in threads:
+            thread.start()
+        housekeeping = asyncio.create_task(self._keep_house())
+        try:
+            while not stop.is_set():
+                if not await self._prepare_waiting():
+                    await wake.wait(POLL_SECONDS)
+                self._ring()
+        finally:
+            self._stop.set()
+            self._ring()
+            housekeeping.cancel()
+            await asyncio.gather(*(asyncio.to_thread(thread.join) for thread in threads))
+
+    def _ring(self) -> None:
+        for part in (*self._senders, *self._confirmers, self._reporter):
+            part.wake.set()
+
+    # -- routing --
+
+    async def _prepare_waiting(self) -> int:
+        """Route what was received; how many instances."""
+        waiting = instances.waiting(self._spool.db.read(), limit=PREPARED_AT_ONCE)
+        if waiting and self._routes:
+            await self._write(partial(self._prepare, waiting=waiting))
+            return len(waiting)
+        if waiting:
+            await self._write(partial(audit.raise_alarm, code=ALARM_NO_ROUTE, subject="routing", now=self._now()))
+        return 0
+
+    def _prepare(self, c: Connection, *, waiting: Sequence[Instance]) -> None:
+        for instance in waiting:
+            routes = default_routes(priority=instance.origin.priority, destinations=self._routes)
+            lanes = [
+                (
+                    route.destination,
+                    route.lane
+                    if route.lane in self._lanes_of[route.destination]
+                    else self._lanes_of[route.destination][0],
+                )
+                for route in routes
+            ]
+            deliveries.prepare(c, instance.id, routes=lanes, now=self._now(), by="forward", why="default route")
+
+    # -- housekeeping --
+
+    async def _keep_house(self) -> None:
+        while True:
+            try:
+                await self._write(partial(deliveries.release_expired_leases, now=self._now()))
+                await self._write(self._watch_ages)
+                purged = await asyncio.to_thread(self._spool.purge, retention=self._retention, limit=PURGED_AT_ONCE)
+                if purged:
+                    log.info("purged", instances=purged)
+            except (GatewayError, OSError) as error:
+                log.error("housekeeping failed", error=type(error).__name__)
+            await asyncio.sleep(HOUSEKEEPING_SECONDS)
+
+    def _watch_ages(self, c: Connection) -> None:
+        """An alarm per destination whose oldest undelivered instance has waited too long."""
+        now = self._now()
+        late = {
+            backlog.destination
+            for backlog in deliveries.backlog(c)
+            if backlog.state is not DeliveryState.REFUSED and age_severity(now - backlog.oldest) is not Severity.NONE
+        }
+        for destination in late:
+            audit.raise_alarm(c, code=ALARM_LATE, subject=destination, now=now)
+        for alarm in audit.active_alarms(c, code=ALARM_LATE):
+            if alarm.subject not in late:
+                audit.clear_alarm(c, code=ALARM_LATE, subject=alarm.subject, now=now)
+
+    async def _write(self, job: Callable[[Connection], object]) -> None:
+        await asyncio.wrap_future(self._spool.db.write(job))

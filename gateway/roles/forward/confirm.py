@@ -1,0 +1,289 @@
+"""Proof: what was sent to a destination is confirmed by it before ours may ever be purged.
+
+One thread per destination. With `commitment` it asks under a Transaction UID of ours, durable before
+the N-ACTION leaves, and takes the report on the same association if it comes within
+`commitment_wait`; a report on an association of its own is recorded by the listener and settled here.
+With `query` (and to verify a duplicate, 0111) it looks for the instance at IMAGE level. What is not
+confirmed is asked again; what the destination says it does not hold goes back into the queue.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import threading
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from functools import partial
+
+import structlog
+from pydicom.uid import generate_uid
+
+from gateway.dicom.associate import ProposedContext, RoleSelection
+from gateway.dicom.commitment import Result, action_request, parse_result
+from gateway.dicom.dimse import CommandField, response_to
+from gateway.dicom.elements import DataSet, Element, encode, parse, text_of
+from gateway.dicom.negotiation import NATIVE, STORAGE_COMMITMENT, STUDY_ROOT_FIND
+from gateway.domain.model import UID, Confirm, Delivery, DeliveryState, GatewayError, Instance, TemporaryFailure
+from gateway.net.dicom_client import Requestor
+from gateway.roles.forward.target import Breaker, Target
+from gateway.spool import Connection, Spool, audit, commitments, deliveries, instances
+from gateway.spool.commitments import CommitmentState, CommitmentTransaction, Failed
+
+REFERENCES = 500
+"""Instances named in one request, so that one answer stays small."""
+UIDS_PER_QUERY = 50
+SLICE_SECONDS = 0.5
+POLL_SECONDS = 2.0
+LOOKED_FOR = timedelta(minutes=10)
+"""How long an instance may be missing at a destination that said it stored it, before it is sent again."""
+SENT_LIMIT = 2000
+ALARM_NOT_COMMITTED = "not-committed"
+ALARM_NOT_CONFIRMABLE = "confirmation-refused"
+
+_LEVEL, _CLASS, _INSTANCE, _STUDY, _SERIES = 0x00080052, 0x00080016, 0x00080018, 0x0020000D, 0x0020000E
+
+log = structlog.get_logger()
+Pair = tuple[Delivery, Instance]
+
+
+class Confirmer:
+    """Turns `sent` into `confirmed`, or back into `queued`, for one destination."""
+
+    def __init__(
+        self,
+        spool: Spool,
+        target: Target,
+        *,
+        breaker: Breaker,
+        now: Callable[[], datetime],
+        changed: Callable[[], None],
+    ) -> None:
+        self._spool = spool
+        self._target = target
+        self._breaker = breaker
+        self._now = now
+        self._changed = changed
+        self.wake = threading.Event()
+
+    def run(self, stop: threading.Event) -> None:
+        """The life of the confirmer's thread."""
+        while not stop.is_set():
+            try:
+                self.round()
+            except GatewayError as error:
+                log.warning("not confirmed", dest=self._target.name, code=getattr(error, "code", ""))
+            self.wake.wait(POLL_SECONDS)
+            self.wake.clear()
+
+    def round(self) -> None:
+        """Settle the reports that came, and ask for what has been sent and not asked for."""
+        self._settle_reports()
+        sent = self._unasked()
+        if not sent or not self._breaker.may_try():
+            return
+        try:
+            if self._target.confirm is Confirm.COMMITMENT:
+                self._ask_commitment(sent)
+                self._settle_reports()
+            else:
+                self._look_for(sent)
+            self._breaker.succeeded()
+            self._write(
+                partial(audit.clear_alarm, code=ALARM_NOT_CONFIRMABLE, subject=self._target.name, now=self._now())
+            )
+        except TemporaryFailure as error:
+            self._breaker.failed()
+            if error.code not in ("connect", "silence"):
+                self._alarm(ALARM_NOT_CONFIRMABLE)
+            raise
+
+    def _unasked(self) -> list[Pair]:
+        c = self._spool.db.read()
+        asked = {
+            delivery_id
+            for transaction in self._transactions(CommitmentState.OPEN)
+            for delivery_id in transaction.deliveries
+        }
+        sent = deliveries.in_state(c, destination=self._target.name, state=DeliveryState.SENT, limit=SENT_LIMIT)
+        return [
+            (delivery, instance)
+            for delivery in sent
+            if delivery.id not in asked and (instance := instances.get(c, delivery.instance)) is not None
+        ]
+
+    def _transactions(self, state: CommitmentState) -> list[CommitmentTransaction]:
+        found = commitments.transactions(
+            self._spool.db.read(), state=state, asked_before=self._now() + timedelta(days=1), limit=SENT_LIMIT
+        )
+        return [transaction for transaction in found if transaction.destination == self._target.name]
+
+    # -- storage commitment --
+
+    def _ask_commitment(self, sent: Sequence[Pair]) -> None:
+        contexts = [ProposedContext(1, STORAGE_COMMITMENT, NATIVE)]
+        roles = (RoleSelection(STORAGE_COMMITMENT, scu=True, scp=False),)
+        calling = sent[0][1].origin.calling_ae if self._target.as_scanner else ""
+        with Requestor.connect(self._target.peer(calling), contexts, roles=roles) as requestor:
+            starts = range(0, len(sent), REFERENCES)
+            asked = {self._request(requestor, sent[start : start + REFERENCES]) for start in starts}
+            self._await_reports(requestor, asked)
+
+    def _await_reports(self, requestor: Requestor, asked: set[str]) -> None:
+        """Take the reports that come here; stop when all have come, here or on associations of their own."""
+        context = requestor.context_for(STORAGE_COMMITMENT)
+        assert context is not None
+        for _ in range(math.ceil(self._target.commitment_wait.total_seconds() / SLICE_SECONDS)):
+            asked &= {transaction.transaction_uid for transaction in self._transactions(CommitmentState.OPEN)}
+            if not asked:
+                return
+            message = requestor.await_message(SLICE_SECONDS)
+            if message is not None and message.command.CommandField == CommandField.N_EVENT_REPORT_RQ:
+                result = parse_result(bytes(message.data_set), context.transfer_syntax)
+                self._write(partial(_record, result=result, now=self._now()))
+                requestor.reply(message, response_to(message.command, 0))
+
+    def _request(self, requestor: Requestor, pairs: Sequence[Pair]) -> str:
+        context = requestor.context_for(STORAGE_COMMITMENT)
+        if context is None:
+            raise TemporaryFailure("the destination accepted no context for storage commitment", code="context")
+        transaction = UID(str(generate_uid(prefix=None)))
+        self._write(
+            partial(
+                commitments.record_transaction,
+                transaction_uid=transaction,
+                destination=self._target.name,
+                deliveries=[delivery.id for delivery, _ in pairs],
+                now=self._now(),
+            )
+        )
+        command, data_set = action_request(
+            transaction,
+            {(instance.SOPClassUID, instance.SOPInstanceUID): None for _, instance in pairs},
+            transfer_syntax=context.transfer_syntax,
+            message_id=requestor.next_message_id(),
+        )
+        try:
+            status = requestor.request(context, command, data_set).command.Status
+            if status != 0:
+                raise TemporaryFailure(f"storage commitment was answered {status:04X}", code=f"{status:04X}")
+        except TemporaryFailure:
+            self._write(partial(commitments.withdraw_transaction, transaction_uid=transaction))
+            raise
+        return transaction
+
+    def _settle_reports(self) -> None:
+        for transaction in self._transactions(CommitmentState.ANSWERED):
+            self._write(partial(self._settle, transaction=transaction))
+            log.info(
+                "commitment settled",
+                dest=self._target.name,
+                ok=len(transaction.succeeded),
+                failed=len(transaction.failed),
+            )
+            self._changed()
+        overdue = self._now() - self._target.commitment_timeout
+        for transaction in self._transactions(CommitmentState.OPEN):
+            if transaction.asked_at < overdue:
+                self._write(partial(self._give_up, transaction=transaction))
+
+    def _settle(self, c: Connection, *, transaction: CommitmentTransaction) -> None:
+        """Move every delivery the report names; one that it forgets is asked for again."""
+        succeeded = set(transaction.succeeded)
+        failed = {item.ReferencedSOPInstanceUID: item.FailureReason for item in transaction.failed}
+        for delivery_id in transaction.deliveries:
+            delivery = deliveries.get(c, delivery_id)
+            instance = instances.get(c, delivery.instance) if delivery is not None else None
+            if delivery is None or instance is None or delivery.state is not DeliveryState.SENT:
+                continue
+            if instance.SOPInstanceUID in succeeded:
+                self._confirm(c, delivery, why=f"commitment {transaction.transaction_uid}")
+            elif instance.SOPInstanceUID in failed:
+                self._send_again(c, delivery, why=f"not committed, reason {failed[instance.SOPInstanceUID]:04X}")
+        commitments.mark_settled(c, transaction.transaction_uid)
+
+    def _give_up(self, c: Connection, *, transaction: CommitmentTransaction) -> None:
+        """No report in time: the transaction ends, and everything it named is sent again."""
+        commitments.withdraw_transaction(c, transaction_uid=transaction.transaction_uid)
+        for delivery_id in transaction.deliveries:
+            delivery = deliveries.get(c, delivery_id)
+            if delivery is not None and delivery.state is DeliveryState.SENT:
+                self._send_again(c, delivery, why="no commitment report")
+
+    def _confirm(self, c: Connection, delivery: Delivery, *, why: str) -> None:
+        deliveries.settle_confirmed(c, delivery.id, now=self._now(), by=self._target.name, why=why)
+
+    def _send_again(self, c: Connection, delivery: Delivery, *, why: str) -> None:
+        now = self._now()
+        log.error("sent again", delivery=delivery.id, dest=self._target.name, why=why)
+        deliveries.requeue(
+            c, delivery.id, now=now, by=self._target.name, why=why, not_before=now + self._target.retry_base
+        )
+        audit.raise_alarm(c, code=ALARM_NOT_COMMITTED, subject=self._target.name, now=now)
+
+    # -- query --
+
+    def _look_for(self, sent: Sequence[Pair]) -> None:
+        contexts = [ProposedContext(1, STUDY_ROOT_FIND, NATIVE)]
+        with Requestor.connect(self._target.peer(""), contexts) as requestor:
+            by_series = sorted(sent, key=_series)
+            for _, group in itertools.groupby(by_series, key=_series):
+                pairs = list(group)
+                for start in range(0, len(pairs), UIDS_PER_QUERY):
+                    self._look_for_some(requestor, pairs[start : start + UIDS_PER_QUERY])
+
+    def _look_for_some(self, requestor: Requestor, pairs: Sequence[Pair]) -> None:
+        held = _held(requestor, [instance for _, instance in pairs])
+        for delivery, instance in pairs:
+            if instance.SOPInstanceUID in held:
+                self._write(partial(self._confirm, delivery=delivery, why="found by query"))
+                self._changed()
+            elif delivery.sent_at is not None and self._now() - delivery.sent_at > LOOKED_FOR:
+                self._write(partial(self._send_again, delivery=delivery, why="not found by query"))
+
+    def _alarm(self, code: str) -> None:
+        self._write(partial(audit.raise_alarm, code=code, subject=self._target.name, now=self._now()))
+
+    def _write(self, job: Callable[[Connection], object]) -> None:
+        self._spool.db.write(job).result()
+
+
+def _series(pair: Pair) -> tuple[str, str]:
+    return pair[1].StudyInstanceUID, pair[1].SeriesInstanceUID
+
+
+def _held(requestor: Requestor, wanted: Sequence[Instance]) -> set[str]:
+    """Which of these instances of one series the destination says it has (PS3.4 C.4.1, list of UID)."""
+    context = requestor.context_for(STUDY_ROOT_FIND)
+    if context is None:
+        raise TemporaryFailure("the destination accepted no context for a query", code="context")
+    uids = "\\".join(instance.SOPInstanceUID for instance in wanted)
+    identifier: DataSet = {
+        _INSTANCE: _text("UI", uids),
+        _LEVEL: _text("CS", "IMAGE"),
+        _STUDY: _text("UI", wanted[0].StudyInstanceUID),
+        _SERIES: _text("UI", wanted[0].SeriesInstanceUID),
+    }
+    found: set[str] = set()
+    for message in requestor.find(context, encode(identifier, context.transfer_syntax)):
+        status = message.command.Status or 0
+        if status in (0xFF00, 0xFF01):
+            found.add(text_of(parse(bytes(message.data_set), context.transfer_syntax), _INSTANCE))
+        elif status != 0:
+            raise TemporaryFailure(f"the query was answered {status:04X}", code=f"{status:04X}")
+    return found
+
+
+def _text(vr: str, value: str) -> Element:
+    raw = value.encode("latin-1", "replace")
+    return Element(vr, raw + (b"\0" if vr == "UI" else b" ") * (len(raw) % 2))
+
+
+def _record(c: Connection, *, result: Result, now: datetime) -> bool:
+    return commitments.record_result(
+        c,
+        transaction_uid=UID(result.transaction_uid),
+        succeeded=[UID(uid) for uid in result.succeeded],
+        failed=[Failed(ReferencedSOPInstanceUID=UID(uid), FailureReason=reason) for uid, reason in result.failed],
+        now=now,
+    )

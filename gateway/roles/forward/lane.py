@@ -1,0 +1,241 @@
+"""One lane of one destination: a thread, a durable queue, and an association kept while there is work.
+
+The association is opened before anything is claimed, so that a destination that is down costs no row
+a move. A failure of the association puts what was claimed back; only the object that was under way
+waits by itself, for it may be the cause. Temporary failures are tried again for ever; a permanent one
+waits for a person and never holds up the others.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from datetime import datetime, timedelta
+from functools import partial
+from typing import TypeVar
+
+import structlog
+
+from gateway.dicom.negotiation import propose
+from gateway.domain.model import (
+    Confirm,
+    Delivery,
+    GatewayError,
+    Instance,
+    Lane,
+    PermanentFailure,
+    TemporaryFailure,
+)
+from gateway.domain.retry import Outcome, OutcomeKind, backoff, classify_store_status, classify_transport
+from gateway.domain.retry import TransportFailure as Failed
+from gateway.net.dicom_client import Requestor
+from gateway.roles.forward.sending import SpoolDamaged, Wanted, context_of, covers, send, wanted_contexts
+from gateway.roles.forward.target import Breaker, Target
+from gateway.spool import Connection, Spool, audit, deliveries, instances
+
+LEASE = timedelta(hours=1)
+POLL_SECONDS = 2.0
+WARM_SECONDS = 5.0
+"""How long an association without work is kept for the next object of the same study."""
+ALARM_REFUSED = "delivery-refused"
+ALARM_DAMAGED = "spool-damaged"
+
+log = structlog.get_logger()
+T = TypeVar("T")
+
+
+class LaneSender:
+    """Sends what is queued for one lane, until `stop`."""
+
+    def __init__(
+        self,
+        spool: Spool,
+        target: Target,
+        lane: Lane,
+        *,
+        breaker: Breaker,
+        now: Callable[[], datetime],
+        random: Callable[[], float],
+        sent: Callable[[], None],
+    ) -> None:
+        self._spool = spool
+        self._target = target
+        self._lane = lane
+        self._breaker = breaker
+        self._now = now
+        self._random = random
+        self._sent = sent
+        self.wake = threading.Event()
+        self._requestor: Requestor | None = None
+        self._proposed: Wanted = {}
+        self._calling = ""
+        self._failures: dict[int, int] = {}
+
+    def run(self, stop: threading.Event) -> None:
+        """The life of the lane's thread."""
+        while not stop.is_set():
+            try:
+                worked = self._round(stop)
+            except GatewayError as error:
+                log.error("lane interrupted", dest=self._target.name, lane=self._lane, error=type(error).__name__)
+                worked = False
+            if not worked:
+                idle_for = WARM_SECONDS if self._requestor is not None else POLL_SECONDS
+                if not self.wake.wait(idle_for):
+                    self._hang_up()
+                self.wake.clear()
+        self._hang_up()
+
+    def _round(self, stop: threading.Event) -> bool:
+        """One batch; whether there was anything to do that could be done."""
+        waiting = deliveries.due(
+            self._spool.db.read(),
+            destination=self._target.name,
+            lane=self._lane,
+            now=self._now(),
+            limit=self._target.batch,
+        )
+        found = [instance for delivery in waiting if (instance := self._instance(delivery)) is not None]
+        if not found or not self._connected(found):
+            return False
+        claimed = self._write(
+            partial(
+                deliveries.claim,
+                destination=self._target.name,
+                lane=self._lane,
+                now=self._now(),
+                lease=LEASE,
+                limit=self._target.batch,
+            )
+        ).result()
+        settled: list[Future[None]] = []
+        left = list(claimed)
+        while left and not stop.is_set() and self._deliver(left.pop(0), settled):
+            pass
+        settled += map(self._put_back, left)
+        for future in settled:
+            future.result()
+        self._sent()
+        return True
+
+    # -- the association --
+
+    def _connected(self, found: Sequence[Instance]) -> bool:
+        """Whether an association stands that was asked for what the first of these needs."""
+        calling = found[0].origin.calling_ae if self._target.as_scanner else ""
+        if self._requestor is not None and calling == self._calling and covers(self._proposed, found[0]):
+            return True
+        self._hang_up()
+        if not self._breaker.may_try():
+            return False
+        same_caller = [one for one in found if not self._target.as_scanner or one.origin.calling_ae == calling]
+        wanted = wanted_contexts(same_caller)
+        try:
+            self._requestor = Requestor.connect(self._target.peer(calling), propose(wanted))
+        except TemporaryFailure as error:
+            self._breaker.failed()
+            log.warning("destination not reached", dest=self._target.name, lane=self._lane, code=error.code)
+            return False
+        self._proposed, self._calling = wanted, calling
+        return True
+
+    def _hang_up(self) -> None:
+        if self._requestor is not None:
+            self._requestor.release()
+            self._requestor = None
+
+    def _break_off(self) -> None:
+        if self._requestor is not None:
+            self._requestor.abort()
+            self._requestor = None
+
+    # -- one delivery --
+
+    def _deliver(self, delivery: Delivery, settled: list[Future[None]]) -> bool:
+        """Send one claimed delivery and settle it; False if the association is gone."""
+        instance = self._instance(delivery)
+        if instance is None:
+            settled.append(self._refuse(delivery, "file-missing"))
+            return True
+        if not self._fits(instance):
+            settled.append(self._put_back(delivery))
+            return True
+        assert self._requestor is not None
+        try:
+            context = context_of(self._requestor, instance)
+            if context is None:
+                outcome = classify_transport(Failed.CONTEXT_REFUSED)
+            else:
+                path = self._spool.files.path_of(instance.id)
+                status = send(self._requestor, context, instance, path)
+                outcome = classify_store_status(status, attempts=self._failures.get(delivery.id, 0))
+        except PermanentFailure as error:
+            if isinstance(error, SpoolDamaged):
+                self._write(partial(audit.raise_alarm, code=ALARM_DAMAGED, subject=instance.id, now=self._now()))
+            settled.append(self._refuse(delivery, error.code))
+            return True
+        except TemporaryFailure as error:
+            self._break_off()
+            self._breaker.failed()
+            settled.append(self._defer(delivery, error.code))
+            return False
+        settled.append(self._settle(delivery, instance, outcome))
+        return not outcome.blames_destination
+
+    def _fits(self, instance: Instance) -> bool:
+        same_caller = not self._target.as_scanner or instance.origin.calling_ae == self._calling
+        return same_caller and covers(self._proposed, instance)
+
+    def _settle(self, delivery: Delivery, instance: Instance, outcome: Outcome) -> Future[None]:
+        log.info("attempt", instance=instance.id, dest=self._target.name, status=outcome.code)
+        if outcome.is_stored:
+            self._breaker.succeeded()
+            self._failures.pop(delivery.id, None)
+            at_once = self._target.confirm is Confirm.STATUS and outcome.kind is not OutcomeKind.DUPLICATE
+            return self._write(partial(self._stored, delivery=delivery, code=outcome.code, confirmed=at_once))
+        if outcome.kind is OutcomeKind.PERMANENT:
+            if instance.SOPClassUID in self._target.expect_refused:
+                why = f"expected-{outcome.code}"
+                return self._write(partial(self._stored, delivery=delivery, code=why, confirmed=True))
+            return self._refuse(delivery, outcome.code)
+        if outcome.blames_destination:
+            self._breaker.failed()
+            self._hang_up()
+        return self._defer(delivery, outcome.code)
+
+    def _stored(self, c: Connection, *, delivery: Delivery, code: str, confirmed: bool) -> None:
+        now, name = self._now(), self._target.name
+        deliveries.settle_sent(c, delivery, status=code, now=now, by=name)
+        if confirmed:
+            deliveries.settle_confirmed(c, delivery.id, now=now, by=name, why=f"status {code}")
+
+    def _refuse(self, delivery: Delivery, code: str) -> Future[None]:
+        log.error("refused", delivery=delivery.id, dest=self._target.name, status=code)
+        return self._write(partial(self._refused, delivery=delivery, code=code))
+
+    def _refused(self, c: Connection, *, delivery: Delivery, code: str) -> None:
+        now, name = self._now(), self._target.name
+        deliveries.refuse(c, delivery, status=code, now=now, by=name)
+        audit.raise_alarm(c, code=ALARM_REFUSED, subject=name, now=now)
+
+    def _defer(self, delivery: Delivery, code: str) -> Future[None]:
+        failures = self._failures[delivery.id] = self._failures.get(delivery.id, 0) + 1
+        wait = backoff(failures, base=self._target.retry_base, cap=self._target.retry_cap, random=self._random())
+        return self._postpone(delivery, self._now() + wait, code)
+
+    def _put_back(self, delivery: Delivery) -> Future[None]:
+        return self._postpone(delivery, self._now(), delivery.last_status)
+
+    def _postpone(self, delivery: Delivery, not_before: datetime, code: str) -> Future[None]:
+        return self._write(
+            lambda c: deliveries.defer(
+                c, delivery, not_before=not_before, status=code, now=self._now(), by=self._target.name
+            )
+        )
+
+    def _instance(self, delivery: Delivery) -> Instance | None:
+        return instances.get(self._spool.db.read(), delivery.instance)
+
+    def _write(self, job: Callable[[Connection], T]) -> Future[T]:
+        return self._spool.db.write(job)

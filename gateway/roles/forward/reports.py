@@ -1,0 +1,170 @@
+"""Storage commitment towards the scanner (PS3.4 J.3): decided from our books, reported for days.
+
+An instance is committed to when every destination it was routed to has confirmed it. A request waits
+for as long as that takes: no failure is reported merely because time passed, since a report ends its
+Transaction UID (J.3.3.1.2). What never came here, or came under another SOP class, is reported as
+failed at once, so that the scanner keeps it and sends it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from functools import partial
+
+import structlog
+
+from gateway.dicom.associate import ProposedContext, RoleSelection
+from gateway.dicom.commitment import CLASS_INSTANCE_CONFLICT, NO_SUCH_INSTANCE, event_report
+from gateway.dicom.negotiation import NATIVE, STORAGE_COMMITMENT
+from gateway.domain.model import GatewayError, InstanceState, TemporaryFailure
+from gateway.domain.retry import backoff
+from gateway.net.dicom_client import Peer, Requestor
+from gateway.spool import Connection, Spool, commitments, instances
+from gateway.spool.commitments import CommitmentRequest, CommitmentState, Outcome, Referenced
+
+POLL_SECONDS = 2.0
+REQUESTS = 200
+SAME_ASSOCIATION = timedelta(seconds=15)
+"""The listener reports on the association that asked, if it still stands; we wait for it to have tried."""
+RETRY_BASE, RETRY_CAP = timedelta(seconds=5), timedelta(minutes=30)
+
+log = structlog.get_logger()
+
+
+class Reporter:
+    """Decides the scanners' requests and reports what they did not take on their own association."""
+
+    def __init__(
+        self,
+        spool: Spool,
+        scanners: Callable[[str], Peer | None],
+        *,
+        now: Callable[[], datetime],
+        random: Callable[[], float],
+    ) -> None:
+        """`scanners` says where a scanner takes reports; None if only on its own association."""
+        self._spool = spool
+        self._scanners = scanners
+        self._now = now
+        self._random = random
+        self._failures: dict[str, int] = {}
+        self._not_before: dict[str, datetime] = {}
+        self.wake = threading.Event()
+
+    def run(self, stop: threading.Event) -> None:
+        """The life of the reporter's thread."""
+        while not stop.is_set():
+            try:
+                self.round()
+            except GatewayError as error:
+                log.warning("commitment not reported", code=getattr(error, "code", ""))
+            self.wake.wait(POLL_SECONDS)
+            self.wake.clear()
+
+    def round(self) -> None:
+        """Decide what can be decided, and report what is due."""
+        c = self._spool.db.read()
+        for request in commitments.requests(c, state=CommitmentState.OPEN, limit=REQUESTS):
+            outcome = decide(c, request)
+            if outcome is not None:
+                log.info("commitment decided", ok=len(outcome.succeeded), failed=len(outcome.failed))
+                self._write(
+                    partial(
+                        commitments.decide_request,
+                        transaction_uid=request.transaction_uid,
+                        scanner=request.scanner,
+                        outcome=outcome,
+                    )
+                )
+        for request in commitments.requests(c, state=CommitmentState.DECIDED, limit=REQUESTS):
+            if self._due(request):
+                self._report(request)
+
+    def _due(self, request: CommitmentRequest) -> bool:
+        now = self._now()
+        return now - request.received_at > SAME_ASSOCIATION and now >= self._not_before.get(
+            request.transaction_uid, now
+        )
+
+    def _report(self, request: CommitmentRequest) -> None:
+        peer = self._scanners(request.scanner)
+        if peer is None:
+            return
+        try:
+            _deliver(peer, request)
+        except TemporaryFailure as error:
+            failures = self._failures[request.transaction_uid] = self._failures.get(request.transaction_uid, 0) + 1
+            wait = backoff(failures, base=RETRY_BASE, cap=RETRY_CAP, random=self._random())
+            self._not_before[request.transaction_uid] = self._now() + wait
+            log.warning("scanner did not take the report", code=error.code, failures=failures)
+            return
+        self._failures.pop(request.transaction_uid, None)
+        self._not_before.pop(request.transaction_uid, None)
+        self._write(
+            partial(
+                commitments.answer_request,
+                transaction_uid=request.transaction_uid,
+                scanner=request.scanner,
+                now=self._now(),
+            )
+        )
+        log.info("commitment reported to the scanner")
+
+    def _write(self, job: Callable[[Connection], object]) -> None:
+        self._spool.db.write(job).result()
+
+
+def decide(c: Connection, request: CommitmentRequest) -> Outcome | None:
+    """What the scanner is to be told; None while something is still on its way."""
+    succeeded: list[Referenced] = []
+    failed: list[tuple[Referenced, int]] = []
+    for item in request.referenced:
+        reason = _reason(c, item)
+        if reason is None:
+            return None
+        if reason:
+            failed.append((item, reason))
+        else:
+            succeeded.append(item)
+    return Outcome(succeeded=tuple(succeeded), failed=tuple(failed))
+
+
+def _reason(c: Connection, item: Referenced) -> int | None:
+    """0 if the instance is safe at every destination, a Failure Reason, or None if that is not known yet."""
+    copies = instances.by_uid(c, item.ReferencedSOPInstanceUID)
+    if not copies:
+        return NO_SUCH_INSTANCE
+    matching = [copy for copy in copies if copy.SOPClassUID == item.ReferencedSOPClassUID]
+    if not matching:
+        return CLASS_INSTANCE_CONFLICT
+    # The first copy went on its way; a differing later one waits in quarantine for a person
+    going = [copy for copy in matching if not copy.quarantine]
+    safe = any(copy.state in (InstanceState.DELIVERED, InstanceState.PURGED) for copy in going)
+    return 0 if safe else None
+
+
+def _deliver(peer: Peer, request: CommitmentRequest) -> None:
+    """N-EVENT-REPORT on an association of our own, in the SCP role (PS3.4 J.3.3.1)."""
+    assert request.outcome is not None
+    contexts = [ProposedContext(1, STORAGE_COMMITMENT, NATIVE)]
+    roles = (RoleSelection(STORAGE_COMMITMENT, scu=False, scp=True),)
+    with Requestor.connect(peer, contexts, roles=roles) as requestor:
+        context = requestor.context_for(STORAGE_COMMITMENT)
+        if context is None:
+            raise TemporaryFailure("the scanner accepted no context for storage commitment", code="context")
+        command, data_set = event_report(
+            request.transaction_uid,
+            succeeded=[_pair(item) for item in request.outcome.succeeded],
+            failed=[(*_pair(item), reason) for item, reason in request.outcome.failed],
+            transfer_syntax=context.transfer_syntax,
+            message_id=requestor.next_message_id(),
+        )
+        status = requestor.request(context, command, data_set).command.Status
+        if status != 0:
+            raise TemporaryFailure(f"the report was answered {status:04X}", code=f"{status:04X}")
+
+
+def _pair(item: Referenced) -> tuple[str, str]:
+    return item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID

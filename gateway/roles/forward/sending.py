@@ -1,0 +1,128 @@
+"""How one object goes over an association: which contexts it needs, which one it takes, and its bytes.
+
+The bytes are those of the file, by `sendfile`, wherever the peer takes the syntax the object came in.
+Where it does not, a native object is converted without touching its pixels; an encapsulated one is
+not decoded here, so its context counts as refused.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import xxhash
+
+from gateway.dicom import part10
+from gateway.dicom.associate import MAX_CONTEXTS
+from gateway.dicom.association import AcceptedContext
+from gateway.dicom.convert import Extent, Segment, explicit_little_endian, implicit_little_endian
+from gateway.dicom.dimse import CommandField, CommandSet
+from gateway.dicom.elements import ElementError
+from gateway.dicom.negotiation import (
+    DEFLATED,
+    EXPLICIT_VR_BIG_ENDIAN,
+    EXPLICIT_VR_LITTLE_ENDIAN,
+    IMPLICIT_VR_LITTLE_ENDIAN,
+    contexts_needed,
+)
+from gateway.domain.model import Instance, PermanentFailure
+from gateway.domain.retry import TransportFailure as Failed
+from gateway.net.dicom_client import Requestor
+
+CONVERTIBLE = frozenset({EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_BIG_ENDIAN, DEFLATED})
+READ_PIECE = 1024 * 1024
+
+Wanted = dict[str, frozenset[str]]
+"""Transfer syntaxes to propose, by SOP Class UID."""
+
+
+class SpoolDamaged(PermanentFailure):
+    """The file is not what was received: it must not be sent."""
+
+
+def wanted_contexts(instances: Iterable[Instance]) -> Wanted:
+    """What to propose for these instances, as many of them as fit into 128 contexts, first come first."""
+    wanted: Wanted = {}
+    for instance in instances:
+        syntaxes: set[str] = {instance.TransferSyntaxUID}
+        if instance.TransferSyntaxUID in CONVERTIBLE:
+            syntaxes.add(EXPLICIT_VR_LITTLE_ENDIAN)
+        more = {**wanted, instance.SOPClassUID: wanted.get(instance.SOPClassUID, frozenset()) | syntaxes}
+        if contexts_needed(more) > MAX_CONTEXTS:
+            break
+        wanted = more
+    return wanted
+
+
+def covers(proposed: Wanted, instance: Instance) -> bool:
+    """Whether an association that proposed this was asked for a context of the instance."""
+    return instance.TransferSyntaxUID in proposed.get(instance.SOPClassUID, frozenset())
+
+
+def context_of(requestor: Requestor, instance: Instance) -> AcceptedContext | None:
+    """The context to send the instance on: as it is if possible, else converted; None if there is none."""
+    order: list[str] = [instance.TransferSyntaxUID]
+    if instance.TransferSyntaxUID in CONVERTIBLE:
+        order += [EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN]
+    found = (requestor.context_for(instance.SOPClassUID, syntax) for syntax in order)
+    return next((context for context in found if context is not None), None)
+
+
+def send(requestor: Requestor, context: AcceptedContext, instance: Instance, path: Path) -> int:
+    """C-STORE of the object at `path`; the status that was answered.
+
+    Raises `SpoolDamaged` if the file is gone or differs from what was received, and the failures of
+    `Requestor.store`.
+    """
+    try:
+        source = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise SpoolDamaged(f"the spool file can't be opened: {error.strerror}", code="file-missing") from error
+    try:
+        start = _verified(source, instance)
+        command = CommandSet(
+            CommandField=CommandField.C_STORE_RQ,
+            AffectedSOPClassUID=instance.SOPClassUID,
+            AffectedSOPInstanceUID=instance.SOPInstanceUID,
+            MessageID=requestor.next_message_id(),
+            Priority=instance.origin.priority if instance.origin.priority in (0, 1, 2) else 0,
+            CommandDataSetType=1,
+        )
+        segments = _segments(source, start, instance, context.transfer_syntax)
+        return requestor.store(context, command, segments, source).Status or 0
+    finally:
+        os.close(source)
+
+
+def _verified(source: int, instance: Instance) -> int:
+    """Where the data set begins, after its hash was compared with the one of its receipt."""
+    try:
+        meta = part10.read(os.pread(source, part10.LONGEST_HEADER, 0))
+        content = xxhash.xxh3_128(instance.TransferSyntaxUID.encode("latin-1"))
+        position = meta.data_offset
+        while piece := os.pread(source, READ_PIECE, position):
+            content.update(piece)
+            position += len(piece)
+    except (OSError, ElementError) as error:
+        raise SpoolDamaged(f"the spool file can't be read: {type(error).__name__}", code="file-unreadable") from error
+    if content.hexdigest() != instance.content_hash:
+        raise SpoolDamaged("the spool file differs from what was received", code="content-hash")
+    return meta.data_offset
+
+
+def _segments(source: int, start: int, instance: Instance, target: str) -> list[Segment]:
+    if target == instance.TransferSyntaxUID:
+        return [Extent(offset=start, length=instance.size)]
+    convert = implicit_little_endian if target == IMPLICIT_VR_LITTLE_ENDIAN else explicit_little_endian
+    try:
+        # Mapped, not read: only the pages that hold headers are touched
+        with mmap.mmap(source, 0, prot=mmap.PROT_READ) as mapped, memoryview(mapped) as view, view[start:] as dataset:
+            segments = convert(dataset, instance.TransferSyntaxUID)
+    except ElementError as error:
+        raise PermanentFailure(str(error), code=Failed.CONTEXT_REFUSED) from error
+    return [
+        Extent(offset=segment.offset + start, length=segment.length) if isinstance(segment, Extent) else segment
+        for segment in segments
+    ]
