@@ -2,7 +2,7 @@
 
 The codec is our own because it runs on the event loop that answers scanners: 128 presentation
 contexts must cost at most 2 ms. Items nobody knows are skipped, as 9.3.1 demands; items that lie
-about their length end the association.
+about their length end the association. Text is latin-1 here: what a peer names goes back as it came.
 """
 
 from __future__ import annotations
@@ -79,10 +79,10 @@ class AssociateRequest:
     application_context: str = APPLICATION_CONTEXT_NAME
 
     def encode(self) -> bytes:
-        items = [_item(0x10, self.application_context.encode("ascii"))]
+        items = [_item(0x10, self.application_context.encode("latin-1", "replace"))]
         for context in self.contexts:
-            body = struct.pack(">Bxxx", context.id) + _item(0x30, context.abstract_syntax.encode("ascii"))
-            body += b"".join(_item(0x40, name.encode("ascii")) for name in context.transfer_syntaxes)
+            body = struct.pack(">Bxxx", context.id) + _item(0x30, context.abstract_syntax.encode("latin-1", "replace"))
+            body += b"".join(_item(0x40, name.encode("latin-1", "replace")) for name in context.transfer_syntaxes)
             items.append(_item(0x20, body))
         return _associate(PduType.ASSOCIATE_RQ, self.called_ae, self.calling_ae, items, self.user)
 
@@ -96,10 +96,10 @@ class AssociateAccept:
     application_context: str = APPLICATION_CONTEXT_NAME
 
     def encode(self) -> bytes:
-        items = [_item(0x10, self.application_context.encode("ascii"))]
+        items = [_item(0x10, self.application_context.encode("latin-1", "replace"))]
         for context in self.contexts:
             # 9.3.3.2: the transfer syntax is not significant when the context is refused, but must be there
-            syntax = _item(0x40, context.transfer_syntax.encode("ascii"))
+            syntax = _item(0x40, context.transfer_syntax.encode("latin-1", "replace"))
             items.append(_item(0x21, struct.pack(">BxBx", context.id, context.result) + syntax))
         return _associate(PduType.ASSOCIATE_AC, self.called_ae, self.calling_ae, items, self.user)
 
@@ -112,13 +112,15 @@ def decode_request(body: bytes) -> AssociateRequest:
     user = UserInformation(max_pdu=0)
     for kind, start, end in _items(body, _FIXED.size, len(body)):
         if kind == 0x20:
+            if len(contexts) == MAX_CONTEXTS:
+                raise PduError(f"A-ASSOCIATE-RQ proposes more than {MAX_CONTEXTS} presentation contexts")
             contexts.append(_proposed(body, start, end))
         elif kind == 0x10:
             application_context = _uid(body, start, end)
         elif kind == 0x50:
             user = _user_information(body, start, end)
-    if not contexts or len(contexts) > MAX_CONTEXTS:
-        raise PduError(f"A-ASSOCIATE-RQ proposes {len(contexts)} presentation contexts; 1 to 128 are allowed")
+    if not contexts:
+        raise PduError("A-ASSOCIATE-RQ proposes no presentation context; 1 to 128 are allowed")
     if len({context.id for context in contexts}) != len(contexts):
         raise PduError("A-ASSOCIATE-RQ uses a presentation context ID twice")
     return AssociateRequest(
@@ -244,21 +246,24 @@ def _item(kind: int, body: bytes) -> bytes:
 
 
 def _encode_user(user: UserInformation) -> bytes:
-    items = [_item(0x51, struct.pack(">L", user.max_pdu)), _item(0x52, user.implementation_class_uid.encode("ascii"))]
+    items = [
+        _item(0x51, struct.pack(">L", user.max_pdu)),
+        _item(0x52, user.implementation_class_uid.encode("latin-1", "replace")),
+    ]
     if user.asynchronous is not None:
         items.append(_item(0x53, struct.pack(">HH", *user.asynchronous)))
     for role in user.roles:
-        name = role.sop_class.encode("ascii")
+        name = role.sop_class.encode("latin-1", "replace")
         items.append(_item(0x54, struct.pack(">H", len(name)) + name + bytes((role.scu, role.scp))))
     if user.implementation_version:
-        items.append(_item(0x55, user.implementation_version.encode("ascii")))
+        items.append(_item(0x55, user.implementation_version.encode("latin-1", "replace")))
     for negotiation in user.extended:
-        name = negotiation.sop_class.encode("ascii")
+        name = negotiation.sop_class.encode("latin-1", "replace")
         items.append(_item(0x56, struct.pack(">H", len(name)) + name + negotiation.application))
     return b"".join(items)
 
 
 def _associate(kind: PduType, called: str, calling: str, items: list[bytes], user: UserInformation) -> bytes:
-    fixed = _FIXED.pack(1, 0, *(title.encode("latin-1").ljust(16)[:16] for title in (called, calling)))
+    fixed = _FIXED.pack(1, 0, *(title.encode("latin-1", "replace").ljust(16)[:16] for title in (called, calling)))
     body = fixed + b"".join(items) + _item(0x50, _encode_user(user))
     return struct.pack(">BxL", kind, len(body)) + body

@@ -29,6 +29,7 @@ from gateway.dicom.pdu import (
     Abort,
     AbortReason,
     ControlPdu,
+    Fragment,
     PduError,
     PduReader,
     PduType,
@@ -206,6 +207,13 @@ class Association:
         return self.state is State.CLOSED
 
     @property
+    def owes_release_reply(self) -> bool:
+        """The peer asked for release and `release_reply` may answer it."""
+        return (self.state, _I.RELEASE_REPLY) in _TABLE or (
+            self.state is State.COLLISION_ACCEPTOR and not self._reply_when_confirmed
+        )
+
+    @property
     def timer(self) -> Timer:
         return _TIMERS.get(self.state, Timer.NONE)
 
@@ -233,25 +241,19 @@ class Association:
         events: list[Event] = []
         if self.state is State.CLOSED:
             return events, len(view)
+        consumed = 0
         try:
-            found, consumed = self._reader.read(view)
-            for pdu in found:
-                if self.closed:
-                    break  # behind an A-ABORT or A-ASSOCIATE-RJ nothing counts
-                if isinstance(pdu, ControlPdu):
-                    self._control(pdu, events)
-                elif self.state is State.ESTABLISHED or self.state is State.RELEASING:
-                    message = self._messages.read(pdu)
-                    if message is not None:
-                        if message.context_id not in self.contexts:
-                            raise PduError(f"presentation context {message.context_id} was not accepted")
-                        events.append(message)
-                else:
-                    self._peer_input(_I.DATA)
+            while not self.closed:  # behind an A-ABORT or A-ASSOCIATE-RJ nothing counts
+                found, taken = self._reader.read(view[consumed:])
+                consumed += taken
+                if not found:
+                    return events, consumed
+                for pdu in found:
+                    if not self.closed:
+                        self._pdu(pdu, events)
         except PduError as error:
             self._invalid(error, events)
-            consumed = len(view)
-        return events, consumed
+        return events, len(view)
 
     def accept(self, accept: AssociateAccept) -> None:
         """Accept what was requested; contexts with result 0 can be used from now on."""
@@ -325,6 +327,19 @@ class Association:
         self.state = State.AWAIT_CLOSE
         if not already_over:
             events.append(Closing(False, False, str(error)))
+
+    def _pdu(self, pdu: ControlPdu | Fragment, events: list[Event]) -> None:
+        if isinstance(pdu, ControlPdu):
+            self._control(pdu, events)
+            return
+        self._peer_input(_I.DATA)
+        if self.state is State.AWAIT_CLOSE:
+            return
+        message = self._messages.read(pdu)
+        if message is not None:
+            if message.context_id not in self.contexts:
+                raise PduError(f"presentation context {message.context_id} was not accepted")
+            events.append(message)
 
     def _control(self, pdu: ControlPdu, events: list[Event]) -> None:
         was = self.state

@@ -8,9 +8,9 @@ syntax, so that the peer's choice is known per syntax instead of guessed.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from pydicom.uid import UID as KnownUID
 from pydicom._uid_dict import UID_dictionary
 
 from gateway.dicom.associate import (
@@ -55,6 +55,8 @@ STORAGE_COMMITMENT = "1.2.840.10008.1.20.1"
 STORAGE_COMMITMENT_INSTANCE = "1.2.840.10008.1.20.1.1"
 STUDY_ROOT_FIND = "1.2.840.10008.5.1.4.1.2.2.1"
 
+_STORAGE_CLASSES = "1.2.840.10008.5.1.4.1.1."
+_UID = re.compile(r"[0-2](\.(0|[1-9][0-9]*))+", re.ASCII)
 _ACCEPTED, _ABSTRACT_SYNTAX, _TRANSFER_SYNTAXES = 0, 3, 4
 
 
@@ -75,13 +77,16 @@ def choose_native(offered: Iterable[str]) -> str | None:
 def is_storage(abstract_syntax: str, *, standard_only: bool) -> bool:
     """Whether a context for `abstract_syntax` carries objects to be stored.
 
-    Standard classes are known by their name. A UID that no dictionary knows is a private or a newer
-    storage class, accepted unless `standard_only`: an image is never refused for its contents.
+    Standard classes are known by their name, newer ones by the root of all storage classes. Any other UID that
+    no dictionary knows is a private class, accepted unless `standard_only`: an image is never refused
+    for its contents.
     """
     entry = UID_dictionary.get(abstract_syntax)
     if entry is not None:
         return entry[1] == "SOP Class" and "Storage" in entry[0] and "Storage Commitment" not in entry[0]
-    return not standard_only and KnownUID(abstract_syntax).is_valid
+    if len(abstract_syntax) > 64 or not _UID.fullmatch(abstract_syntax):
+        return False
+    return not standard_only or abstract_syntax.startswith(_STORAGE_CLASSES)
 
 
 def negotiate(
@@ -111,20 +116,25 @@ def answer(
     *,
     us: UserInformation,
 ) -> AssociateAccept:
-    """The A-ASSOCIATE-AC for `request`: contexts by `choose`, the rest by our rules.
+    """The A-ASSOCIATE-AC for `request`: contexts by `choose`, the rest by our rules, each
+    item once and only for classes that are proposed and served.
 
     `us` gives our maximum PDU, implementation and the most operations we let a peer have
     outstanding; the SCP role is granted for Storage Commitment alone, whose archives report on
     associations of their own (PS3.4 J.3.3).
     """
-    asynchronous = request.user.asynchronous
-    if asynchronous is not None and us.asynchronous is not None:
-        limit = us.asynchronous[0]
-        asynchronous = (min(asynchronous[0] or limit, limit), 1)
+    asynchronous = None
+    if request.user.asynchronous is not None and us.asynchronous is not None:
+        asked, limit = request.user.asynchronous[0], us.asynchronous[0]
+        asynchronous = (min(asked, limit) if asked and limit else asked or limit, 1)
+    choosers = {context.abstract_syntax: choose(context.abstract_syntax) for context in request.contexts}
+    # Once for each class that is served here: an answer must fit into its item whatever a peer asks
+    roles = {role.sop_class: role for role in request.user.roles if choosers.get(role.sop_class)}
+    extended = {item.sop_class: item for item in request.user.extended if choosers.get(item.sop_class)}
     return AssociateAccept(
         called_ae=request.called_ae,
         calling_ae=request.calling_ae,
-        contexts=negotiate(request.contexts, choose),
+        contexts=negotiate(request.contexts, choosers.__getitem__),
         user=UserInformation(
             max_pdu=us.max_pdu,
             implementation_class_uid=us.implementation_class_uid,
@@ -132,20 +142,26 @@ def answer(
             asynchronous=asynchronous,
             roles=tuple(
                 RoleSelection(role.sop_class, role.scu, role.scp and role.sop_class == STORAGE_COMMITMENT)
-                for role in request.user.roles
-                if choose(role.sop_class)
+                for role in roles.values()
             ),
-            extended=tuple(map(_answer_extended, request.user.extended)),
+            extended=tuple(
+                ExtendedNegotiation(item.sop_class, application)
+                for item in extended.values()
+                if (application := _answer_extended(item))
+            ),
         ),
     )
 
 
-def _answer_extended(asked: ExtendedNegotiation) -> ExtendedNegotiation:
-    if asked.sop_class == MODALITY_WORKLIST:
+def _answer_extended(item: ExtendedNegotiation) -> bytes:
+    """What we support of what is asked; empty if the class has nothing to negotiate with us."""
+    if item.sop_class == MODALITY_WORKLIST:
         # PS3.4 K.5.1: combined date-time matching we do; fuzzy names and time zone adjustment we do not
-        return ExtendedNegotiation(asked.sop_class, bytes((1, asked.application[1:2] == b"\x01", 0)))
-    # PS3.4 B.3.1: level 2 (every attribute kept), no digital signature level claimed, no coercion of elements
-    return ExtendedNegotiation(asked.sop_class, b"\x02\x00\x00\x00\x00\x00")
+        return bytes((1, item.application[1:2] == b"\x01", 0))
+    if is_storage(item.sop_class, standard_only=False):
+        # PS3.4 B.3.1: level 2 (every attribute kept), no digital signature level claimed, no coercion of elements
+        return b"\x02\x00\x00\x00\x00\x00"
+    return b""
 
 
 def propose(wanted: Mapping[str, Iterable[str]]) -> tuple[ProposedContext, ...]:

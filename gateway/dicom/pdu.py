@@ -94,41 +94,49 @@ class PduReader:
         """What `view` holds, and how many of its bytes were consumed.
 
         The unconsumed rest (a header or a control PDU cut short) must stand at the start of the
-        next view. Raises `PduError` at the first byte that cannot be right.
+        next view. Raises `PduError` at the first byte that cannot be right; what stands before it is
+        returned first, so call again until nothing is found.
         """
         found: list[ControlPdu | Fragment] = []
-        position, end = 0, len(view)
-        while True:
-            if self._pdv_left:
-                taken = min(self._pdv_left, end - position)
-                if not taken:
-                    break
+        position = 0
+        try:
+            while (after := self._step(view, position, found)) > position:
+                position = after
+        except PduError:
+            if not found:
+                raise
+        return found, position
+
+    def _step(self, view: memoryview, position: int, found: list[ControlPdu | Fragment]) -> int:
+        """Read one header, fragment or control PDU; the position behind it, or `position` if it isn't there yet."""
+        room = len(view) - position
+        if self._pdv_left:
+            taken = min(self._pdv_left, room)
+            if taken:
                 self._pdv_left -= taken
                 self._pdu_left -= taken
                 found.append(self._fragment(view[position : position + taken]))
-                position += taken
-            elif self._pdu_left:
-                if end - position < _PDV_HEADER.size:
-                    break
-                self._begin_pdv(view, position)
-                position += _PDV_HEADER.size
-                if not self._pdv_left:
-                    found.append(self._fragment(view[position:position]))
-            else:
-                if end - position < _PDU_HEADER.size:
-                    break
-                pdu_type, length = _PDU_HEADER.unpack_from(view, position)
-                if pdu_type == PduType.P_DATA:
-                    self._begin_data(length)
-                    position += _PDU_HEADER.size
-                    continue
-                self._check_control(pdu_type, length)
-                if end - position < _PDU_HEADER.size + length:
-                    break
-                position += _PDU_HEADER.size
-                found.append(ControlPdu(pdu_type, bytes(view[position : position + length])))
-                position += length
-        return found, position
+            return position + taken
+        if self._pdu_left:
+            if room < _PDV_HEADER.size:
+                return position
+            self._begin_pdv(view, position)
+            position += _PDV_HEADER.size
+            if not self._pdv_left:
+                found.append(self._fragment(view[position:position]))
+            return position
+        if room < _PDU_HEADER.size:
+            return position
+        pdu_type, length = _PDU_HEADER.unpack_from(view, position)
+        if pdu_type == PduType.P_DATA:
+            self._begin_data(length)
+            return position + _PDU_HEADER.size
+        self._check_control(pdu_type, length)
+        if room < _PDU_HEADER.size + length:
+            return position
+        position += _PDU_HEADER.size
+        found.append(ControlPdu(pdu_type, bytes(view[position : position + length])))
+        return position + length
 
     def _fragment(self, data: memoryview) -> Fragment:
         flags = self._flags
@@ -143,9 +151,9 @@ class PduReader:
         length, context_id, flags = _PDV_HEADER.unpack_from(view, position)
         if length < 2 or length - 2 > self._pdu_left - _PDV_HEADER.size:
             raise PduError(f"PDV declares {length} bytes in a PDU with {self._pdu_left} left")
-        self._pdu_left -= _PDV_HEADER.size
-        if 0 < self._pdu_left - (length - 2) < _PDV_HEADER.size:
+        if 0 < self._pdu_left - 4 - length < _PDV_HEADER.size:
             raise PduError("bytes left over behind the last PDV of a P-DATA-TF")
+        self._pdu_left -= _PDV_HEADER.size
         self._pdv_left = length - 2
         self._context_id = context_id
         self._flags = flags
