@@ -127,7 +127,8 @@ class PduReader:
             return position
         if room < _PDU_HEADER.size:
             return position
-        pdu_type, length = _PDU_HEADER.unpack_from(view, position)
+        header: tuple[int, int] = _PDU_HEADER.unpack_from(view, position)
+        pdu_type, length = header
         if pdu_type == PduType.P_DATA:
             self._begin_data(length)
             return position + _PDU_HEADER.size

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import struct
 import sys
 from collections.abc import Callable
@@ -176,10 +177,8 @@ def test_a_request_that_lies_about_its_lengths_is_refused(items: bytes) -> None:
 @given(st.binary(max_size=200), st.booleans())
 def test_garbage_is_refused_by_pdu_error_and_nothing_else(garbage: bytes, request: bool) -> None:
     decode: Callable[[bytes], object] = decode_request if request else decode_accept
-    try:
+    with contextlib.suppress(PduError):
         decode(minimal(items=garbage))
-    except PduError as refused:
-        assert str(refused)
 
 
 @given(requests(), st.data())
@@ -187,10 +186,8 @@ def test_a_damaged_request_is_read_or_refused_by_pdu_error(request: AssociateReq
     body = bytearray(request.encode()[6:])
     for _ in range(data.draw(st.integers(1, 4))):
         body[data.draw(st.integers(68, len(body) - 1))] = data.draw(st.integers(0, 255))
-    try:
+    with contextlib.suppress(PduError):
         decode_request(bytes(body[: data.draw(st.integers(68, len(body)))]))
-    except PduError as refused:
-        assert str(refused)
 
 
 def test_unknown_items_are_skipped() -> None:

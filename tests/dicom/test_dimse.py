@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import struct
 from io import BytesIO
 from typing import Any
@@ -188,10 +189,8 @@ def test_a_command_set_that_lies_is_refused_without_its_contents(body: bytes, sa
 
 @given(st.binary(max_size=80))
 def test_garbage_is_refused_by_pdu_error_and_nothing_else(garbage: bytes) -> None:
-    try:
+    with contextlib.suppress(PduError):
         decode_command(FIELD + garbage)
-    except PduError as refused:
-        assert str(refused)
 
 
 @given(st.binary(max_size=40), st.binary(max_size=40))
