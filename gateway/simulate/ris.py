@@ -1,0 +1,189 @@
+"""A RIS as a scanner sees it: a Modality Worklist SCP (PS3.4 K) with invented patients.
+
+What is promised: every row that matches is answered, every key applied by `gateway.domain`, C-CANCEL heeded
+before the next response (PS3.7 9.1.2.1.5). `behaviour` may change at any moment and holds from the next
+association or query on. Rows are the same for the same day.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date
+from enum import StrEnum
+from typing import Final
+
+from gateway.dicom.dimse import CommandField, Status
+from gateway.dicom.elements import DataSet, ElementError, parse
+from gateway.dicom.negotiation import MODALITY_WORKLIST, VERIFICATION, choose_native
+from gateway.domain.matching import compile_query
+from gateway.domain.worklist import project
+from gateway.net.dicom_service import Exchange, Handler
+from gateway.simulate.acceptor import Chooser, Port, Session, never_answer
+from gateway.simulate.keywords import data_set, decoder, encoded
+
+STATIONS: Final = {"CT": "CT1", "MR": "MR1", "US": "US1", "DX": "DX1"}
+"""Scheduled Station AE Title by modality."""
+_PATIENTS: Final = (
+    ("TEST^ADA", "F", "ISO_IR 100"),
+    ("TEST^BRUNO", "M", "ISO_IR 100"),
+    ("TEST^J\u00dcRGEN", "M", "ISO_IR 100"),
+    ("TEST^ZO\u00c9^M", "F", "ISO_IR 100"),
+    ("TEST^\u0141UCJA", "F", "ISO_IR 192"),
+    ("TEST^OTTO", "M", ""),
+)
+_STEPS: Final = {"CT": "CT THORAX", "MR": "MR HEAD", "US": "US ABDOMEN", "DX": "DX CHEST PA"}
+
+
+class RisBehaviour(StrEnum):
+    ANSWER = "answer"
+    """Every matching row."""
+    HANG = "hang"
+    """Accept the query and say nothing."""
+    REFUSE = "refuse"
+    """Reject every association."""
+    EMPTY = "empty"
+    """Success without a row, whatever was asked."""
+    ABORT_MIDWAY = "abort_midway"
+    """A-ABORT after half of the rows."""
+    FAIL = "fail"
+    """The final status C001."""
+
+
+def sample_rows(day: date, *, per_modality: int = 3, stations: Mapping[str, str] = STATIONS) -> list[DataSet]:
+    """Scheduled steps of one day for each modality in `stations`, from eight o'clock on, every 20 minutes."""
+    return [
+        sample_row(day, modality, station, number)
+        for modality, station in stations.items()
+        for number in range(per_modality)
+    ]
+
+
+def sample_row(day: date, modality: str, station: str, number: int) -> DataSet:
+    """The step `number` of a station's day."""
+    name, sex, character_set = _PATIENTS[(number + sum(map(ord, modality))) % len(_PATIENTS)]
+    order = f"{day:%y%m%d}{modality}{number:03}"
+    minute = 8 * 60 + 20 * number
+    study = int.from_bytes(hashlib.blake2b(f"{order} {station}".encode(), digest_size=16).digest())
+    step = _STEPS.get(modality, f"{modality} EXAMINATION")
+    return data_set(
+        {
+            "AccessionNumber": f"A{order}",
+            "ReferringPhysicianName": "TEST^REFERRER",
+            "PatientName": name,
+            "PatientID": f"TEST-{order}",
+            "PatientBirthDate": f"{1940 + number % 60}0{number % 9 + 1}15",
+            "PatientSex": sex,
+            "StudyInstanceUID": f"2.25.{study}",
+            "RequestingPhysician": "TEST^REFERRER",
+            "RequestedProcedureDescription": step,
+            "RequestedProcedureID": f"P{order}",
+            "RequestedProcedurePriority": "ROUTINE",
+            "ScheduledProcedureStepSequence": [
+                {
+                    "Modality": modality,
+                    "ScheduledStationAETitle": station,
+                    "ScheduledProcedureStepStartDate": f"{day:%Y%m%d}",
+                    "ScheduledProcedureStepStartTime": f"{minute // 60 % 24:02}{minute % 60:02}00",
+                    "ScheduledPerformingPhysicianName": "TEST^PERFORMER",
+                    "ScheduledProcedureStepDescription": step,
+                    "ScheduledProcedureStepID": f"S{order}",
+                    "ScheduledStationName": station,
+                    "ScheduledProcedureStepStatus": "SCHEDULED",
+                }
+            ],
+        },
+        character_set,
+    )
+
+
+class RisSimulator:
+    """The SCP. `start` and `stop`, or `async with`; after `stop` it may start again on the same port."""
+
+    def __init__(
+        self,
+        *,
+        rows: Sequence[DataSet] | Callable[[], Sequence[DataSet]],
+        ae: str = "RIS",
+        host: str = "127.0.0.1",
+        port: int = 0,
+        behaviour: RisBehaviour = RisBehaviour.ANSWER,
+    ) -> None:
+        """`rows` is what is scheduled, or gives it for each query."""
+        self.rows = rows
+        self.ae = ae
+        self.behaviour = behaviour
+        self.queries = 0
+        """C-FIND requests so far, whatever became of them."""
+        self.cancelled = 0
+        """Queries that ended by C-CANCEL."""
+        self._port = Port(lambda: _RisSession(self), host, port)
+
+    @property
+    def port(self) -> int:
+        return self._port.number
+
+    async def start(self) -> None:
+        """Listen. Raises OSError if the port can't be had."""
+        await self._port.open()
+
+    async def stop(self) -> None:
+        await self._port.close()
+
+    async def __aenter__(self) -> RisSimulator:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    def matching(self, identifier: DataSet) -> list[DataSet]:
+        """The answers to an identifier, in the order of the rows."""
+        rows = self.rows() if callable(self.rows) else self.rows
+        query = compile_query(identifier, decoder(identifier))
+        return [row for row in rows if query.matches(row, decoder(row))]
+
+
+class _RisSession(Session):
+    def __init__(self, ris: RisSimulator) -> None:
+        self._ris = ris
+        self.ae = ris.ae
+        self.handlers: Mapping[int, Handler] = {CommandField.C_FIND_RQ: self._find}
+
+    def refuses(self) -> bool:
+        return self._ris.behaviour is RisBehaviour.REFUSE
+
+    def chooser(self, abstract_syntax: str) -> Chooser | None:
+        return choose_native if abstract_syntax in (MODALITY_WORKLIST, VERIFICATION) else None
+
+    async def _find(self, exchange: Exchange) -> None:
+        self._ris.queries += 1
+        match self._ris.behaviour:
+            case RisBehaviour.HANG:
+                await never_answer(exchange)
+            case RisBehaviour.FAIL:
+                exchange.respond(Status.UNABLE_TO_PROCESS, comment="the simulated RIS fails")
+            case RisBehaviour.EMPTY:
+                exchange.respond(Status.SUCCESS)
+            case behaviour:
+                await self._answer(exchange, midway=behaviour is RisBehaviour.ABORT_MIDWAY)
+
+    async def _answer(self, exchange: Exchange, *, midway: bool) -> None:
+        syntax = exchange.context.transfer_syntax
+        try:
+            identifier = parse(exchange.data_set, syntax)
+        except ElementError as error:
+            exchange.respond(Status.IDENTIFIER_MISMATCH, comment=str(error))
+            return
+        rows = self._ris.matching(identifier)
+        for row in rows[: len(rows) // 2] if midway else rows:
+            if exchange.cancelled:
+                self._ris.cancelled += 1
+                exchange.respond(Status.CANCEL)
+                return
+            exchange.respond(Status.PENDING, data_set=encoded(project(identifier, row), syntax))
+            await exchange.flush()
+        if midway:
+            self.link.abort()
+        else:
+            exchange.respond(Status.SUCCESS)
