@@ -13,7 +13,9 @@ postdate the cut, because every thread of the writers has stopped before nbdkit 
 Everything made on the host (mounts, loop device, processes) is undone on leaving, after any failure too.
 
 Needs root, /dev/fuse and the programs in `TOOLS`; `missing` says in words what is absent.
-Limits: a drive that lies about FLUSH is `flush="lie"`, which must lose; the kernel's own crash is not modelled.
+Limits: until the kernel writes back, unsynced data is not even in the disk's cache, so a short run without fsync
+loses by the kernel's cache alone; that the disk forgets too is shown by `flush="lie"`, a drive that acknowledges FLUSH
+and does nothing. The kernel's own crash is not modelled.
 """
 
 import os
@@ -148,8 +150,11 @@ class VolatileDisk:
         _call("mount", "-t", "ext4", "-o", "loop,noatime", copy, path)
         try:
             yield Recovered(path=path, image=copy)
-        finally:
             _call("umount", path)
+        except BaseException:
+            # A failed body may hold files open; its failure is the one to show.
+            _try("umount", "-l", path)
+            raise
 
     def _start(self, *command: str | Path) -> subprocess.Popen[bytes]:
         # nbdfuse ends on an assertion when its server dies; that must not leave a core file.

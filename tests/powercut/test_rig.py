@@ -60,9 +60,8 @@ def test_a_durable_writer_loses_nothing(tmp_path: Path, seed: int, leak: int) ->
     assert cut_once(tmp_path, "durable", seed, leak=leak).kept_every_promise
 
 
-@pytest.mark.parametrize("leak", [0, 50])
-def test_a_writer_without_fsync_loses(tmp_path: Path, leak: int) -> None:
-    found = cut_once(tmp_path, "no-fsync", seed=3, leak=leak)
+def test_a_writer_without_fsync_loses(tmp_path: Path) -> None:
+    found = cut_once(tmp_path, "no-fsync", seed=3)
     assert found.lost | found.torn
 
 
@@ -92,8 +91,17 @@ def test_a_writer_that_ended_before_the_cut_is_an_error(tmp_path: Path) -> None:
             disk.cut([process.pid])
 
 
-def test_nothing_is_left_on_the_host_after_a_failure(tmp_path: Path) -> None:
-    with pytest.raises(ZeroDivisionError), rig.VolatileDisk(tmp_path / "rig", size=64 << 20):
+def fail_with_a_file_open(folder: Path) -> None:
+    with (folder / "open").open("w"):
         raise ZeroDivisionError
+
+
+def test_nothing_is_left_on_the_host_after_a_failure(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), rig.VolatileDisk(tmp_path / "rig", size=64 << 20) as disk:
+        fail_with_a_file_open(disk.mount)
+    with rig.VolatileDisk(tmp_path / "rig", size=64 << 20) as disk:
+        disk.cut()
+        with pytest.raises(ZeroDivisionError), disk.recover() as recovered:
+            fail_with_a_file_open(recovered.path)
     assert str(tmp_path) not in Path("/proc/mounts").read_text()
     assert str(tmp_path) not in subprocess.run(["losetup", "-a"], capture_output=True, text=True, check=True).stdout
