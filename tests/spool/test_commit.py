@@ -1,0 +1,281 @@
+"""The committer: what it makes durable, what a repeated UID means, and who fails when the disk does."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future
+from pathlib import Path
+
+import pytest
+
+from gateway.domain.model import InstanceId, InstanceState, TemporaryFailure
+from gateway.spool import Committed, Connection, GroupCommitter, Spool, audit, instances
+from tests.spool.objects import open_spool, read_origin, receive, stored_body
+
+
+class Gate:
+    """A trace that holds the committer after its first group until it is opened, and keeps the steps."""
+
+    def __init__(self) -> None:
+        self.steps: list[str] = []
+        self.reached = threading.Event()
+        self.opened = threading.Event()
+
+    def __call__(self, step: str) -> None:
+        self.steps.append(step)
+        if step == "answered" and not self.reached.is_set():
+            self.reached.set()
+            assert self.opened.wait(30)
+
+
+@pytest.fixture
+def gate() -> Gate:
+    return Gate()
+
+
+@pytest.fixture
+def held(spool: Spool, gate: Gate) -> Iterator[GroupCommitter]:
+    """A committer that takes what is submitted as one group once the gate is opened."""
+    committer = spool.accepting(trace=gate)
+    committer.submit(receive(spool.files, "2.25.0", b"opens the gate")).result()
+    assert gate.reached.wait(30)
+    gate.steps.clear()
+    yield committer
+    gate.opened.set()
+
+
+def all_results(gate: Gate, futures: list[Future[Committed]]) -> list[Committed]:
+    gate.opened.set()
+    return [future.result(30) for future in futures]
+
+
+def test_what_is_acknowledged_is_whole_and_says_where_it_came_from(spool: Spool) -> None:
+    committed = spool.accepting().submit(receive(spool.files, "2.25.9", b"pixels")).result()
+    assert not committed.duplicate
+    path = spool.files.path_of(committed.instance.id)
+    assert read_origin(path) == committed.instance
+    assert instances.get(spool.db.read(), committed.instance.id) == committed.instance
+    assert list(spool.files.incoming.iterdir()) == []
+    journal = audit.journal_of(spool.db.read(), kind=audit.Subject.INSTANCE, subject=committed.instance.id)
+    assert [(row.from_state, row.to_state) for row in journal] == [("", "received")]
+
+
+def test_a_group_pays_for_one_folder_sync_and_one_transaction(
+    spool: Spool, held: GroupCommitter, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+    real = os.fsync
+
+    def recording(fd: int) -> None:
+        real(fd)
+        synced.append(str(Path(f"/proc/self/fd/{fd}").readlink()))
+        gate.steps.append(f"fsync {Path(synced[-1]).name}")
+
+    monkeypatch.setattr(os, "fsync", recording)
+    futures = [held.submit(receive(spool.files, f"2.25.{n}", b"body")) for n in range(1, 6)]
+    results = all_results(gate, futures)
+    folder = spool.files.path_of(results[0].instance.id).parent
+    assert synced == [str(folder)]
+    each = ["hash-written", "file-synced", "file-named"]
+    steps = [*each * 5, f"fsync {folder.name}", "directory-synced", "rows-committed"]
+    assert gate.steps[: len(steps)] == steps
+
+
+def test_the_same_bytes_again_are_one_row_and_one_file(spool: Spool) -> None:
+    committer = spool.accepting()
+    first = committer.submit(receive(spool.files, "2.25.9", b"pixels")).result()
+    again = committer.submit(receive(spool.files, "2.25.9", b"pixels")).result()
+    assert again.duplicate
+    assert again.instance == first.instance
+    assert [path.stem for path in spool.files.objects.glob("*/*.dcm")] == [first.instance.id]
+    assert audit.active_alarms(spool.db.read()) == ()
+
+
+def test_twins_in_one_group_are_one_object(spool: Spool, held: GroupCommitter, gate: Gate) -> None:
+    futures = [held.submit(receive(spool.files, "2.25.9", b"pixels")) for _ in range(3)]
+    results = all_results(gate, futures)
+    assert [result.duplicate for result in results] == [False, True, True]
+    assert len({result.instance.id for result in results}) == 1
+    assert len(instances.by_uid(spool.db.read(), results[0].instance.SOPInstanceUID)) == 1
+
+
+def test_other_bytes_under_the_same_uid_wait_for_a_person(spool: Spool, held: GroupCommitter, gate: Gate) -> None:
+    futures = [held.submit(receive(spool.files, "2.25.9", body)) for body in (b"one", b"two", b"one", b"two")]
+    first, second, third, fourth = all_results(gate, futures)
+    assert (first.instance.quarantine, second.instance.quarantine) == ("", "duplicate-differs")
+    assert (third.instance, third.duplicate) == (first.instance, True)
+    assert (fourth.instance, fourth.duplicate) == (second.instance, True)
+    assert stored_body(spool, first.instance.id) == b"one"
+    assert stored_body(spool, second.instance.id) == b"two"
+    alarms = audit.active_alarms(spool.db.read())
+    assert [(alarm.code, alarm.subject) for alarm in alarms] == [("duplicate-differs", second.instance.id)]
+    assert second.instance not in instances.waiting(spool.db.read(), limit=10)
+    assert first.instance in instances.waiting(spool.db.read(), limit=10)
+
+
+def test_a_duplicate_takes_the_place_of_a_file_that_was_lost(spool: Spool) -> None:
+    committer = spool.accepting()
+    first = committer.submit(receive(spool.files, "2.25.9", b"pixels")).result()
+    spool.files.path_of(first.instance.id).unlink()
+    again = committer.submit(receive(spool.files, "2.25.9", b"pixels")).result()
+    assert again.duplicate
+    assert stored_body(spool, first.instance.id) == b"pixels"
+
+
+@pytest.mark.parametrize("device", ["/dev/full", "/dev/null"], ids=["no space", "fdatasync fails"])
+def test_an_object_the_disk_refuses_fails_alone(spool: Spool, held: GroupCommitter, gate: Gate, device: str) -> None:
+    before = held.submit(receive(spool.files, "2.25.1", b"a"))
+    doomed = receive(spool.files, "2.25.2", b"b")
+    fd = os.open(device, os.O_WRONLY)
+    os.dup2(fd, doomed.incoming.fd)
+    os.close(fd)
+    failing = held.submit(doomed)
+    after = held.submit(receive(spool.files, "2.25.3", b"c"))
+    gate.opened.set()
+    with pytest.raises(TemporaryFailure) as caught:
+        failing.result(30)
+    assert caught.value.code == "A700"
+    kept = [before.result(30).instance.id, after.result(30).instance.id]
+    assert all(spool.files.path_of(instance_id).exists() for instance_id in kept)
+    assert not doomed.incoming.path.exists()
+    assert instances.by_uid(spool.db.read(), doomed.SOPInstanceUID) == ()
+
+
+def test_a_folder_that_cannot_be_synced_acknowledges_nothing(
+    spool: Spool, held: GroupCommitter, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.fsync
+    tried: list[str] = []
+
+    def failing(fd: int) -> None:
+        name = str(Path(f"/proc/self/fd/{fd}").readlink())
+        if Path(name).parent == spool.files.objects:
+            tried.append(name)
+            raise OSError(5, "Input/output error")
+        real(fd)
+
+    futures = [held.submit(receive(spool.files, f"2.25.{n}", b"x")) for n in range(1, 4)]
+    monkeypatch.setattr(os, "fsync", failing)
+    gate.opened.set()
+    for future in futures:
+        with pytest.raises(TemporaryFailure):
+            future.result(30)
+    assert len(tried) == 1
+    assert instances.count_by_state(spool.db.read())[InstanceState.RECEIVED] == 1
+    assert len(list(spool.files.objects.glob("*/*.dcm"))) == 1
+    monkeypatch.undo()
+    assert not held.submit(receive(spool.files, "2.25.1", b"x")).result(30).duplicate
+
+
+def test_rows_that_cannot_be_written_acknowledge_nothing_and_leave_no_file(
+    spool: Spool, held: GroupCommitter, gate: Gate
+) -> None:
+    def forbid(c: Connection) -> None:
+        c.execute("CREATE TRIGGER no BEFORE INSERT ON instance WHEN NEW.size = 3 BEGIN SELECT RAISE(ABORT, 'no'); END")
+
+    spool.db.write(forbid).result()
+    refused = held.submit(receive(spool.files, "2.25.1", b"xxx"))
+    taken = held.submit(receive(spool.files, "2.25.2", b"yy"))
+    gate.opened.set()
+    with pytest.raises(TemporaryFailure):
+        refused.result(30)
+    assert taken.result(30).instance.size == 2
+    assert {path.stem for path in spool.files.objects.glob("*/*.dcm")} == set(
+        instances.states_in_folder(spool.db.read(), taken.result().instance.id[:2])
+    )
+
+
+def test_nobody_waits_for_a_cancelled_object(spool: Spool, held: GroupCommitter, gate: Gate) -> None:
+    received = receive(spool.files, "2.25.7", b"gone")
+    future = held.submit(received)
+    assert future.cancel()
+    all_results(gate, [held.submit(receive(spool.files, "2.25.8", b"stays"))])
+    assert instances.by_uid(spool.db.read(), received.SOPInstanceUID) == ()
+    assert not received.incoming.path.exists()
+
+
+def test_close_commits_what_was_handed_in_and_refuses_the_rest(tmp_path: Path) -> None:
+    spool = open_spool(tmp_path / "state")
+    committer = spool.accepting()
+    futures = [committer.submit(receive(spool.files, f"2.25.{n}", b"x")) for n in range(100)]
+    late = receive(spool.files, "2.25.999", b"x")
+    spool.close()
+    assert all(not future.result(0).duplicate for future in futures)
+    with pytest.raises(TemporaryFailure):
+        committer.submit(late).result(0)
+    assert not late.incoming.path.exists()
+
+
+def test_an_identifier_that_is_no_text_is_no_reason_to_refuse_an_image(spool: Spool) -> None:
+    uid = b"1.2.\xff\x00\xfe".decode("utf-8", "surrogateescape")
+    committed = spool.accepting().submit(receive(spool.files, uid, b"pixels")).result()
+    assert instances.get(spool.db.read(), committed.instance.id) == committed.instance
+    assert committed.instance.SOPInstanceUID == uid
+
+
+_FILL_THE_DISK = """
+import sys
+from pathlib import Path
+from gateway.domain.model import TemporaryFailure
+from tests.spool.objects import open_spool, read_origin, receive
+spool = open_spool(Path(sys.argv[1]))
+committer = spool.accepting()
+acked, refused = [], 0
+def store(n):
+    global refused
+    try:
+        received = receive(spool.files, f"2.25.{n}", bytes([n % 256]) * 60_000)
+        acked.append(committer.submit(received).result().instance.id)
+    except TemporaryFailure as error:
+        assert error.code == "A700", error
+        refused += 1
+for n in range(120):
+    store(n)
+assert 5 < len(acked) < 120, len(acked)
+assert all(read_origin(spool.files.path_of(i)) is not None for i in acked)
+filled = len(acked)
+for path in spool.files.derived.iterdir():
+    path.unlink()
+for n in range(200, 205):
+    store(n)
+assert len(acked) == filled + 5, (filled, len(acked))
+spool.close()
+spool = open_spool(Path(sys.argv[1]))
+swept = spool.sweep(read_origin)
+assert swept.missing == swept.put_aside == 0, swept
+assert all(read_origin(spool.files.path_of(i)) is not None for i in acked)
+spool.close()
+print("kept", len(acked), "refused", refused)
+"""
+
+
+@pytest.mark.slow
+def test_a_disk_that_fills_up_refuses_loses_nothing_and_resumes(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    script = (
+        'mount -t tmpfs -o size=6m tmpfs "$1" && mkdir -p "$1/state/spool/derived"'
+        ' && head -c 1500000 /dev/zero > "$1/state/spool/derived/again"'
+        ' && exec "$2" -c "$3" "$1/state"'
+    )
+    command = ["unshare", "-m", "sh", "-c", script, "sh", str(tmp_path / "disk"), sys.executable, _FILL_THE_DISK]
+    if subprocess.run(["unshare", "-m", "true"], capture_output=True, check=False).returncode:
+        pytest.skip("needs the right to mount a tmpfs (run as root)")
+    ran = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(Path.cwd())},
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.startswith("kept")
+
+
+def test_ids_are_not_made_of_what_was_sent(spool: Spool) -> None:
+    committed = spool.accepting().submit(receive(spool.files, "1.2.3/../../x", b"pixels")).result()
+    assert spool.files.path_of(InstanceId(committed.instance.id)).is_relative_to(spool.files.objects)
