@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from gateway.dicom.associate import ProposedContext
 from gateway.dicom.elements import DataSet, ElementError, encode, parse
 from gateway.dicom.negotiation import MODALITY_WORKLIST, NATIVE
-from gateway.dicom.associate import ProposedContext
 from gateway.domain.model import TemporaryFailure
 from gateway.net.dicom_client import Peer, Requestor
 

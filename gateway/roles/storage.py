@@ -19,6 +19,7 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import Future
 from datetime import datetime
+from pathlib import Path
 
 import structlog
 
@@ -31,11 +32,11 @@ from gateway.dicom.commitment import (
     parse_result,
 )
 from gateway.dicom.dimse import CommandSet, Status
-from gateway.domain.model import UID, AETitle, Origin, TemporaryFailure
+from gateway.domain.model import UID, AETitle, Instance, InstanceId, Origin, TemporaryFailure
 from gateway.net.dicom_service import Caller, Exchange, StoreRefused
 from gateway.spool import Spool, commitments
 from gateway.spool.commit import Committed, GroupCommitter, Received
-from gateway.spool.files import Incoming
+from gateway.spool.files import Incoming, content_hash
 
 STUDY_INSTANCE_UID = 0x0020000D
 SERIES_INSTANCE_UID = 0x0020000E
@@ -265,3 +266,42 @@ class ObjectReceiver:
 
 def _uid(value: bytes) -> UID:
     return UID(value.decode("latin-1").strip("\0 "))
+
+
+def read_origin(path: Path) -> Instance | None:
+    """What the file of an object tells of itself; None if it is not whole, or not ours.
+
+    For the recovery sweep: the hash in its file meta is compared with its content, so that what is
+    adopted is what was received. Raises OSError if the disk can't be read.
+    """
+    with path.open("rb") as file:
+        head = file.read(part10.LONGEST_HEADER + LOOK)
+        try:
+            meta = part10.read(head)
+        except elements.ElementError:
+            return None
+        if not meta.content_hash or meta.received_at is None:
+            return None
+        seed = meta.TransferSyntaxUID.encode("latin-1")
+        digest, size = content_hash(file.fileno(), seed=seed, start=meta.data_offset)
+    if digest != meta.content_hash:
+        return None
+    found = elements.leading(head[meta.data_offset :], meta.TransferSyntaxUID, _IDENTIFYING)
+    return Instance(
+        id=InstanceId(path.stem),
+        SOPClassUID=UID(meta.SOPClassUID),
+        SOPInstanceUID=UID(meta.SOPInstanceUID),
+        TransferSyntaxUID=UID(meta.TransferSyntaxUID),
+        StudyInstanceUID=_uid(found.get(STUDY_INSTANCE_UID, b"")),
+        SeriesInstanceUID=_uid(found.get(SERIES_INSTANCE_UID, b"")),
+        content_hash=digest,
+        size=size,
+        origin=Origin(
+            calling_ae=AETitle(meta.calling_ae),
+            called_ae=AETitle(meta.called_ae),
+            address=meta.address,
+            association=meta.association,
+            received_at=meta.received_at,
+            priority=meta.priority,
+        ),
+    )

@@ -35,6 +35,7 @@ HASH_DIGITS: Final = 32
 """Hexadecimal digits of an xxh3-128."""
 _IOV_MAX: Final = min(1024, os.sysconf("SC_IOV_MAX"))
 _FOLDER_SECONDS: Final = 600
+_HASHED_AT_ONCE: Final = 1 << 20
 _FREE_FOR_SECONDS: Final = 1.0
 _DIRECTORY_MODE: Final = 0o700
 
@@ -233,6 +234,19 @@ def sync_directory(path: Path) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def content_hash(fd: int, *, seed: bytes, start: int) -> tuple[str, int]:
+    """xxh3-128, hexadecimal, over the seed and the file's bytes from `start`, and their number.
+
+    Reads a piece at a time: an object of gigabytes costs no memory. Raises OSError.
+    """
+    content = xxhash.xxh3_128(seed)
+    position = start
+    while piece := os.pread(fd, _HASHED_AT_ONCE, position):
+        content.update(piece)
+        position += len(piece)
+    return content.hexdigest(), position - start
 
 
 @contextmanager

@@ -11,12 +11,16 @@ with `spool.db.read()`.
 
 from __future__ import annotations
 
+import fcntl
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 
+from gateway.domain.model import TemporaryFailure
 from gateway.spool import instances
 from gateway.spool.commit import GroupCommitter
 from gateway.spool.db import Database
@@ -32,7 +36,8 @@ def five_percent(total_bytes: int) -> int:
 class Spool:
     """Files, index and, in the process that receives, the committer. Open it with `Spool.open`."""
 
-    def __init__(self, *, files: SpoolFiles, db: Database, now: Callable[[], datetime]) -> None:
+    def __init__(self, *, state: Path, files: SpoolFiles, db: Database, now: Callable[[], datetime]) -> None:
+        self._state = state
         self.files = files
         self.db = db
         self._now = now
@@ -51,7 +56,7 @@ class Spool:
         state.mkdir(parents=True, exist_ok=True, mode=0o700)
         sync_directory(state.parent)
         files = SpoolFiles(state / "spool", reserve=reserve, now=now, monotonic=monotonic)
-        return cls(files=files, db=Database(state / "gateway.db", now=now), now=now)
+        return cls(state=state, files=files, db=Database(state / "gateway.db", now=now), now=now)
 
     def sweep(self, read_origin: ReadOrigin) -> Swept:
         """Heals what a crash left behind: once, at the start of the edge, before `accepting`."""
@@ -63,6 +68,25 @@ class Spool:
             raise ValueError("this process accepts already: use the committer it has")
         self._committer = GroupCommitter(files=self.files, db=self.db, now=self._now, trace=trace)
         return self._committer
+
+    @contextmanager
+    def claim(self, part: str) -> Iterator[None]:
+        """Be the one process that is `part` of this spool ("edge", "forward"), until the context ends.
+
+        Raises TemporaryFailure if another process is: two edges would sweep each other's objects.
+        """
+        fd = os.open(self._state / f"{part}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                message = (
+                    f"another process is the {part} of this spool; stop it, or give this one a state folder of its own"
+                )
+                raise TemporaryFailure(message, code="claimed") from error
+            yield
+        finally:
+            os.close(fd)
 
     def purge(self, *, retention: timedelta, limit: int) -> int:
         """Lets go of up to `limit` instances whose time is over (instances.py says which and how).

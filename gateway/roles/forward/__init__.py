@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from functools import partial
+from typing import Protocol
 
 import structlog
 
@@ -32,11 +33,20 @@ __all__ = ["Forward", "Target"]
 POLL_SECONDS = 2.0
 PREPARED_AT_ONCE = 500
 HOUSEKEEPING_SECONDS = 30.0
+RESTART_SECONDS = 5.0
 PURGED_AT_ONCE = 1000
 ALARM_LATE = "delivery-late"
 ALARM_NO_ROUTE = "no-route"
 
 log = structlog.get_logger()
+
+
+class Part(Protocol):
+    """A thread's work: a round at a time until `stop`, or when `wake` is set."""
+
+    wake: threading.Event
+
+    def run(self, stop: threading.Event) -> None: ...
 
 
 class Forward:
@@ -84,10 +94,7 @@ class Forward:
     async def run(self, stop: asyncio.Event, wake: Wake) -> None:
         """Take over what an earlier process had claimed, then work until `stop`."""
         await self._write(partial(deliveries.release_all_leases, now=self._now()))
-        threads = [
-            threading.Thread(target=part.run, args=(self._stop,), name=type(part).__name__)
-            for part in (*self._senders, *self._confirmers, self._reporter)
-        ]
+        threads = [threading.Thread(target=self._live, args=(part,), name=type(part).__name__) for part in self._parts]
         for thread in threads:
             thread.start()
         housekeeping = asyncio.create_task(self._keep_house())
@@ -102,8 +109,21 @@ class Forward:
             housekeeping.cancel()
             await asyncio.gather(*(asyncio.to_thread(thread.join) for thread in threads))
 
+    @property
+    def _parts(self) -> tuple[Part, ...]:
+        return (*self._senders, *self._confirmers, self._reporter)
+
+    def _live(self, part: Part) -> None:
+        """A thread must not die of one fault: a lane that looks alive and is dead loses nobody's images, only time."""
+        while not self._stop.is_set():
+            try:
+                part.run(self._stop)
+            except Exception as error:  # noqa: BLE001 -- the delivery loop's edge; unknown means temporary
+                log.error("restarted after a fault", part=type(part).__name__, error=type(error).__name__)
+                self._stop.wait(RESTART_SECONDS)
+
     def _ring(self) -> None:
-        for part in (*self._senders, *self._confirmers, self._reporter):
+        for part in self._parts:
             part.wake.set()
 
     # -- routing --

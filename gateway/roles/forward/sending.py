@@ -12,8 +12,6 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-import xxhash
-
 from gateway.dicom import part10
 from gateway.dicom.associate import MAX_CONTEXTS
 from gateway.dicom.association import AcceptedContext
@@ -30,9 +28,9 @@ from gateway.dicom.negotiation import (
 from gateway.domain.model import Instance, PermanentFailure
 from gateway.domain.retry import TransportFailure as Failed
 from gateway.net.dicom_client import Requestor
+from gateway.spool.files import content_hash
 
 CONVERTIBLE = frozenset({EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_BIG_ENDIAN, DEFLATED})
-READ_PIECE = 1024 * 1024
 
 Wanted = dict[str, frozenset[str]]
 """Transfer syntaxes to propose, by SOP Class UID."""
@@ -100,14 +98,11 @@ def _verified(source: int, instance: Instance) -> int:
     """Where the data set begins, after its hash was compared with the one of its receipt."""
     try:
         meta = part10.read(os.pread(source, part10.LONGEST_HEADER, 0))
-        content = xxhash.xxh3_128(instance.TransferSyntaxUID.encode("latin-1"))
-        position = meta.data_offset
-        while piece := os.pread(source, READ_PIECE, position):
-            content.update(piece)
-            position += len(piece)
+        seed = instance.TransferSyntaxUID.encode("latin-1")
+        digest, _ = content_hash(source, seed=seed, start=meta.data_offset)
     except (OSError, ElementError) as error:
         raise SpoolDamaged(f"the spool file can't be read: {type(error).__name__}", code="file-unreadable") from error
-    if content.hexdigest() != instance.content_hash:
+    if digest != instance.content_hash:
         raise SpoolDamaged("the spool file differs from what was received", code="content-hash")
     return meta.data_offset
 

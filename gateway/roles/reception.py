@@ -1,0 +1,188 @@
+"""Reception: who may call on a port, what it may ask there, and which role answers.
+
+C-ECHO is answered on every AE title for everybody we admit. Scanners get what the port offers; a
+destination or RIS that calls us is one of our own peers and may report storage commitment, no more.
+A stranger is refused and remembered, so that a person can add it with one command. Nothing here
+waits: it runs on the event loop, for every association.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from functools import partial
+from ipaddress import ip_network
+from typing import Protocol
+
+import structlog
+
+from gateway.dicom.associate import APPLICATION_CONTEXT_NAME, AssociateAccept, AssociateRequest, UserInformation
+from gateway.dicom.association import AcceptedContext
+from gateway.dicom.dimse import CommandField, CommandSet, Status
+from gateway.dicom.negotiation import (
+    MODALITY_WORKLIST,
+    STORAGE_COMMITMENT,
+    VERIFICATION,
+    answer,
+    choose_native,
+    choose_transfer_syntax,
+    is_storage,
+)
+from gateway.dicom.pdu import (
+    APPLICATION_CONTEXT,
+    CALLED_AE_UNKNOWN,
+    CALLING_AE_UNKNOWN,
+    PROTOCOL_VERSION,
+    Reject,
+)
+from gateway.domain.admission import KnownCaller, Refusal, admit
+from gateway.domain.model import AETitle
+from gateway.net.dicom_service import Caller, Exchange, Handler, StoreReceiver, StoreRefused
+from gateway.spool import Spool, peers
+
+REMEMBER_EVERY = timedelta(seconds=5)
+STRANGERS_KEPT = 1000
+
+log = structlog.get_logger()
+Chooser = Callable[[Iterable[str]], str | None]
+
+
+class ObjectStore(Protocol):
+    """The role that takes objects."""
+
+    def begin_store(self, caller: Caller, context: AcceptedContext, command: CommandSet) -> StoreReceiver: ...
+
+
+class Reception:
+    """The `Services` of one port."""
+
+    def __init__(
+        self,
+        spool: Spool,
+        *,
+        titles: Sequence[str],
+        scanners: Sequence[KnownCaller],
+        own_peers: Sequence[KnownCaller],
+        store: ObjectStore | None,
+        find: Handler | None,
+        commitment: tuple[Handler, Handler] | None,
+        standard_only: bool,
+        us: UserInformation,
+        now: Callable[[], datetime],
+    ) -> None:
+        """`commitment` handles a scanner's request and a destination's report, in this order."""
+        self._spool = spool
+        self._titles = tuple(titles)
+        self._scanners = tuple(scanners)
+        self._own_peers = tuple(own_peers)
+        self._store = store
+        self._find = find
+        self._commitment = commitment
+        self._standard_only = standard_only
+        self._us = us
+        self._now = now
+        self._remembered: dict[tuple[str, str, str], datetime] = {}
+        self._handlers = self._make_handlers()
+
+    @property
+    def handlers(self) -> Mapping[int, Handler]:
+        return self._handlers
+
+    def admit(self, request: AssociateRequest, address: str) -> AssociateAccept | Reject:
+        """Decide on an association (PS3.8 9.3.4 for the reasons of a refusal)."""
+        if not request.protocol_version & 1:
+            return PROTOCOL_VERSION
+        if request.application_context != APPLICATION_CONTEXT_NAME:
+            return APPLICATION_CONTEXT
+        who = partial(
+            admit, calling_ae=request.calling_ae, called_ae=request.called_ae, address=address, ours=self._titles
+        )
+        admitted = who(known=(*self._scanners, *self._added()))
+        if isinstance(admitted, KnownCaller):
+            return answer(request, self._for_scanner, us=self._us)
+        peer = who(known=self._own_peers)
+        if isinstance(peer, KnownCaller):
+            return answer(request, self._for_own_peer, us=self._us)
+        self._remember(request, address, admitted)
+        return CALLED_AE_UNKNOWN if admitted is Refusal.CALLED_AE else CALLING_AE_UNKNOWN
+
+    def begin_store(self, caller: Caller, context: AcceptedContext, command: CommandSet) -> StoreReceiver:
+        if self._store is None or not self._stores(context.abstract_syntax):
+            raise StoreRefused(Status.SOP_CLASS_NOT_SUPPORTED, "not a storage context")
+        return self._store.begin_store(caller, context, command)
+
+    # -- what is offered --
+
+    def _stores(self, abstract_syntax: str) -> bool:
+        return is_storage(abstract_syntax, standard_only=self._standard_only)
+
+    def _for_scanner(self, abstract_syntax: str) -> Chooser | None:
+        if (
+            abstract_syntax == VERIFICATION
+            or (abstract_syntax == MODALITY_WORKLIST and self._find is not None)
+            or (abstract_syntax == STORAGE_COMMITMENT and self._commitment is not None)
+        ):
+            return choose_native
+        return choose_transfer_syntax if self._store is not None and self._stores(abstract_syntax) else None
+
+    def _for_own_peer(self, abstract_syntax: str) -> Chooser | None:
+        reports = abstract_syntax == STORAGE_COMMITMENT and self._commitment is not None
+        return choose_native if abstract_syntax == VERIFICATION or reports else None
+
+    def _make_handlers(self) -> dict[int, Handler]:
+        handlers: dict[int, Handler] = {}
+        if self._find is not None:
+            handlers[CommandField.C_FIND_RQ] = _on(MODALITY_WORKLIST, self._find)
+        if self._commitment is not None:
+            requested, reported = self._commitment
+            handlers[CommandField.N_ACTION_RQ] = _on(STORAGE_COMMITMENT, requested)
+            handlers[CommandField.N_EVENT_REPORT_RQ] = _on(STORAGE_COMMITMENT, reported)
+        return handlers
+
+    # -- who calls --
+
+    def _added(self) -> list[KnownCaller]:
+        """Scanners added by a command; read at each call, as another process adds them."""
+        return [
+            KnownCaller(ae=scanner.ae, networks=tuple(ip_network(text, strict=False) for text in scanner.addresses))
+            for scanner in peers.scanners(self._spool.db.read())
+        ]
+
+    def _remember(self, request: AssociateRequest, address: str, refusal: Refusal) -> None:
+        """Write the stranger down, at most once in a while: a flood of calls must not become one of writes."""
+        now = self._now()
+        stranger = (request.calling_ae, request.called_ae, address)
+        last = self._remembered.get(stranger)
+        if last is not None and now - last < REMEMBER_EVERY:
+            return
+        if len(self._remembered) >= STRANGERS_KEPT:
+            self._remembered.clear()
+        self._remembered[stranger] = now
+        log.warning("stranger refused", address=address, reason=refusal)
+        self._spool.db.write(
+            partial(
+                peers.record_caller,
+                calling_ae=AETitle(_printable(request.calling_ae)),
+                called_ae=AETitle(_printable(request.called_ae)),
+                address=address,
+                reason=refusal,
+                now=now,
+            )
+        )
+
+
+def _on(abstract_syntax: str, handler: Handler) -> Handler:
+    """`handler`, for exchanges on contexts of that class alone."""
+
+    async def checked(exchange: Exchange) -> None:
+        if exchange.context.abstract_syntax != abstract_syntax:
+            exchange.respond(Status.SOP_CLASS_NOT_SUPPORTED)
+            return
+        await handler(exchange)
+
+    return checked
+
+
+def _printable(title: str) -> str:
+    """An AE title from the wire as it may be shown: a stranger chose these characters."""
+    return "".join(character if character.isascii() and character.isprintable() else "?" for character in title)
