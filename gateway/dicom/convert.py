@@ -102,9 +102,10 @@ def _converted(source: bytes | memoryview, transfer_syntax: str, target: str, ma
         in_place=not layout.deflated,
         native=transfer_syntax in _NATIVE,
     )
-    signed = leading(source, transfer_syntax, frozenset({_PIXEL_REPRESENTATION})) if layout.implicit else {}
+    representation = leading(source, transfer_syntax, frozenset({_PIXEL_REPRESENTATION})) if layout.implicit else {}
+    signed = any(representation.get(_PIXEL_REPRESENTATION, b""))
     out = _Output()
-    conversion.data_set(out, 0, len(source), _Level(layout, 0, any(signed.values()), delimited=False))
+    conversion.data_set(out, 0, len(source), _Level(layout, 0, signed, delimited=False))
     return out.finished()
 
 
@@ -192,7 +193,7 @@ class _Conversion:
             raise ElementError(ITEM_END, "item not ended", "send the object as received")
         return position
 
-    def _value(self, out: _Output, tag: int, vr: str, start: int, stop: int, level: _Level) -> None:  # noqa: PLR0913, PLR0917
+    def _value(self, out: _Output, tag: int, vr: str, start: int, stop: int, level: _Level) -> None:  # noqa: PLR0917
         if tag == _PIXEL_DATA and not self.native:
             raise ElementError(tag, "pixels in an encapsulated transfer syntax", "send the object as received")
         if level.layout.implicit and vr == "US":
@@ -208,7 +209,7 @@ class _Conversion:
             out.write(swapped(value, vr) if turned else value)
         out.write(padding)
 
-    def _sequence(  # noqa: PLR0913, PLR0917
+    def _sequence(  # noqa: PLR0917
         self, out: _Output, tag: int, vr: str, length: int, position: int, end: int, level: _Level
     ) -> int:
         if level.depth == MAX_DEPTH:

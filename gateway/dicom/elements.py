@@ -8,6 +8,7 @@ Promises (PS3.5 6.2, 7.1-7.5, A.1-A.3, A.5):
   Implicit VR keeps the VRs the dictionary knows and makes the others UN.
 * `leading` never raises for what the bytes contain: it returns what it could read before the data
   was truncated, damaged or too laborious. It copies only the values asked for.
+* Both read a data set in Implicit VR that was declared as Explicit VR.
 * Every declared length is bounded by what is there, nesting and number of elements by the caller.
 
 Failure: `ElementError`, naming the tag, the shape of the fault and the remedy, never a value.
@@ -38,6 +39,7 @@ from gateway.dicom.layout import (
     inflate,
     is_retired_group_length,
     item_header,
+    layout_met,
     layout_of,
     pad,
     sequence_frame,
@@ -74,7 +76,7 @@ DataSet = dict[int, Element]
 """Elements by tag (group << 16 | element), in the order of the stream."""
 
 
-def parse(  # noqa: PLR0913
+def parse(
     data: bytes | memoryview,
     transfer_syntax: str,
     *,
@@ -92,7 +94,7 @@ def parse(  # noqa: PLR0913
     layout = layout_of(transfer_syntax)
     source = memoryview(inflate(data, limit=max_inflated) if layout.deflated else data)
     reader = _Reader(source, min(max_depth, MAX_DEPTH), max_elements, before)
-    return reader.data_set(0, len(source), layout, 0, delimited=False)[0]
+    return reader.data_set(0, len(source), layout_met(source, layout), 0, delimited=False)[0]
 
 
 class _Reader:
@@ -122,7 +124,7 @@ class _Reader:
             raise ElementError(ITEM_END, "item not ended", "send the whole data set")
         return found, position
 
-    def _element(  # noqa: PLR0913, PLR0917
+    def _element(  # noqa: PLR0917
         self, tag: int, vr: str, length: int, position: int, end: int, layout: Layout, depth: int
     ) -> tuple[Element, int]:
         if length == UNDEFINED:
@@ -136,7 +138,7 @@ class _Reader:
         value = bytes(self.source[position:stop])
         return Element(vr, swapped(value, vr) if layout.big else value), stop
 
-    def _items(  # noqa: PLR0913
+    def _items(
         self, tag: int, position: int, end: int, layout: Layout, depth: int, *, delimited: bool
     ) -> tuple[list[DataSet], int]:
         if depth > self.max_depth:
@@ -233,13 +235,13 @@ def leading(
     try:
         if layout.deflated:
             data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, _INFLATED_LEADING)
-        _look(data, layout, wanted, found=found, limit=limit, longest=longest)
+        _look(data, layout_met(data, layout), wanted, found=found, limit=limit, longest=longest)
     except (ElementError, zlib.error):
         pass
     return found
 
 
-def _look(  # noqa: PLR0913
+def _look(
     data: bytes | memoryview,
     layout: Layout,
     wanted: frozenset[int],

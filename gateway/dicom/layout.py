@@ -96,6 +96,16 @@ def layout_of(transfer_syntax: str) -> Layout:
     return _EXPLICIT_DEFLATED if transfer_syntax in _DEFLATED else EXPLICIT
 
 
+def layout_met(source: bytes | memoryview, layout: Layout) -> Layout:
+    """The layout itself, or Implicit VR LE where Explicit VR was promised and the first element has no VR.
+
+    Devices do that; what they sent is readable all the same.
+    """
+    if layout.implicit or layout.big or len(source) < layout.tag_length.size or bytes(source[4:6]).isalpha():
+        return layout
+    return IMPLICIT
+
+
 @lru_cache(maxsize=8192)
 def implicit_vr(tag: int, *, signed: bool = False) -> str:
     """The VR of a tag when the stream doesn't say (PS3.5 A.1): UN for what the dictionary doesn't know.
