@@ -86,7 +86,7 @@ class FileMetaRead:
     """xxh3-128, hexadecimal; "" if the file was never completed or isn't ours."""
 
 
-def build(  # noqa: PLR0913
+def build(
     *,
     SOPClassUID: str,
     SOPInstanceUID: str,
@@ -141,7 +141,7 @@ def _note(*, address: str, association: str, received_at: datetime, priority: in
 def _raw(text: str, longest: int) -> bytes:
     codes = (ord(character) for character in text.strip(" \0")[:longest])
     return bytes(
-        code if code <= 0xFF else code - 0xDC00 if code in _SURROGATES else ord("?")  # noqa: PLR2004
+        code if code <= 0xFF else code - 0xDC00 if code in _SURROGATES else ord("?")
         for code in codes
     )
 
