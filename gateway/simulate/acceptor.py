@@ -18,6 +18,8 @@ from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from typing import Any, Final, Protocol, TypeVar, cast
 
+import structlog
+
 from gateway.dicom.associate import AssociateAccept, AssociateRequest, UserInformation
 from gateway.dicom.association import AcceptedContext
 from gateway.dicom.dimse import CommandSet, Status
@@ -43,6 +45,7 @@ US = UserInformation(
     implementation_version=IMPLEMENTATION_VERSION_NAME,
 )
 POLL_SECONDS = 0.05
+_WARNING: Final = 30
 _OUTSIDE_EPHEMERAL: Final = range(20_000, 32_000)
 
 Chooser = Callable[[Iterable[str]], str | None]
@@ -145,6 +148,19 @@ async def never_answer(exchange: Exchange) -> None:
 def no_answer() -> Future[tuple[int, str]]:
     """The outcome of a C-STORE that is never answered."""
     return Future()
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep the wire's log lines below a warning off a person's screen, unless logging was set up already."""
+    if structlog.is_configured():
+        yield
+        return
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(_WARNING))
+    try:
+        yield
+    finally:
+        structlog.reset_defaults()
 
 
 class Simulator(Protocol):

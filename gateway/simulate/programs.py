@@ -19,7 +19,7 @@ from rich.markup import escape
 
 from gateway.dicom.elements import DataSet
 from gateway.domain.model import GatewayError
-from gateway.simulate.acceptor import Simulator
+from gateway.simulate.acceptor import Simulator, quiet
 from gateway.simulate.keywords import text
 from gateway.simulate.pacs import PacsBehaviour, PacsSimulator, ReportTo
 from gateway.simulate.ris import STATIONS, RisBehaviour, RisSimulator, sample_rows
@@ -78,16 +78,17 @@ async def _until_stopped(simulator: Simulator, words: str, console: Console) -> 
     stop = asyncio.Event()
     for one in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(one, stop.set)
-    try:
-        await simulator.start()
-    except OSError as error:
-        console.print(f"[red]not started[/]: {escape(error.strerror or type(error).__name__)}; choose another port")
-        return 1
-    try:
-        console.print(escape(words))
-        await stop.wait()
-    finally:
-        await simulator.stop()
+    with quiet():
+        try:
+            await simulator.start()
+        except OSError as error:
+            console.print(f"[red]not started[/]: {escape(error.strerror or type(error).__name__)}; choose another port")
+            return 1
+        try:
+            console.print(escape(words))
+            await stop.wait()
+        finally:
+            await simulator.stop()
     return 0
 
 

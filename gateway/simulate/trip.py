@@ -24,6 +24,7 @@ from rich.markup import escape
 
 from gateway.dicom.elements import DataSet
 from gateway.domain.model import GatewayError
+from gateway.simulate.acceptor import quiet
 from gateway.simulate.archive import read_file
 from gateway.simulate.box import GATEWAY, Box
 from gateway.simulate.keywords import text
@@ -86,7 +87,7 @@ async def trip(
     show = asyncio.create_task(
         _show(once=once, folder=folder, console=console, instances=instances, deadline=deadline, command=command)
     )
-    with _cancelled_by_signals(show):
+    with quiet(), _cancelled_by_signals(show):
         try:
             await asyncio.wait({show})
         finally:
