@@ -147,8 +147,8 @@ INSERT INTO worklist_row (
     ScheduledProcedureStepID, start_date, start_time, Modality, ScheduledStationAETitle, status,
     first_seen, last_confirmed, missed, dataset
 ) VALUES (
-    :source, :key, trim(:PatientID), :PatientName, trim(:AccessionNumber), :StudyInstanceUID, :RequestedProcedureID,
-    :ScheduledProcedureStepID, :start_date, :start_time, trim(:Modality), :ScheduledStationAETitle, :status,
+    :source, :key, trim(:PatientID), :PatientName, trim(:AccessionNumber), trim(:StudyInstanceUID, ' ' || char(0)),
+    :RequestedProcedureID, :ScheduledProcedureStepID, :start_date, :start_time, trim(:Modality), :ScheduledStationAETitle, :status,
     :now, :now, 0, :dataset
 )
 ON CONFLICT (source, key) DO UPDATE SET

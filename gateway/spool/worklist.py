@@ -243,7 +243,7 @@ def forget_served(c: Connection, *, before: datetime) -> int:
 
 def _exact(value: str | None) -> str | None:
     """The value if a column can be compared with it; else None."""
-    stripped = (value or "").strip()
+    stripped = (value or "").strip(" \0")
     return stripped if stripped and _NOT_EXACT.search(stripped) is None else None
 
 

@@ -1,0 +1,252 @@
+"""The copy of the worklists: replaced as a whole, never emptied by silence, and a superset on lookup."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.domain.model import AETitle, SourceName
+from gateway.spool import Connection, Spool, worklist
+from gateway.spool.db import _connect, migrate
+from gateway.spool.worklist import WorklistKeys, WorklistRow
+from tests.spool.objects import START, Clock
+
+MAIN = SourceName("main")
+ROW = WorklistRow(
+    source=MAIN,
+    key="2.25.7|1",
+    PatientID="P1",
+    PatientName="TEST^ONE",
+    AccessionNumber="A1",
+    StudyInstanceUID="2.25.7",
+    RequestedProcedureID="R1",
+    ScheduledProcedureStepID="1",
+    start_date="20260301",
+    start_time="0800",
+    Modality="CT",
+    ScheduledStationAETitle="CT1\\CT2",
+    status="SCHEDULED",
+    dataset=b"\x08\x00",
+)
+
+
+WINDOW = ("20260228", "20260310")
+
+
+def fill(
+    spool: Spool,
+    clock: Clock,
+    *rows: WorklistRow,
+    source: SourceName = MAIN,
+    window: tuple[str, str] | None = WINDOW,
+) -> int:
+    return spool.db.write(lambda c: worklist.replace_source(c, source, rows=rows, now=clock(), window=window)).result()
+
+
+def keys(spool: Spool) -> list[str]:
+    return [each.row.key for each in worklist.candidates(spool.db.read(), WorklistKeys(), limit=999)]
+
+
+def test_a_row_comes_back_as_it_was_received(spool: Spool, clock: Clock) -> None:
+    fill(spool, clock, ROW)
+    clock.pass_(minutes=1)
+    fill(spool, clock, changed := replace(ROW, status="ARRIVED", dataset=b"\xff\x00"))
+    (stored,) = worklist.candidates(spool.db.read(), WorklistKeys(), limit=9)
+    assert stored.row == changed
+    assert (stored.first_seen, stored.last_confirmed, stored.missed) == (START, clock(), 0)
+
+
+def test_a_row_goes_when_it_is_absent_twice_in_a_row(spool: Spool, clock: Clock) -> None:
+    other = replace(ROW, key="other")
+    fill(spool, clock, ROW, other)
+    assert fill(spool, clock, other) == 0
+    assert keys(spool) == ["2.25.7|1", "other"]
+    fill(spool, clock, ROW, other)  # back: the count begins anew
+    assert fill(spool, clock, other) == 0
+    assert fill(spool, clock, other) == 1
+    assert keys(spool) == ["other"]
+
+
+@pytest.mark.parametrize(
+    ("window", "start_date"),
+    [(None, "20260301"), (("20260302", "20260310"), "20260301"), (WINDOW, "")],
+    ids=["not whole", "another day", "no date"],
+)
+def test_only_what_was_asked_for_can_be_absent(
+    spool: Spool, clock: Clock, window: tuple[str, str] | None, start_date: str
+) -> None:
+    fill(spool, clock, replace(ROW, start_date=start_date))
+    for _ in range(3):
+        assert fill(spool, clock, replace(ROW, key="other", start_date="20260305"), window=window) == 0
+    assert sorted(keys(spool)) == ["2.25.7|1", "other"]
+
+
+def test_a_narrower_answer_adds_and_freshens_nothing_else(spool: Spool, clock: Clock) -> None:
+    fill(spool, clock, ROW)
+    clock.pass_(minutes=1)
+    other = replace(ROW, key="other")
+    spool.db.write(lambda c: worklist.merge_answer(c, MAIN, rows=[other], now=clock())).result()
+    assert keys(spool) == ["2.25.7|1", "other"]
+    (source,) = worklist.sources(spool.db.read())
+    assert (source.last_success, source.rows) == (START, 1)
+
+
+def test_an_empty_answer_removes_nothing_and_is_a_success(spool: Spool, clock: Clock) -> None:
+    fill(spool, clock, ROW)
+    clock.pass_(minutes=1)
+    for _ in range(5):
+        assert fill(spool, clock) == 0
+    assert keys(spool) == ["2.25.7|1"]
+    (source,) = worklist.sources(spool.db.read())
+    assert (source.last_success, source.rows, source.last_error) == (clock(), 0, "")
+
+
+def test_a_failure_touches_no_row_and_is_remembered(spool: Spool, clock: Clock) -> None:
+    fill(spool, clock, ROW)
+    clock.pass_(minutes=1)
+    for _ in range(3):
+        spool.db.write(lambda c: worklist.record_failure(c, MAIN, error="timeout", now=clock())).result()
+    new = SourceName("new")
+    spool.db.write(lambda c: worklist.record_failure(c, new, error="refused", now=clock())).result()
+    assert keys(spool) == ["2.25.7|1"]
+    main, never = worklist.sources(spool.db.read())
+    assert (main.last_success, main.last_attempt, main.last_error, main.rows) == (START, clock(), "timeout", 1)
+    assert (never.name, never.last_success, never.last_error) == ("new", None, "refused")
+
+
+def test_one_source_does_not_touch_another(spool: Spool, clock: Clock) -> None:
+    second = SourceName("second")
+    fill(spool, clock, ROW)
+    for _ in range(3):
+        fill(spool, clock, replace(ROW, source=second), source=second)
+    assert len(keys(spool)) == 2
+    with pytest.raises(ValueError, match="one source at a time"):
+        fill(spool, clock, ROW, source=second)
+
+
+def test_rows_expire_by_schedule_and_status(spool: Spool, clock: Clock) -> None:
+    fill(
+        spool,
+        clock,
+        ROW,
+        replace(ROW, key="undated", start_date=""),
+        replace(ROW, key="tomorrow", start_date="20260302"),
+        replace(ROW, key="done", start_date="20260309", status="COMPLETED"),
+    )
+    expire = lambda c: worklist.expire(  # noqa: E731
+        c, started_before="20260302", confirmed_before=clock() - timedelta(hours=24), statuses=["COMPLETED"]
+    )
+    assert spool.db.write(expire).result() == 1  # the source confirmed the others just now
+    clock.pass_(hours=25)
+    assert spool.db.write(expire).result() == 2
+    assert keys(spool) == ["tomorrow"]
+
+
+@pytest.mark.parametrize("field", ["key", "start_date"])
+def test_a_row_that_cannot_be_kept_is_refused(field: str) -> None:
+    with pytest.raises(ValueError, match=field):
+        _ = replace(ROW, key="") if field == "key" else replace(ROW, start_date="2026.03.01")
+
+
+def test_answers_are_remembered_once_each(spool: Spool, clock: Clock) -> None:
+    ct1 = AETitle("CT1")
+
+    def serve(c: Connection, *rows: WorklistRow) -> None:
+        worklist.record_served(c, ct1, rows=rows, now=clock())
+
+    spool.db.write(lambda c: serve(c, ROW), rebuildable=True).result()
+    clock.pass_(minutes=1)
+    spool.db.write(lambda c: serve(c, ROW, replace(ROW, dataset=b"corrected"))).result()
+    served = worklist.served_to(spool.db.read(), ct1, since=START)
+    assert sorted((each.count, each.dataset) for each in served) == [(1, b"corrected"), (2, ROW.dataset)]
+    assert {each.last_served for each in served} == {clock()}
+    assert worklist.served_to(spool.db.read(), AETitle("CT2"), since=START) == ()
+    clock.pass_(days=7)
+    assert worklist.served_to(spool.db.read(), ct1, since=clock()) == ()
+    assert spool.db.write(lambda c: worklist.forget_served(c, before=clock())).result() == 2
+
+
+words = st.sampled_from(["", "A1", "a1", "A2", "CT", "CT1", "ct2", "A1 ", "A1\0"])
+days = st.sampled_from(["", "20260228", "20260301", "20260302"])
+
+
+@st.composite
+def rows(draw: st.DrawFn) -> WorklistRow:
+    return replace(
+        ROW,
+        key=str(draw(st.integers(0, 10**9))),
+        AccessionNumber=draw(words),
+        PatientID=draw(words),
+        StudyInstanceUID=draw(words),
+        Modality=draw(words),
+        start_date=draw(days),
+        ScheduledStationAETitle="\\".join(draw(st.lists(words, max_size=3))),
+    )
+
+
+@st.composite
+def queries(draw: st.DrawFn) -> WorklistKeys:
+    value = st.none() | words | st.sampled_from(["A*", "?1", "CT\\CT1"])
+    day = st.none() | days
+    return WorklistKeys(
+        AccessionNumber=draw(value),
+        PatientID=draw(value),
+        StudyInstanceUID=draw(value),
+        Modality=draw(value),
+        ScheduledStationAETitle=draw(value),
+        start_from=draw(day),
+        start_to=draw(day),
+    )
+
+
+def certainly_matches(row: WorklistRow, query: WorklistKeys) -> bool:
+    """Single value and range matching of PS3.4 C.2.2.2, for the keys without a wildcard or a list."""
+
+    def same(stored: str, wanted: str | None) -> bool:
+        exact = (wanted or "").strip(" \0")
+        return not exact or bool(set("*?\\") & set(exact)) or exact in [v.strip(" ") for v in stored.split("\\")]
+
+    return (
+        same(row.AccessionNumber, query.AccessionNumber)
+        and same(row.PatientID, query.PatientID)
+        and same(row.StudyInstanceUID, query.StudyInstanceUID)
+        and same(row.Modality, query.Modality)
+        and same(row.ScheduledStationAETitle, query.ScheduledStationAETitle)
+        and (not query.start_from or row.start_date >= query.start_from)
+        and (not query.start_to or row.start_date <= query.start_to)
+    )
+
+
+@given(copy=st.lists(rows(), max_size=8, unique_by=lambda row: row.key), query=queries())
+def test_no_row_that_matches_is_left_out(copy: list[WorklistRow], query: WorklistKeys) -> None:
+    c = _memory()
+    worklist.replace_source(c, MAIN, rows=copy, now=START, window=WINDOW)
+    found = {each.row.key for each in worklist.candidates(c, query, limit=999)}
+    c.close()
+    assert {row.key for row in copy if certainly_matches(row, query)} <= found
+
+
+def test_the_prefilter_does_filter(spool: Spool, clock: Clock) -> None:
+    fill(spool, clock, ROW, replace(ROW, key="other", AccessionNumber="A2", start_date="20260305", Modality="MR"))
+    for query in (
+        WorklistKeys(AccessionNumber="a1"),
+        WorklistKeys(start_to="20260304"),
+        WorklistKeys(start_from="20260228", start_to="20260301"),
+        WorklistKeys(Modality="CT"),
+        WorklistKeys(source=MAIN, AccessionNumber="A1"),
+    ):
+        assert [each.row.key for each in worklist.candidates(spool.db.read(), query, limit=9)] == [ROW.key]
+    assert worklist.candidates(spool.db.read(), WorklistKeys(ScheduledStationAETitle="CT"), limit=9) == ()
+    assert len(worklist.candidates(spool.db.read(), WorklistKeys(), limit=1)) == 1
+
+
+def _memory() -> Connection:
+    from pathlib import Path
+
+    c = _connect(Path(":memory:"))
+    migrate(c, now=Clock())
+    return c
