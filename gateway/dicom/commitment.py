@@ -21,6 +21,9 @@ PROCESSING_FAILURE = 0x0110
 NO_SUCH_INSTANCE = 0x0112
 CLASS_INSTANCE_CONFLICT = 0x0119
 
+MAX_ELEMENTS = 1_000_000
+"""A request for a whole tomosynthesis study names tens of thousands of instances, three elements each."""
+
 _TRANSACTION_UID = 0x00081195
 _FAILED_SEQUENCE = 0x00081198
 _REFERENCED_SEQUENCE = 0x00081199
@@ -94,7 +97,7 @@ def event_report(
 
 def parse_request(data_set: bytes, transfer_syntax: str) -> tuple[str, tuple[tuple[str, str], ...]]:
     """Transaction UID and references of an N-ACTION-RQ. Raises `CommitmentError` or `ElementError`."""
-    dataset = parse(data_set, transfer_syntax)
+    dataset = parse(data_set, transfer_syntax, max_elements=MAX_ELEMENTS)
     references = tuple(
         (text_of(item, _CLASS_UID), text_of(item, _INSTANCE_UID)) for item in _items(dataset, _REFERENCED_SEQUENCE)
     )
@@ -105,7 +108,7 @@ def parse_request(data_set: bytes, transfer_syntax: str) -> tuple[str, tuple[tup
 
 def parse_result(data_set: bytes, transfer_syntax: str) -> Result:
     """What an N-EVENT-REPORT-RQ reports. Raises `CommitmentError` or `ElementError`."""
-    dataset = parse(data_set, transfer_syntax)
+    dataset = parse(data_set, transfer_syntax, max_elements=MAX_ELEMENTS)
     return Result(
         transaction_uid=_transaction(dataset),
         succeeded=tuple(text_of(item, _INSTANCE_UID) for item in _items(dataset, _REFERENCED_SEQUENCE)),
