@@ -71,13 +71,12 @@ port = {console_port}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Books:
-    """What the gateway says of one study."""
+    """What the gateway says of one study, by SOP Instance UID. An instance without a delivery is in neither."""
 
-    instances: int
-    delivered: int
-    """Instances whose every delivery was answered, or is confirmed."""
-    confirmed: int
-    """Instances whose every delivery is confirmed."""
+    delivered: frozenset[str]
+    """Every delivery of every copy was answered, or is confirmed."""
+    confirmed: frozenset[str]
+    """Every delivery of every copy is confirmed."""
 
 
 class Box:
@@ -167,11 +166,13 @@ def read_books(out: bytes) -> Books | None:
     """The answer of `gateway study UID --json`; None if it is not one."""
     try:
         instances: list[dict[str, Any]] = json.loads(out)["instances"]
-        states = [[str(delivery["state"]) for delivery in instance["deliveries"]] for instance in instances]
+        states: dict[str, list[str]] = {}
+        for instance in instances:
+            found = [str(delivery["state"]) for delivery in instance["deliveries"]]
+            states.setdefault(str(instance["SOPInstanceUID"]), []).extend(found or ["no delivery"])
     except (ValueError, KeyError, TypeError):
         return None
     return Books(
-        instances=len(states),
-        delivered=sum(bool(one) and {"sent", "confirmed"}.issuperset(one) for one in states),
-        confirmed=sum(bool(one) and {"confirmed"}.issuperset(one) for one in states),
+        delivered=frozenset(uid for uid, found in states.items() if {"sent", "confirmed"}.issuperset(found)),
+        confirmed=frozenset(uid for uid, found in states.items() if {"confirmed"}.issuperset(found)),
     )

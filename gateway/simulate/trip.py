@@ -229,10 +229,11 @@ async def _until_confirmed(stage: _Stage, study: str, sent: list[Sent]) -> None:
         raise TripFailed(f"only {exact} of {len(sent)} instances at the PACS have the bytes that were sent")
     while True:
         books = await stage.box.books(study)
-        if books is not None and books.instances >= len(sent) and books.confirmed == books.instances:
+        confirmed = sum(books is not None and one.SOPInstanceUID in books.confirmed for one in sent)
+        if confirmed == len(sent):
             break
         await stage.look_again("the confirmation in the gateway's books (gateway study UID)")
-    stage.hop("confirmed", f"{books.confirmed}/{len(sent)} in the gateway's books, {exact}/{len(sent)} byte-exact")
+    stage.hop("confirmed", f"{confirmed}/{len(sent)} in the gateway's books, {exact}/{len(sent)} byte-exact")
 
 
 def byte_exact(pacs: PacsSimulator, sent: Sequence[Sent]) -> int:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
 import sys
 from datetime import UTC, datetime
 from io import StringIO
@@ -19,7 +21,7 @@ from gateway.simulate.box import Books, Box, read_books
 from gateway.simulate.pacs import PacsSimulator
 from gateway.simulate.scanner import Scanner
 from gateway.simulate.study import Modality, make_study
-from gateway.simulate.trip import byte_exact, trip
+from gateway.simulate.trip import INTERRUPTED, byte_exact, trip
 
 
 def test_the_configuration_is_one_the_gateway_takes(tmp_path: Path) -> None:
@@ -32,16 +34,30 @@ def test_the_configuration_is_one_the_gateway_takes(tmp_path: Path) -> None:
 
 
 def books(*states: list[str]) -> bytes:
-    instances = [{"deliveries": [{"state": state} for state in one]} for one in states]
+    instances = [
+        {"SOPInstanceUID": str(number), "deliveries": [{"state": state} for state in one]}
+        for number, one in enumerate(states)
+    ]
     return json.dumps({"StudyInstanceUID": "1.2.3", "instances": instances}).encode()
+
+
+def two_copies(*states: str) -> bytes:
+    instances = [{"SOPInstanceUID": "1", "deliveries": [{"state": state}]} for state in states]
+    return json.dumps({"instances": instances}).encode()
+
+
+def said(delivered: str, confirmed: str) -> Books:
+    return Books(delivered=frozenset(delivered), confirmed=frozenset(confirmed))
 
 
 @pytest.mark.parametrize(
     ("out", "expected"),
     [
-        (books(["confirmed"], ["confirmed", "confirmed"]), Books(instances=2, delivered=2, confirmed=2)),
-        (books(["confirmed", "queued"], ["sent"], ["refused"]), Books(instances=3, delivered=1, confirmed=0)),
-        (books([]), Books(instances=1, delivered=0, confirmed=0)),
+        (books(["confirmed"], ["confirmed", "confirmed"]), said("01", "01")),
+        (books(["confirmed", "queued"], ["sent"], ["refused"]), said("1", "")),
+        (books([]), said("", "")),
+        (two_copies("confirmed", "queued"), said("", "")),
+        (two_copies("confirmed", "confirmed"), said("1", "1")),
         (b"", None),
         (b"[]", None),
         (b'{"instances": [{}]}', None),
@@ -80,3 +96,32 @@ def test_byte_exact_means_the_bytes_that_were_sent(tmp_path: Path) -> None:
     files[0].write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     assert byte_exact(pacs, sent) == 1
     assert byte_exact(PacsSimulator(), sent) == 0
+
+
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ask", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_stops_the_gateway_too(tmp_path: Path, ask: signal.Signals) -> None:
+    """The stand-in connects back and waits; the connection ends when its process does."""
+
+    async def interrupted() -> tuple[int, bytes]:
+        started: asyncio.Future[Streams] = asyncio.get_running_loop().create_future()
+        server = await asyncio.start_server(lambda *streams: started.set_result(streams), "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        words = f"import signal, socket; s = socket.create_connection(('127.0.0.1', {port})); signal.pause()"
+        command = (sys.executable, "-c", words)
+        running = asyncio.create_task(
+            trip(once=True, folder=tmp_path, console=Console(file=StringIO()), command=command)
+        )
+        reader, writer = await started
+        os.kill(os.getpid(), ask)
+        status = await running
+        rest = await reader.read()
+        writer.close()
+        await writer.wait_closed()
+        server.close()
+        return status, rest
+
+    assert asyncio.run(interrupted()) == (INTERRUPTED, b"")
