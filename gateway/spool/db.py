@@ -237,11 +237,7 @@ def migrate(c: Connection, *, now: Callable[[], datetime]) -> None:
 
     Raises PermanentFailure if the database was written by a newer gateway.
     """
-    scripts = {
-        entry.name: entry.read_text(encoding="utf-8")
-        for entry in files("gateway.spool").joinpath("schema").iterdir()
-        if entry.name.endswith(".sql")
-    }
+    scripts = _scripts()
     c.execute("CREATE TABLE IF NOT EXISTS migration (name TEXT PRIMARY KEY, applied_at TEXT NOT NULL) STRICT")
     unknown = {name for (name,) in c.execute("SELECT name FROM migration")} - scripts.keys()
     if unknown:
@@ -259,6 +255,34 @@ def migrate(c: Connection, *, now: Callable[[], datetime]) -> None:
             raise
 
 
+def open_reader(path: Path) -> Connection:
+    """A reading connection to a database as it stands: no file of its own is made, nothing is migrated.
+
+    Raises PermanentFailure if there is none ("missing") or its schema is another than this gateway's
+    ("schema"), and DatabaseError if it can't be opened or read.
+    """
+    if not path.exists():
+        raise PermanentFailure("there is no database: start the gateway once, it makes it", code="missing")
+    c = _connect(path, read_only=True)
+    try:
+        applied = {name for (name,) in c.execute("SELECT name FROM migration")}
+    except BaseException:
+        c.close()
+        raise
+    if applied != _scripts().keys():
+        c.close()
+        raise PermanentFailure("the database has another schema: restart the gateway with this version", code="schema")
+    return c
+
+
+def _scripts() -> dict[str, str]:
+    return {
+        entry.name: entry.read_text(encoding="utf-8")
+        for entry in files("gateway.spool").joinpath("schema").iterdir()
+        if entry.name.endswith(".sql")
+    }
+
+
 def split_statements(script: str) -> list[str]:
     """The complete statements of a script (`executescript` would commit before the first)."""
     found: list[str] = []
@@ -271,10 +295,11 @@ def split_statements(script: str) -> list[str]:
     return found
 
 
-def _connect(path: Path) -> Connection:
+def _connect(path: Path, *, read_only: bool = False) -> Connection:
     # check_same_thread: each connection is used by one thread; only `close` comes from another.
     c = sqlite.connect(
-        os.fspath(path),
+        f"{path.absolute().as_uri()}?mode=ro" if read_only else os.fspath(path),
+        uri=read_only,
         timeout=BUSY_TIMEOUT_MS / 1000,
         isolation_level=None,
         factory=Connection,

@@ -14,6 +14,7 @@ Promises
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -189,6 +190,17 @@ def backlog(c: Connection) -> tuple[Backlog, ...]:
         )
         for row in c.execute(sql("delivery_backlog"))
     )
+
+
+def younger(
+    c: Connection, *, state: DeliveryState, bounds: Sequence[datetime]
+) -> dict[DestinationName, tuple[int, ...]]:
+    """For each destination, how many in that state (not confirmed) were queued after each of the bounds."""
+    values = {"state": state, "bounds": json.dumps([to_text(bound) for bound in bounds])}
+    counts: dict[DestinationName, list[int]] = {}
+    for row in c.execute(sql("delivery_younger"), values):
+        counts.setdefault(DestinationName(row["destination"]), [0] * len(bounds))[row["bound"]] = row["n"]
+    return {destination: tuple(found) for destination, found in counts.items()}
 
 
 def next_due(c: Connection, *, destination: DestinationName, lane: Lane) -> datetime | None:

@@ -133,6 +133,12 @@ FROM delivery WHERE instance = :instance
 SELECT destination, lane, state, count(*) AS n, min(queued_at) AS oldest FROM delivery
 WHERE state <> 'confirmed' GROUP BY destination, lane, state ORDER BY destination, lane, state
 
+-- delivery_younger --
+-- For each bound (a JSON list of times): how many were queued after it.
+SELECT d.destination, b.key AS bound, count(*) AS n FROM delivery AS d JOIN json_each(:bounds) AS b
+ON d.queued_at > b.value
+WHERE d.state <> 'confirmed' AND d.state = :state GROUP BY d.destination, b.key
+
 -- delivery_next_due --
 SELECT min(coalesce(d.not_before, d.queued_at)) AS due FROM delivery AS d JOIN instance AS i ON i.id = d.instance
 WHERE d.state = 'queued' AND d.destination = :destination AND d.lane = :lane AND i.state = 'prepared'
