@@ -110,7 +110,7 @@ def _converted(source: bytes | memoryview, transfer_syntax: str, target: str, ma
 
 
 class _Output:
-    """Segments as they grow: small bytes are gathered, extents that touch are merged."""
+    """Segments as they grow: small bytes are gathered. Extents never touch, for headers stand between values."""
 
     __slots__ = ("_gathered", "_segments", "length")
 
@@ -130,11 +130,7 @@ class _Output:
     def place(self, extent: Extent) -> None:
         self.length += extent.length
         self._flush()
-        last = self._segments[-1] if self._segments else None
-        if isinstance(last, Extent) and last.offset + last.length == extent.offset:
-            self._segments[-1] = Extent(offset=last.offset, length=last.length + extent.length)
-        else:
-            self._segments.append(extent)
+        self._segments.append(extent)
 
     def include(self, other: _Output) -> None:
         for segment in other.finished():

@@ -280,8 +280,8 @@ def _behind_sequence(data: bytes | memoryview, position: int, end: int, layout: 
     while open_layouts:
         limit -= 1
         tag, vr, length, position = header(data, position, end, open_layouts[-1])
-        if limit <= 0 or len(open_layouts) > 2 * MAX_DEPTH:
-            raise ElementError(tag, "too many or too deep nested elements", "flatten the data set")
+        if limit <= 0:
+            raise ElementError(tag, "too many nested elements", "flatten the data set")
         if tag in {ITEM_END, SEQUENCE_END}:
             open_layouts.pop()
         elif length == UNDEFINED:
