@@ -147,12 +147,13 @@ class Box:
 
     async def books(self, study: str) -> Books | None:
         """What `gateway study UID --json` says; None if it says nothing (yet)."""
-        process = await asyncio.create_subprocess_exec(
-            *(*self._command, "study", study, "--json", "--config", str(self.config)),
-            stdin=DEVNULL,
-            stdout=PIPE,
-            stderr=DEVNULL,
-        )
+        with self._log.open("ab") as log:
+            process = await asyncio.create_subprocess_exec(
+                *(*self._command, "study", study, "--json", "--config", str(self.config)),
+                stdin=DEVNULL,
+                stdout=PIPE,
+                stderr=log,
+            )
         try:
             out, _ = await asyncio.wait_for(process.communicate(), COMMAND_SECONDS)
         except BaseException:

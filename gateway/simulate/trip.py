@@ -44,9 +44,9 @@ class TripFailed(GatewayError):
     """A hop did not happen; the message says which and what to look at."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class _Stage:
-    """Everything that runs."""
+    """Everything that runs, and what we are waiting for."""
 
     console: Console
     folder: Path
@@ -57,16 +57,22 @@ class _Stage:
     end: float
     """On the loop's clock."""
     instances: int
+    awaited: str = ""
+
+    @contextlib.contextmanager
+    def waits(self, awaited: str) -> Iterator[None]:
+        """Show what we are waiting for now."""
+        self.awaited = awaited
+        with self.console.status(f"waiting for {awaited}"):
+            yield
 
     def hop(self, name: str, what: str) -> None:
         self.console.print(f"  [green]ok[/]  {name:<11} {escape(what)}")
 
-    async def look_again(self, waiting_for: str) -> None:
-        """Pause before the next look. Raises TripFailed after the deadline or without a gateway."""
+    async def look_again(self) -> None:
+        """Pause before the next look. Raises TripFailed if the gateway is no more."""
         if self.box.ended:
-            raise TripFailed(f"the gateway ended while we waited for {waiting_for}")
-        if asyncio.get_running_loop().time() > self.end:
-            raise TripFailed(f"the deadline passed while we waited for {waiting_for}")
+            raise TripFailed(f"the gateway ended while we were waiting for {self.awaited}")
         await asyncio.sleep(LOOK_AGAIN_SECONDS)
 
 
@@ -146,23 +152,24 @@ async def _show(
             async with asyncio.timeout(deadline):
                 study = await _hops(stage)
         except (GatewayError, TimeoutError) as error:
-            return _say_why(stage, str(error) or "the deadline passed")
+            return _say_why(stage, str(error) or f"the deadline passed while we were waiting for {stage.awaited}")
         return 0 if once else await _keep_running(stage, study)
 
 
 async def _hops(stage: _Stage) -> str:
     """The trip; returns the Study Instance UID. Raises TripFailed, TemporaryFailure."""
-    with stage.console.status("the gateway starts"):
+    with stage.waits("the gateway's first C-ECHO"):
         await _until_it_answers(stage)
-    entry = await _ask_worklist(stage)
-    with stage.console.status("the scanner makes its study and sends it"):
+    with stage.waits("the worklist"):
+        entry = await _ask_worklist(stage)
+    with stage.waits("the study, made and sent"):
         sent = await _send_study(stage, entry)
-    with stage.console.status("the gateway answers the commitment request"):
+    with stage.waits("the commitment result for the scanner"):
         await _ask_commitment(stage, sent)
     study = text(entry, "StudyInstanceUID")
-    with stage.console.status("the gateway delivers"):
+    with stage.waits("the delivery to the PACS"):
         await _until_held(stage, sent)
-    with stage.console.status("the PACS confirms"):
+    with stage.waits("the confirmation in the gateway's books"):
         await _until_confirmed(stage, study, sent)
     return study
 
@@ -175,7 +182,7 @@ async def _until_it_answers(stage: _Stage) -> None:
                 break
         except GatewayError:
             pass  # it is still starting; `look_again` ends this
-        await stage.look_again("its first C-ECHO")
+        await stage.look_again()
     stage.hop("gateway", f"answers C-ECHO after {time.monotonic() - began:.1f} s")
 
 
@@ -218,7 +225,7 @@ async def _ask_commitment(stage: _Stage, sent: list[Sent]) -> None:
 async def _until_held(stage: _Stage, sent: list[Sent]) -> None:
     began = time.monotonic()
     while sum(one.SOPInstanceUID in stage.pacs.held for one in sent) < len(sent):
-        await stage.look_again("the delivery to the PACS")
+        await stage.look_again()
     took = time.monotonic() - began
     stage.hop("delivered", f"{len(sent)}/{len(sent)} instances at the PACS, {took:.2f} s later")
 
@@ -232,7 +239,7 @@ async def _until_confirmed(stage: _Stage, study: str, sent: list[Sent]) -> None:
         confirmed = sum(books is not None and one.SOPInstanceUID in books.confirmed for one in sent)
         if confirmed == len(sent):
             break
-        await stage.look_again("the confirmation in the gateway's books (gateway study UID)")
+        await stage.look_again()
     stage.hop("confirmed", f"{confirmed}/{len(sent)} in the gateway's books, {exact}/{len(sent)} byte-exact")
 
 

@@ -73,7 +73,7 @@ def test_a_gateway_that_dies_is_shown_with_its_last_words(tmp_path: Path) -> Non
     dying = (sys.executable, "-c", "import sys; sys.exit('boom: [no] state folder')")
     console = Console(file=out, width=120)
     assert asyncio.run(trip(once=True, folder=tmp_path, console=console, deadline=30, command=dying)) == 1
-    assert "the gateway ended while we waited for its first C-ECHO" in out.getvalue()
+    assert "the gateway ended while we were waiting for the gateway's first C-ECHO" in out.getvalue()
     assert "boom: [no] state folder" in out.getvalue()
 
 
@@ -83,7 +83,7 @@ def test_a_gateway_that_never_answers_ends_with_the_deadline(tmp_path: Path) -> 
     mute = (sys.executable, "-c", "import signal; signal.pause()")
     console = Console(file=out, width=120)
     assert asyncio.run(trip(once=False, folder=tmp_path, console=console, deadline=0.5, command=mute)) == 1
-    assert "deadline passed" in out.getvalue()
+    assert "the deadline passed while we were waiting for the gateway's first C-ECHO" in out.getvalue()
 
 
 def test_byte_exact_means_the_bytes_that_were_sent(tmp_path: Path) -> None:
