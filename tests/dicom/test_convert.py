@@ -152,6 +152,16 @@ def test_an_odd_large_value_is_padded_behind_its_extent() -> None:
     assert parse(joined(source, segments), IMPLICIT_LITTLE)[PIXEL_DATA].value == b"x" * (EXTENT_FROM + 1) + b"\0"
 
 
+def test_large_big_endian_numbers_are_turned_round_and_large_bytes_stay_in_place() -> None:
+    def big(vr: bytes, value: bytes) -> bytes:
+        return struct.pack(">HH2sHL", 0x7FE0, 0x0010, vr, 0, len(value)) + value
+
+    words, octets = big(b"OW", b"\1\2" * EXTENT_FROM), big(b"OB", b"\1\2" * EXTENT_FROM)
+    turned = joined(words, implicit_little_endian(words, EXPLICIT_BIG))
+    assert parse(turned, IMPLICIT_LITTLE)[PIXEL_DATA].value == b"\2\1" * EXTENT_FROM
+    assert implicit_little_endian(octets, EXPLICIT_BIG)[1:] == [Extent(offset=12, length=2 * EXTENT_FROM)]
+
+
 def test_an_object_already_in_the_target_syntax_is_one_extent() -> None:
     source = encode({0x00100020: Element("LO", b"ID")}, EXPLICIT_LITTLE)
     assert explicit_little_endian(source, EXPLICIT_LITTLE) == [Extent(offset=0, length=len(source))]

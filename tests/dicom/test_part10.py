@@ -129,6 +129,14 @@ def test_no_content_is_refused_and_the_meta_stays_valid(
     assert pydicom.dcmread(io.BytesIO(meta.header)).file_meta.ImplementationVersionName
 
 
+def test_long_texts_are_cut() -> None:
+    meta = built(SOPInstanceUID="1" * 70_000, called_ae="A" * 70_000, association="a" * 70_000)
+    assert len(meta.header) <= part10.LONGEST_HEADER
+    read = part10.read(meta.header)
+    assert (len(read.SOPInstanceUID), len(read.called_ae)) == (LONGEST_UID, LONGEST_NAME)
+    assert len(read.association) == LONGEST_NAME
+
+
 @given(st.binary(max_size=80).map(lambda value: value.decode("latin-1")))
 def test_identifiers_come_back_as_the_bytes_they_were(text: str) -> None:
     read = part10.read(built(SOPInstanceUID=text, calling_ae=text).header)
