@@ -257,6 +257,9 @@ def test_nothing_is_purged_before_its_time(spool: Spool, clock: Clock, missing: 
         send(spool, each, clock)
         if not (missing == "confirmation" and each.destination == ARCHIVE):
             confirm(spool, each.id, clock)
+    if missing == "confirmation":  # even if everything else says that it may go
+        do(spool, lambda c: c.execute("UPDATE delivery SET confirmed_at = queued_at"))
+        do(spool, lambda c: c.execute("UPDATE instance SET state = 'delivered'"))
     if missing == "state":
         do(
             spool,
