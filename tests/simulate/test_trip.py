@@ -125,3 +125,11 @@ def test_ctrl_c_stops_the_gateway_too(tmp_path: Path, ask: signal.Signals) -> No
         return status, rest
 
     assert asyncio.run(interrupted()) == (INTERRUPTED, b"")
+
+
+@pytest.mark.slow
+def test_one_whole_trip_through_the_real_gateway(tmp_path: Path) -> None:
+    out = StringIO()
+    console = Console(file=out, width=120)
+    assert asyncio.run(trip(once=True, folder=tmp_path, console=console, instances=3)) == 0, out.getvalue()
+    assert "3/3 in the gateway's books, 3/3 byte-exact" in out.getvalue()
