@@ -1,0 +1,32 @@
+"""All commands, put together: names, order and help as an operator meets them. The promises are those of the package."""
+
+from __future__ import annotations
+
+import typer
+
+from gateway.cli import check_config, peers, queue, retry, serve, simulate, status, study, worklist
+from gateway.cli.failures import Commands
+
+app = typer.Typer(
+    cls=Commands,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,  # its tracebacks show the values of variables
+    rich_markup_mode=None,
+    help="A box between scanners and the hospital: it keeps every image until its destinations hold it.",
+)
+app.command("serve")(serve.serve)
+app.command("check-config")(check_config.check_config)
+app.command("status")(status.status)
+app.command("queue")(queue.queue)
+app.command("study")(study.study)
+app.command("worklist")(worklist.worklist)
+app.add_typer(peers.app, name="peers")
+app.command("retry")(retry.retry)
+app.command("release")(retry.release)
+app.add_typer(simulate.app, name="simulate")
+
+
+def main() -> None:
+    """Run the command that was typed, and end the process with its exit status."""
+    app(prog_name="gateway")

@@ -1,0 +1,127 @@
+"""`gateway queue`: what waits for each destination and for how long, in the manner of Postfix's qshape."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from itertools import pairwise
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from gateway.cli.failures import CommandFailed
+from gateway.cli.options import DEFAULT_CONFIG, AsJson, ConfigPath, DestinationOption
+from gateway.cli.showing import age, console, say, show_json, show_table
+from gateway.cli.words import reason_of
+from gateway.domain.model import Delivery, DeliveryState, DestinationName
+
+if TYPE_CHECKING:
+    from gateway.cli.opening import Reading
+
+COLUMNS: Final = ("<1m", "1-10m", "10m-1h", "1-4h", "4-24h", ">1d")
+_BOUNDS: Final = (
+    timedelta(minutes=1),
+    timedelta(minutes=10),
+    timedelta(hours=1),
+    timedelta(hours=4),
+    timedelta(days=1),
+)
+_OPEN: Final = (DeliveryState.QUEUED, DeliveryState.SENDING, DeliveryState.SENT)
+LISTED: Final = 200
+"""Refused deliveries that are listed one by one; more of them have the same few causes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """How many deliveries of one destination stand in one state, by age."""
+
+    destination: str
+    state: DeliveryState
+    total: int
+    ages: tuple[int, ...]
+    """As COLUMNS."""
+
+
+def queue(
+    *,
+    destination: DestinationOption = "",
+    refused: Annotated[bool, typer.Option("--refused", help="What was refused, with ids for `gateway retry`.")] = False,
+    as_json: AsJson = False,
+    config: ConfigPath = DEFAULT_CONFIG,
+) -> None:
+    """Show how much waits for which destination, by age.
+
+    queued: waits for its turn or its next attempt; sending: under way; sent: the destination has not
+    confirmed it yet; refused: waits for a person.
+    """
+    from gateway.cli.opening import reading
+
+    with reading(config) as books:
+        shapes = _shapes(books, states=(DeliveryState.REFUSED,) if refused else _OPEN)
+        known = {shape.destination for shape in shapes} | {one.name for one in books.config.destination}
+        if destination and destination not in known:
+            raise CommandFailed(f"queue: there is no such destination; name one of: {', '.join(sorted(known))}")
+        shapes = [shape for shape in shapes if destination in {"", shape.destination}]
+        listed = _refused(books, sorted({shape.destination for shape in shapes})) if refused else []
+    if as_json:
+        answer: dict[str, object] = {"destinations": [_as_json(shape) for shape in shapes]}
+        show_json(answer | ({"refused": [_refused_as_json(one) for one in listed]} if refused else {}))
+        return
+    screen = console()
+    if not shapes:
+        say(screen, "Nothing was refused." if refused else "Nothing waits.")
+        return
+    rows = ((shape.destination, shape.state, shape.total, *shape.ages) for shape in shapes)
+    show_table(screen, "Images by age", ("Destination", "State", "Total", *COLUMNS), rows)
+    columns = ("Delivery", "Destination", "Status", "Why", "Attempts", "Age")
+    since = ((one, age(one.queued_at, books.now)) for one in listed)
+    rows_of = ((str(o.id), o.destination, o.last_status, reason_of(o.last_status), o.attempts, old) for o, old in since)
+    show_table(screen, "Refused", columns, rows_of)
+    if refused:
+        say(
+            screen, "When the cause is gone: `gateway retry DELIVERY...`, or `gateway retry --refused` for all of them."
+        )
+
+
+def _shapes(books: Reading, *, states: Sequence[DeliveryState]) -> list[Shape]:
+    from gateway.spool import deliveries
+
+    totals: dict[tuple[str, DeliveryState], int] = {}
+    for backlog in deliveries.backlog(books.c):
+        key = (backlog.destination, backlog.state)
+        totals[key] = totals.get(key, 0) + backlog.count
+    shapes = []
+    for state in states:
+        younger = deliveries.younger(books.c, state=state, bounds=[books.now - bound for bound in _BOUNDS])
+        for (destination, found), total in totals.items():
+            if found is state:
+                growing = (0, *younger.get(DestinationName(destination), (0,) * len(_BOUNDS)), total)
+                ages = tuple(after - before for before, after in pairwise(growing))
+                shapes.append(Shape(destination=destination, state=state, total=total, ages=ages))
+    return sorted(shapes, key=lambda shape: (shape.destination, states.index(shape.state)))
+
+
+def _refused(books: Reading, destinations: Sequence[str]) -> list[Delivery]:
+    from gateway.spool import deliveries
+
+    found: list[Delivery] = []
+    for name in destinations:
+        found += deliveries.in_state(
+            books.c, destination=DestinationName(name), state=DeliveryState.REFUSED, limit=LISTED - len(found)
+        )
+    return found
+
+
+def _as_json(shape: Shape) -> dict[str, object]:
+    return {
+        "destination": shape.destination,
+        "state": shape.state,
+        "total": shape.total,
+        "ages": dict(zip(COLUMNS, shape.ages, strict=True)),
+    }
+
+
+def _refused_as_json(one: Delivery) -> dict[str, object]:
+    keys = ("id", "instance", "destination", "lane", "last_status", "attempts", "queued_at")
+    return {key: getattr(one, key) for key in keys}

@@ -1,0 +1,164 @@
+"""`gateway status`: is every image safe, and does anything need a person?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from datetime import datetime
+from typing import TYPE_CHECKING, Final
+
+import typer
+
+from gateway.cli.failures import DOES_NOT_HOLD
+from gateway.cli.options import DEFAULT_CONFIG, AsJson, ConfigPath
+from gateway.cli.showing import age, console, moment, say, show_json, show_table
+from gateway.domain.model import DeliveryState, DestinationName
+
+if TYPE_CHECKING:
+    from gateway.cli.opening import Reading
+    from gateway.cli.summary import Overview, Towards
+    from gateway.spool.deliveries import Backlog
+
+STRANGERS_SHOWN: Final = 10
+_MANY: Final = 1_000_000
+
+
+def status(*, as_json: AsJson = False, config: ConfigPath = DEFAULT_CONFIG) -> None:
+    """Say in one sentence how the box is, then what stands where.
+
+    Ends with status 0 only if nothing needs a person: no alarm and nothing refused.
+    """
+    from gateway.cli.opening import reading
+
+    with reading(config) as books:
+        overview = look(books)
+        if as_json:
+            show_json(_as_json(overview))
+        else:
+            _show(books, overview)
+    raise typer.Exit(DOES_NOT_HOLD if overview.needs_a_person else 0)
+
+
+def look(books: Reading) -> Overview:
+    """Everything that stands, at one moment."""
+    from gateway.cli.summary import Overview
+    from gateway.spool import audit, instances, peers, worklist
+
+    sources = worklist.sources(books.c)
+    asked = {source.name for source in sources}
+    return Overview(
+        now=books.now,
+        instances=instances.count_by_state(books.c),
+        quarantined=len(instances.quarantined(books.c, limit=_MANY)),
+        destinations=_destinations(books),
+        worklist=sources,
+        never_asked=[ris.name for ris in books.config.ris if ris.name not in asked],
+        alarms=audit.active_alarms(books.c),
+        strangers=peers.callers(books.c),
+    )
+
+
+def _destinations(books: Reading) -> list[Towards]:
+    from gateway.cli.summary import Towards
+    from gateway.spool import deliveries
+
+    open_: dict[str, list[Backlog]] = {one.name: [] for one in books.config.destination}
+    configured = set(open_)
+    for backlog in deliveries.backlog(books.c):
+        open_.setdefault(backlog.destination, []).append(backlog)
+
+    def last_status(name: str) -> str:
+        states = (DeliveryState.QUEUED, DeliveryState.SENDING, DeliveryState.SENT, DeliveryState.REFUSED)
+        for state in states:
+            for one in deliveries.in_state(books.c, destination=DestinationName(name), state=state, limit=1):
+                return one.last_status
+        return ""
+
+    def towards(name: str, found: list[Backlog]) -> Towards:
+        count = {state: sum(one.count for one in found if one.state is state) for state in DeliveryState}
+        unrefused = [one.oldest for one in found if one.state is not DeliveryState.REFUSED]
+        return Towards(
+            name=name,
+            configured=name in configured,
+            waiting=count[DeliveryState.QUEUED] + count[DeliveryState.SENDING],
+            sent=count[DeliveryState.SENT],
+            refused=count[DeliveryState.REFUSED],
+            oldest=min(unrefused, default=None),
+            last_status=last_status(name),
+        )
+
+    return [towards(name, found) for name, found in open_.items()]
+
+
+def _as_json(overview: Overview) -> dict[str, object]:
+    from gateway.cli.summary import sentence
+    from gateway.cli.words import step
+
+    return {
+        "sentence": sentence(overview),
+        "needs_a_person": overview.needs_a_person,
+        "at": overview.now,
+        "instances": dict(overview.instances),
+        "quarantined": overview.quarantined,
+        "destinations": [asdict(one) for one in overview.destinations],
+        "worklist": [asdict(one) for one in overview.worklist],
+        "never_asked": list(overview.never_asked),
+        "alarms": [asdict(one) | {"next_step": step(one.code, one.subject)} for one in overview.alarms],
+        "strangers": [asdict(one) for one in overview.strangers],
+    }
+
+
+def _show(books: Reading, overview: Overview) -> None:
+    from gateway.cli.summary import sentence
+    from gateway.cli.words import step
+
+    zone, screen = books.config.site.timezone, console()
+
+    def old(when: datetime | None) -> str:
+        return "-" if when is None else age(when, overview.now)
+
+    say(screen, sentence(overview))
+    alarms = (
+        (one.code, one.subject, moment(one.since, zone), one.count, step(one.code, one.subject))
+        for one in overview.alarms
+    )
+    show_table(screen, "Alarms", ("Code", "About", "Since", "Count", "Next step"), alarms)
+    states = [(state.value, count) for state, count in overview.instances.items()]
+    show_table(screen, "Images", ("State", "Images"), [*states, ("in quarantine", overview.quarantined)])
+    towards = (
+        (
+            one.name if one.configured else f"{one.name} (not configured)",
+            one.waiting,
+            old(one.oldest),
+            one.sent,
+            one.refused,
+            one.last_status or "-",
+        )
+        for one in overview.destinations
+    )
+    columns = ("Destination", "Waiting", "Oldest", "Unconfirmed", "Refused", "Last status")
+    show_table(screen, "Destinations", columns, towards)
+    show_table(screen, "Worklist", ("RIS", "Rows", "Age", "Last error"), worklist_rows(overview))
+    strangers = (
+        (
+            one.calling_ae,
+            one.called_ae,
+            one.address,
+            one.reason,
+            one.count,
+            old(one.last_seen),
+            f"gateway peers add '{one.calling_ae}'",
+        )
+        for one in overview.strangers[:STRANGERS_SHOWN]
+    )
+    columns_of = ("Calling AE", "Called AE", "Address", "Why", "Calls", "Last", "To admit it")
+    show_table(screen, "Callers turned away", columns_of, strangers)
+
+
+def worklist_rows(overview: Overview) -> Iterator[tuple[object, ...]]:
+    """The RISs with the age of their copies."""
+    for source in overview.worklist:
+        fresh = "never answered" if source.last_success is None else age(source.last_success, overview.now)
+        yield source.name, source.rows, fresh, source.last_error or "-"
+    for name in overview.never_asked:
+        yield name, 0, "never asked", "-"

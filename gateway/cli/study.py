@@ -1,0 +1,176 @@
+"""`gateway study UID`: what became of one study, hop by hop."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, tzinfo
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+from rich.console import Console
+
+from gateway.cli.failures import DOES_NOT_HOLD, UNKNOWN, CommandFailed
+from gateway.cli.options import DEFAULT_CONFIG, AsJson, ConfigPath
+from gateway.cli.showing import console, images, moment, say, show_json, show_table
+from gateway.domain.model import UID, Delivery, DeliveryState, Instance, InstanceState
+
+if TYPE_CHECKING:
+    from gateway.cli.opening import Reading
+    from gateway.spool.audit import JournalRow
+
+_INSTANCE_KEYS: Final = ("id", "SOPInstanceUID", "SOPClassUID", "TransferSyntaxUID", "size", "state", "quarantine")
+_DELIVERY_KEYS: Final = (
+    *("id", "destination", "lane", "state", "attempts", "last_status"),
+    *("queued_at", "sent_at", "confirmed_at"),
+)
+_PROOFS: Final = {"commitment": "storage commitment", "found": "query", "status": "status alone"}
+"""By the first word of the journal's reason."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """One instance and where it was sent."""
+
+    instance: Instance
+    deliveries: tuple[Delivery, ...]
+
+    @property
+    def is_safe(self) -> bool:
+        """Whether every destination that it was routed to confirmed it."""
+        states = {delivery.state for delivery in self.deliveries}
+        return states == {DeliveryState.CONFIRMED} and not self.instance.quarantine
+
+
+def study(
+    uid: Annotated[str, typer.Argument(metavar="UID", help="The Study Instance UID.")],
+    *,
+    journal: Annotated[bool, typer.Option("--journal", help="Every step of every image, with who and why.")] = False,
+    as_json: AsJson = False,
+    config: ConfigPath = DEFAULT_CONFIG,
+) -> None:
+    """Show what became of a study: received, routed, sent, confirmed, purged.
+
+    Ends with status 0 only if every image is confirmed at every destination, 1 if not, 3 if no image
+    of that study ever came.
+    """
+    from gateway.cli.opening import reading
+    from gateway.spool import deliveries, instances
+
+    with reading(config) as books:
+        held = [
+            Held(instance=instance, deliveries=deliveries.of_instance(books.c, instance.id))
+            for instance in instances.in_study(books.c, UID(uid.strip()))
+        ]
+        if not held:
+            remedy = "check the UID, and `gateway status` for callers that were turned away"
+            raise CommandFailed(f"study: no image of that study was received; {remedy}", status=UNKNOWN)
+        complete = all(one.is_safe for one in held)
+        if as_json:
+            show_json(
+                {
+                    "StudyInstanceUID": uid.strip(),
+                    "instances": [_as_json(one) for one in held],
+                    "complete": complete,
+                    **({"journal": [_row_as_json(row) for row in _journal(books, held)]} if journal else {}),
+                }
+            )
+        else:
+            _show(console(), books, held, journal=journal)
+    raise typer.Exit(0 if complete else DOES_NOT_HOLD)
+
+
+def _as_json(held: Held) -> dict[str, object]:
+    origin = held.instance.origin
+    return {
+        **{key: getattr(held.instance, key) for key in _INSTANCE_KEYS},
+        "received_at": origin.received_at,
+        "calling_ae": origin.calling_ae,
+        "deliveries": [{key: getattr(one, key) for key in _DELIVERY_KEYS} for one in held.deliveries],
+    }
+
+
+def _row_as_json(row: JournalRow) -> dict[str, object]:
+    return {key: getattr(row, key) for key in ("at", "who", "kind", "subject", "from_state", "to_state", "why")}
+
+
+def _journal(books: Reading, held: Sequence[Held]) -> list[JournalRow]:
+    """Every step of these instances and their deliveries, in the order they were made."""
+    from gateway.spool.audit import Subject, journal_of
+
+    subjects = [(Subject.INSTANCE, str(one.instance.id)) for one in held]
+    subjects += [(Subject.DELIVERY, str(delivery.id)) for one in held for delivery in one.deliveries]
+    rows = [row for kind, subject in subjects for row in journal_of(books.c, kind=kind, subject=subject)]
+    return sorted(rows, key=lambda row: row.seq)
+
+
+def _show(screen: Console, books: Reading, held: Sequence[Held], *, journal: bool) -> None:
+    zone = books.config.site.timezone
+    safe = sum(one.is_safe for one in held)
+    say(screen, f"{safe:,} of {images(len(held))} {'is' if safe == 1 else 'are'} confirmed at every destination.")
+    rows = _journal(books, held)
+    show_table(screen, "Hops", ("Hop", "Images", "What", "From", "To"), _hops(held, zone))
+    how = {
+        row.subject: _PROOFS.get(row.why.partition(" ")[0], row.why)
+        for row in rows
+        if row.to_state == DeliveryState.CONFIRMED
+    }
+    show_table(
+        screen,
+        "Deliveries",
+        ("Destination", "State", "Images", "Last status", "Attempts", "Queued", "Sent", "Confirmed", "How"),
+        _deliveries(held, how, zone),
+    )
+    waiting = [one.instance for one in held if one.instance.quarantine]
+    show_table(screen, "Waiting for a person", ("Instance", "Why"), ((one.id, one.quarantine) for one in waiting))
+    if waiting:
+        say(screen, "Send one on with `gateway release INSTANCE_ID`.")
+    if journal:
+        columns = ("When", "Who", "What", "Id", "From", "To", "Why")
+        steps = ((moment(r.at, zone), r.who, r.kind, r.subject, r.from_state, r.to_state, r.why) for r in rows)
+        show_table(screen, "Journal", columns, steps)
+
+
+def _hops(held: Sequence[Held], zone: tzinfo) -> Iterator[tuple[object, ...]]:
+    """Received per scanner, routed, and purged: how many, and between which times."""
+    by_sender: dict[tuple[str, str], list[Instance]] = {}
+    for one in held:
+        by_sender.setdefault((one.instance.origin.calling_ae, one.instance.origin.address), []).append(one.instance)
+    for (ae, address), received in by_sender.items():
+        times = [instance.origin.received_at for instance in received]
+        size = sum(instance.size for instance in received)
+        what = f"from {ae}{f' at {address}' if address else ''}, {size / 1e6:,.1f} MB"
+        yield "received", len(received), what, moment(min(times), zone), moment(max(times), zone)
+    routed = [one for one in held if one.deliveries]
+    if routed:
+        times = [delivery.queued_at for one in routed for delivery in one.deliveries]
+        names = ", ".join(sorted({delivery.destination for one in routed for delivery in one.deliveries}))
+        yield "routed", len(routed), f"to {names}", moment(min(times), zone), moment(max(times), zone)
+    purged = sum(one.instance.state is InstanceState.PURGED for one in held)
+    if purged:
+        yield "purged", purged, "their retention was over", "-", "-"
+
+
+def _deliveries(held: Sequence[Held], how: dict[str, str], zone: tzinfo) -> Iterator[tuple[object, ...]]:
+    """A row for each destination, state and last status."""
+    groups: dict[tuple[str, DeliveryState, str], list[Delivery]] = {}
+    for delivery in (delivery for one in held for delivery in one.deliveries):
+        groups.setdefault((delivery.destination, delivery.state, delivery.last_status), []).append(delivery)
+    for (destination, state, status), found in sorted(groups.items()):
+        proofs = Counter(how[str(one.id)] for one in found if str(one.id) in how and one.confirmed_at)
+        yield (
+            destination,
+            state,
+            len(found),
+            status or "-",
+            max(one.attempts for one in found),
+            _latest([one.queued_at for one in found], zone),
+            _latest([one.sent_at for one in found], zone),
+            _latest([one.confirmed_at for one in found], zone),
+            ", ".join(proofs) or "-",
+        )
+
+
+def _latest(times: Sequence[datetime | None], zone: tzinfo) -> str:
+    return moment(max((time for time in times if time is not None), default=None), zone)
