@@ -311,3 +311,14 @@ def test_a_sender_that_restarts_takes_its_claims_back(spool: Spool, clock: Clock
     assert [each.id for each in claim(spool, clock())] == ids
     with pytest.raises(deliveries.LeaseLost):
         send(spool, before, clock)
+
+
+def test_deliveries_are_counted_by_age(spool: Spool, clock: Clock) -> None:
+    first = clock()
+    for number in range(3):
+        prepare(spool, held(spool, number), clock, PACS)
+        clock.pass_(minutes=1)
+    bounds = [first + timedelta(minutes=minutes) for minutes in (-1, 0, 2)]
+    found = deliveries.younger(spool.db.read(), state=DeliveryState.QUEUED, bounds=bounds)
+    assert found == {PACS: (3, 2, 0)}
+    assert deliveries.younger(spool.db.read(), state=DeliveryState.REFUSED, bounds=bounds) == {}
