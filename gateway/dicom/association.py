@@ -265,10 +265,11 @@ class Association:
         self._local(_I.REJECT)
         self._out.append(reject.encode())
 
-    def send(self, context_id: int, command: CommandSet, data_set: bytes | None = None) -> None:
-        """One message; it goes out in one piece with whatever else is waiting."""
+    def send(self, context_id: int, command: CommandSet | bytes, data_set: bytes | None = None) -> None:
+        """One message, its command set as value or encoded; it goes out in one piece with whatever else waits."""
         self._local(_I.SEND)
-        self._out += fragment_message(context_id, command.encode(), command=True, max_pdu=self._peer_max_pdu)
+        encoded = command if isinstance(command, bytes) else command.encode()
+        self._out += fragment_message(context_id, encoded, command=True, max_pdu=self._peer_max_pdu)
         if data_set is not None:
             self._out += fragment_message(context_id, data_set, command=False, max_pdu=self._peer_max_pdu)
 

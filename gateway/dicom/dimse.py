@@ -135,6 +135,7 @@ _LAYOUT: tuple[tuple[int, str, str], ...] = (
     (0x1030, "MoveOriginatorApplicationEntityTitle", "AE"),
     (0x1031, "MoveOriginatorMessageID", "US"),
 )
+_RESPONSE = struct.Struct("<" + "HHLH" * 4)
 _BY_ELEMENT = {element: (keyword, kind) for element, keyword, kind in _LAYOUT}
 assert {keyword for _, keyword, _ in _LAYOUT} == {field.name for field in fields(CommandSet)}
 
@@ -197,6 +198,35 @@ def response_to(request: CommandSet, status: int, *, comment: str = "", data_set
         EventTypeID=request.EventTypeID,
         ActionTypeID=request.ActionTypeID,
     )
+
+
+def encoded_response(request: CommandSet, status: int, *, data_set: bool = False) -> bytes:
+    """The bytes of `response_to(request, status)`, without the value in between.
+
+    One of these is made for every object and every worklist row, and costs a quarter of the two steps.
+    """
+    if request.EventTypeID is not None or request.ActionTypeID is not None:
+        return response_to(request, status, data_set=data_set).encode()
+    sop_class = _padded_uid(request.sop_class)
+    instance = _padded_uid(request.AffectedSOPInstanceUID or request.RequestedSOPInstanceUID or "")
+    parts = [struct.pack("<HHL", 0, 0x0002, len(sop_class)), sop_class] if sop_class else []
+    parts.append(
+        _RESPONSE.pack(
+            *(0, 0x0100, 2, request.CommandField | 0x8000),
+            *(0, 0x0120, 2, request.MessageID or 0),
+            *(0, 0x0800, 2, 0x0001 if data_set else NO_DATA_SET),
+            *(0, 0x0900, 2, status),
+        )
+    )
+    if instance:
+        parts += [struct.pack("<HHL", 0, 0x1000, len(instance)), instance]
+    body = b"".join(parts)
+    return struct.pack("<HHLL", 0, 0, 4, len(body)) + body
+
+
+def _padded_uid(uid: str) -> bytes:
+    raw = uid.encode("latin-1", "replace")
+    return raw + b"\0" if len(raw) & 1 else raw
 
 
 class Command(NamedTuple):

@@ -56,6 +56,8 @@ STORAGE_COMMITMENT_INSTANCE = "1.2.840.10008.1.20.1.1"
 STUDY_ROOT_FIND = "1.2.840.10008.5.1.4.1.2.2.1"
 
 _STORAGE_CLASSES = "1.2.840.10008.5.1.4.1.1."
+_NOT_OBJECTS = frozenset({"1.2.276.0.7230010.3.4.1915765545.18030.917282194.0"})
+"""Private classes that are known to carry no object: DCMTK's request to shut down (`termscu`)."""
 _UID = re.compile(r"[0-2](\.(0|[1-9][0-9]*))+", re.ASCII)
 _ACCEPTED, _ABSTRACT_SYNTAX, _TRANSFER_SYNTAXES = 0, 3, 4
 
@@ -84,7 +86,7 @@ def is_storage(abstract_syntax: str, *, standard_only: bool) -> bool:
     entry = UID_dictionary.get(abstract_syntax)
     if entry is not None:
         return entry[1] == "SOP Class" and "Storage" in entry[0] and "Storage Commitment" not in entry[0]
-    if len(abstract_syntax) > 64 or not _UID.fullmatch(abstract_syntax):
+    if abstract_syntax in _NOT_OBJECTS or len(abstract_syntax) > 64 or not _UID.fullmatch(abstract_syntax):
         return False
     return not standard_only or abstract_syntax.startswith(_STORAGE_CLASSES)
 

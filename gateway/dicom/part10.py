@@ -12,6 +12,7 @@ private creator that isn't ours is left alone. Failure: `ElementError` where the
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from dataclasses import dataclass
@@ -106,23 +107,31 @@ def build(
     if received_at.tzinfo is None:
         raise ValueError("received_at has no time zone; give an aware datetime")
     note = _note(address=address, association=association, received_at=received_at, priority=priority)
-    group: DataSet = {
+    before, after = _constant(SOPClassUID, TransferSyntaxUID, calling_ae, called_ae)
+    instance = encode({_INSTANCE: Element("UI", _raw(SOPInstanceUID, _LONGEST_UID))}, EXPLICIT_LITTLE)
+    rest = b"".join((before, instance, after, encode({_PRIVATE: Element("OB", note)}, EXPLICIT_LITTLE)))
+    length = encode({_GROUP_LENGTH: Element("UL", len(rest).to_bytes(4, "little"))}, EXPLICIT_LITTLE)
+    content = b"\0" * _PREAMBLE + _MAGIC + length + rest
+    return FileMeta(header=content, hash_offset=len(content) - len(note) + len(_HASH_PREFIX))
+
+
+@functools.lru_cache(maxsize=256)
+def _constant(sop_class: str, transfer_syntax: str, calling_ae: str, called_ae: str) -> tuple[bytes, bytes]:
+    """The elements before and behind the SOP Instance UID: the same for all objects of a series."""
+    before: DataSet = {
         _VERSION: Element("OB", b"\x00\x01"),
-        _CLASS: Element("UI", _raw(SOPClassUID, _LONGEST_UID)),
-        _INSTANCE: Element("UI", _raw(SOPInstanceUID, _LONGEST_UID)),
-        _SYNTAX: Element("UI", _raw(TransferSyntaxUID, _LONGEST_UID)),
+        _CLASS: Element("UI", _raw(sop_class, _LONGEST_UID)),
+    }
+    after: DataSet = {
+        _SYNTAX: Element("UI", _raw(transfer_syntax, _LONGEST_UID)),
         _IMPLEMENTATION_CLASS: Element("UI", IMPLEMENTATION_CLASS_UID.encode()),
         _IMPLEMENTATION_VERSION: Element("SH", IMPLEMENTATION_VERSION_NAME.encode()),
         _SOURCE_AE: Element("AE", _raw(calling_ae, _LONGEST_AE)),
         _SENDING_AE: Element("AE", _raw(calling_ae, _LONGEST_AE)),
         _RECEIVING_AE: Element("AE", _raw(called_ae, _LONGEST_AE)),
         _CREATOR: Element("UI", PRIVATE_INFORMATION_CREATOR_UID.encode()),
-        _PRIVATE: Element("OB", note),
     }
-    rest = encode(group, EXPLICIT_LITTLE)
-    length = encode({_GROUP_LENGTH: Element("UL", len(rest).to_bytes(4, "little"))}, EXPLICIT_LITTLE)
-    content = b"\0" * _PREAMBLE + _MAGIC + length + rest
-    return FileMeta(header=content, hash_offset=len(content) - len(note) + len(_HASH_PREFIX))
+    return encode(before, EXPLICIT_LITTLE), encode(after, EXPLICIT_LITTLE)
 
 
 def _note(*, address: str, association: str, received_at: datetime, priority: int) -> bytes:
@@ -139,11 +148,10 @@ def _note(*, address: str, association: str, received_at: datetime, priority: in
 
 
 def _raw(text: str, longest: int) -> bytes:
+    if text.isascii():
+        return text.strip(" \0")[:longest].encode()
     codes = (ord(character) for character in text.strip(" \0")[:longest])
-    return bytes(
-        code if code <= 0xFF else code - 0xDC00 if code in _SURROGATES else ord("?")
-        for code in codes
-    )
+    return bytes(code if code <= 0xFF else code - 0xDC00 if code in _SURROGATES else ord("?") for code in codes)
 
 
 def read(content: bytes | memoryview) -> FileMetaRead:

@@ -18,7 +18,7 @@ import structlog
 
 from gateway.dicom.associate import AssociateAccept
 from gateway.dicom.association import Association, Closing, Event, ReleaseRequested, Requested, State, Timer
-from gateway.dicom.dimse import Command, CommandField, CommandSet, Data, Status, response_to
+from gateway.dicom.dimse import Command, CommandField, CommandSet, Data, Status, encoded_response, response_to
 from gateway.dicom.pdu import LOCAL_LIMIT
 from gateway.net.dicom_service import Caller, Exchange, Handler, Services, StoreReceiver, StoreRefused
 
@@ -155,7 +155,7 @@ class Connection(asyncio.BufferedProtocol):
 
     # -- the exchanges' side (`Line`) --
 
-    def send(self, context_id: int, command: CommandSet, data_set: bytes | None) -> None:
+    def send(self, context_id: int, command: CommandSet | bytes, data_set: bytes | None) -> None:
         if self._association.state in (State.ESTABLISHED, State.RELEASE_ASKED):
             self._association.send(context_id, command, data_set)
 
@@ -272,7 +272,7 @@ class Connection(asyncio.BufferedProtocol):
         assert self._caller is not None
         field = command.CommandField
         if field == CommandField.C_ECHO_RQ and not command.has_data_set:
-            self.send(event.context_id, response_to(command, Status.SUCCESS), None)
+            self.send(event.context_id, encoded_response(command, Status.SUCCESS), None)
         elif field == CommandField.C_CANCEL_RQ:
             exchange = self._exchanges.get(command.MessageIDBeingRespondedTo or 0)
             if exchange is not None:
@@ -325,7 +325,7 @@ class Connection(asyncio.BufferedProtocol):
         assert command is not None
         if refused is not None or store is None:
             status, comment = (refused.status, refused.comment) if refused else (Status.PROCESSING_FAILURE, "")
-            self.send(command.context_id, response_to(command.command, status, comment=comment), None)
+            self._answer(command, status, comment)
             return
         self._begin_outstanding()
 
@@ -340,14 +340,18 @@ class Connection(asyncio.BufferedProtocol):
         status, comment = future.result() if error is None else (int(Status.OUT_OF_RESOURCES), "not stored, send again")
         if error is not None:
             log.error("object not stored", error=type(error).__name__)
-        self.send(command.context_id, response_to(command.command, status, comment=comment), None)
+        self._answer(command, status, comment)
         self._end_outstanding()
+
+    def _answer(self, command: Command, status: int, comment: str = "") -> None:
+        response = response_to(command.command, status, comment=comment) if comment else None
+        self.send(command.context_id, response or encoded_response(command.command, status), None)
 
     def _exchange(self, event: Command, data_set: bytes) -> None:
         command = event.command
         handler = self._services.handlers.get(command.CommandField)
         if handler is None:
-            self.send(event.context_id, response_to(command, Status.UNRECOGNIZED_OPERATION), None)
+            self._answer(event, Status.UNRECOGNIZED_OPERATION)
             return
         assert self._caller is not None
         context = self._association.contexts[event.context_id]

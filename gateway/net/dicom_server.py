@@ -79,7 +79,7 @@ class DicomServer:
             listener.close()
         loop = asyncio.get_running_loop()
         deadline = loop.time() + grace
-        while any(connection.busy for connection in self._connections) and loop.time() < deadline:
+        while any(connection.busy for connection in self._connections) and loop.time() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
         for connection in list(self._connections):
             connection.abort()

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from gateway.dicom.associate import AssociateAccept, AssociateRequest
 from gateway.dicom.association import AcceptedContext
-from gateway.dicom.dimse import CommandSet, response_to
+from gateway.dicom.dimse import CommandSet, encoded_response, response_to
 from gateway.dicom.pdu import Reject
 
 
@@ -64,7 +64,7 @@ class Line(Protocol):
 
     async def ask(self, context_id: int, command: CommandSet, data_set: bytes | None) -> CommandSet | None: ...
 
-    def send(self, context_id: int, command: CommandSet, data_set: bytes | None) -> None: ...
+    def send(self, context_id: int, command: CommandSet | bytes, data_set: bytes | None) -> None: ...
 
     async def flush(self) -> None: ...
 
@@ -103,9 +103,13 @@ class Exchange:
 
     def respond(self, status: int, *, comment: str = "", data_set: bytes | None = None) -> None:
         """Queue a response; it leaves with `flush` or at the end of the exchange."""
-        self.send(response_to(self.command, status, comment=comment, data_set=data_set is not None), data_set)
+        with_data = data_set is not None
+        if comment:
+            self.send(response_to(self.command, status, comment=comment, data_set=with_data), data_set)
+        else:
+            self.send(encoded_response(self.command, status, data_set=with_data), data_set)
 
-    def send(self, command: CommandSet, data_set: bytes | None = None) -> None:
+    def send(self, command: CommandSet | bytes, data_set: bytes | None = None) -> None:
         """Queue any message on this exchange's presentation context."""
         if not self.closed:
             self._line.send(self.context.id, command, data_set)
