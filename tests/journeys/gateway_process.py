@@ -1,0 +1,273 @@
+"""The gateway under test: a real process with a configuration of its own, watched from outside.
+
+Promise: `Gateway.start` returns once the gateway answers C-ECHO, `stop` is SIGTERM and returns its exit status,
+`kill` is SIGKILL. Its books are read from its database through a connection that can't write. Every wait looks at
+a fact again and again until a deadline, and its failure shows the end of the log. On leaving `gateway` nothing of
+the process is left.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pysqlite3 import dbapi2 as sqlite
+
+from tests.peers import pynetdicom_scu
+from tests.peers.processes import HOST, free_port
+
+ROOT = Path(__file__).parents[2]
+COMMAND = (sys.executable, "-m", "gateway", "serve")
+COMMAND = (
+    sys.executable,
+    "-c",
+    "import sys; from pathlib import Path; from gateway.app import ROLES, serve; from gateway.config import load; roles=sys.argv[1:-2]; sys.exit(serve(load(Path(sys.argv[-1])), frozenset(ROLES if roles == ['all'] else roles)))",
+)
+START_LIMIT = 30.0
+WAIT_LIMIT = 30.0
+_LOOK_EVERY = 0.02
+_LOG_TAIL = 6000
+SCANNERS = ("CT1", "ECHOSCU", "STORESCU", "DCMSEND", "FINDSCU", "TERMSCU", "PYNETDICOM", "NODE_FIND", "NODE_STORE")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class To:
+    """A `[[destination]]`; `more` are further lines of TOML."""
+
+    port: int
+    name: str = "pacs"
+    ae: str = "PACS"
+    confirm: str = "status"
+    more: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class From:
+    """A `[[ris]]`."""
+
+    port: int
+    name: str = "main"
+    ae: str = "RIS"
+    more: str = ""
+
+
+def toml(
+    *,
+    port: int,
+    to: Sequence[To] = (),
+    ris: Sequence[From] = (),
+    scanners: Collection[str] = SCANNERS,
+    scanner_more: Mapping[str, str] | None = None,
+    limits: str = "",
+    worklist: str = 'mode = "merge", deadline = "1s", fresh_for = "1s", max_stale = "24h"',
+    runtime: Path,
+) -> str:
+    """A whole `gateway.toml`: loopback, short retries, and waits that suit a test."""
+    parts = [
+        '[site]\nname = "test"\ntimezone = "UTC"',
+        f'[box]\nid = "test"\nstate = "state"\nruntime = "{runtime}"',
+        f"[limits]\n{limits}",
+        f'[[listen]]\naddress = "{HOST}"\nport = {port}\nae = ["GATEWAY", "GATEWAY_MWL", "SECOND"]',
+        "[mllp]\nport = 0",
+    ]
+    for ae in scanners:
+        more = (scanner_more or {}).get(ae, "")
+        parts.append(f'[[scanner]]\nae = "{ae}"\naddress = ["{HOST}"]\n{more}\nworklist = {{ {worklist} }}')
+    for one in ris:
+        parts.append(
+            f'[[ris]]\nname = "{one.name}"\nhost = "{HOST}"\nport = {one.port}\nae = "{one.ae}"\n'
+            f'timeout = "3s"\nrefresh = "500ms"\n{one.more}'
+        )
+    for place in to:
+        parts.append(
+            f'[[destination]]\nname = "{place.name}"\nhost = "{HOST}"\nport = {place.port}\nae = "{place.ae}"\n'
+            f'confirm = "{place.confirm}"\ncompression = "none"\nconnect_timeout = "2s"\ntimeout = "10s"\n'
+            f'retry = {{ base = "100ms", cap = "500ms" }}\ncommitment_wait = "2s"\n{place.more}'
+        )
+    if to:
+        names = ", ".join(f'"{place.name}"' for place in to)
+        parts.append(f'[routing]\ndefault = [{names}]\nunverified = "{to[0].name}"')
+    return "\n\n".join(parts) + "\n"
+
+
+@dataclass(slots=True, kw_only=True)
+class Gateway:
+    """One gateway and its state folder; it may be stopped and started again."""
+
+    folder: Path
+    port: int
+    roles: tuple[str, ...] = ("all",)
+    _process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+
+    @property
+    def state(self) -> Path:
+        return self.folder / "state"
+
+    @property
+    def objects(self) -> Path:
+        return self.state / "spool" / "objects"
+
+    # -- the process --
+
+    def start(self) -> Gateway:
+        """Start it and return once it answers C-ECHO."""
+        with (self.folder / "gateway.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [*COMMAND, *self.roles, "--config", str(self.folder / "gateway.toml")],
+                cwd=ROOT,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self.until(self._answers, what="C-ECHO is answered", limit=START_LIMIT)
+        return self
+
+    def _answers(self) -> bool:
+        assert self.running, f"the gateway ended before it answered:\n{self.log()[-_LOG_TAIL:]}"
+        listening = any(f"port={self.port}" in line for line in self._log_lines("listening"))
+        return listening and pynetdicom_scu.echo(self.port, called="GATEWAY", limit=5) == 0
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def terminate(self) -> None:
+        """Ask it to stop (SIGTERM) and don't wait."""
+        os.kill(self.pid, signal.SIGTERM)
+
+    def wait(self) -> int:
+        """Its exit status, once it has ended."""
+        assert self._process is not None
+        return self._process.wait(START_LIMIT)
+
+    def stop(self) -> int:
+        self.terminate()
+        return self.wait()
+
+    def kill(self) -> None:
+        """As by a crash; harmless when it is already gone."""
+        if self._process is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait(START_LIMIT)
+
+    def memory(self, name: str = "VmRSS") -> int:
+        """Bytes of its resident memory (`VmHWM`: the most it ever had)."""
+        lines = Path(f"/proc/{self.pid}/status").read_text("ascii").splitlines()
+        return next(int(line.split()[1]) << 10 for line in lines if line.startswith(f"{name}:"))
+
+    # -- what it says --
+
+    def log(self) -> str:
+        return (self.folder / "gateway.log").read_text("utf-8", "replace")
+
+    def _log_lines(self, event: str) -> list[str]:
+        return [line for line in self.log().splitlines() if event in line]
+
+    # -- its books --
+
+    def rows(self, sql: str, **values: object) -> list[dict[str, Any]]:
+        """Read its database; nothing is there before it was started once."""
+        with suppress(sqlite.OperationalError):
+            connection = sqlite.connect(f"file:{self.state / 'gateway.db'}?mode=ro", uri=True)
+            connection.row_factory = sqlite.Row
+            try:
+                return [dict(row) for row in connection.execute(sql, values)]
+            finally:
+                connection.close()
+        return []
+
+    def instances(self) -> list[dict[str, Any]]:
+        return self.rows("SELECT * FROM instance ORDER BY seq")
+
+    def deliveries(self, destination: str = "pacs") -> list[dict[str, Any]]:
+        """Deliveries with the UID of their instance, in the order they were queued."""
+        return self.rows(
+            "SELECT d.*, i.SOPInstanceUID, i.SOPClassUID FROM delivery AS d JOIN instance AS i ON i.id = d.instance"
+            " WHERE d.destination = :destination ORDER BY d.id",
+            destination=destination,
+        )
+
+    def states(self, destination: str = "pacs") -> dict[str, str]:
+        """The state of the delivery of each SOP Instance UID."""
+        return {row["SOPInstanceUID"]: row["state"] for row in self.deliveries(destination)}
+
+    def alarms(self) -> set[str]:
+        """The codes of the alarms that stand."""
+        return {row["code"] for row in self.rows("SELECT code FROM alarm WHERE cleared_at IS NULL")}
+
+    def object_files(self) -> list[Path]:
+        return sorted(self.objects.glob("*/*"))
+
+    def path_of(self, instance: str) -> Path:
+        return self.objects / instance[:2] / f"{instance}.dcm"
+
+    # -- waiting --
+
+    def until(self, fact: Callable[[], object], *, what: str, limit: float = WAIT_LIMIT) -> None:
+        """Return once `fact()` is true; AssertionError with the log's end after `limit` seconds."""
+        deadline = time.monotonic() + limit
+        while not fact():
+            if time.monotonic() > deadline:
+                raise AssertionError(f"not within {limit} s: {what}\n{self.log()[-_LOG_TAIL:]}")
+            time.sleep(_LOOK_EVERY)
+
+    def until_state(
+        self, uids: Collection[str], state: str, *, destination: str = "pacs", limit: float = WAIT_LIMIT
+    ) -> None:
+        wanted = set(uids)
+
+        def reached() -> bool:
+            states = self.states(destination)
+            return all(states.get(uid) == state for uid in wanted)
+
+        self.until(reached, what=f"{len(wanted)} deliveries {state}, are {self.states(destination)}", limit=limit)
+
+    def until_confirmed(self, uids: Collection[str], *, destination: str = "pacs", limit: float = WAIT_LIMIT) -> None:
+        self.until_state(uids, "confirmed", destination=destination, limit=limit)
+
+    def until_alarm(self, code: str, *, limit: float = WAIT_LIMIT) -> None:
+        self.until(lambda: code in self.alarms(), what=f"alarm {code}", limit=limit)
+
+
+@contextmanager
+def gateway(
+    folder: Path,
+    *,
+    port: int | None = None,
+    roles: tuple[str, ...] = ("all",),
+    started: bool = True,
+    **settings: Any,
+) -> Iterator[Gateway]:
+    """A running gateway whose `toml` has these `settings`; afterwards it is gone."""
+    folder.mkdir(parents=True, exist_ok=True)
+    listen = port or free_port()
+    # Paths of Unix sockets end at 107 characters, and pytest's folders are long
+    runtime = Path(tempfile.mkdtemp(prefix="gw-"))
+    (folder / "gateway.toml").write_text(toml(port=listen, runtime=runtime, **settings), "utf-8")
+    box = Gateway(folder=folder, port=listen, roles=roles)
+    try:
+        yield box.start() if started else box
+    except BaseException as failure:
+        with suppress(FileNotFoundError):
+            failure.add_note(f"--- log of the gateway:\n{box.log()[-_LOG_TAIL:]}")
+        raise
+    finally:
+        box.kill()
+        shutil.rmtree(runtime, ignore_errors=True)

@@ -1,0 +1,91 @@
+"""Every file that pydicom carries and that can be sent makes the journey, in each transfer syntax the PACS takes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydicom import Dataset, dcmread
+from pydicom.dataset import FileMetaDataset
+from pydicom.filereader import read_dataset
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
+
+from tests.journeys.gateway_process import Gateway, To, gateway
+from tests.peers import pynetdicom_scu
+from tests.peers.bundled import BundledFile, sendable_pydicom_files
+from tests.peers.pynetdicom_scp import STANDARD_STORAGE, Received, StorageSCP, storage_scp
+
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+
+NATIVE = {ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian}
+ALL = sendable_pydicom_files()
+FIRST = {one.SOPInstanceUID: one for one in ALL if not one.duplicate}
+
+
+@contextmanager
+def journey(folder: Path, *, transfer_syntaxes: list[str]) -> Iterator[tuple[Gateway, StorageSCP]]:
+    """All files sent to a gateway before a PACS that takes every class, in these transfer syntaxes."""
+    private = {one.SOPClassUID for one in ALL} - set(STANDARD_STORAGE)
+    with (
+        storage_scp(transfer_syntaxes=transfer_syntaxes, private=sorted(private)) as pacs,
+        gateway(folder / "gw", to=[To(port=pacs.port)]) as box,
+    ):
+        sent = pynetdicom_scu.send_verbatim(box.port, [one.path for one in ALL], called="GATEWAY")
+        assert {str(one.path): (one.status, one.problem) for one in sent if one.status != 0} == {}
+        yield box, pacs
+
+
+def test_every_file_arrives_with_the_bytes_it_had(tmp_path: Path) -> None:
+    with journey(tmp_path, transfer_syntaxes=sorted({one.TransferSyntaxUID for one in ALL})) as (box, pacs):
+        box.until_confirmed(FIRST, limit=60)
+        assert len(pacs.received) == len(FIRST)
+        for uid, file in FIRST.items():
+            (got,) = pacs.stored(uid)
+            padding = b"\0" * (len(file.dataset) % 2)  # PS3.5 A.5: a fragment is even, so a data set is
+            assert (got.TransferSyntaxUID, got.SOPClassUID) == (file.TransferSyntaxUID, file.SOPClassUID)
+            assert got.dataset == file.dataset + padding, file.path.name
+        differing = [one for one in ALL if one.duplicate and not one.same_bytes]
+        assert differing
+        aside = [row["SOPInstanceUID"] for row in box.instances() if row["quarantine"]]
+        assert set(aside) == {one.SOPInstanceUID for one in differing}
+        assert box.alarms() == {"duplicate-differs"}
+
+
+@pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRLittleEndian], ids=["implicit", "explicit"])
+def test_a_pacs_with_one_native_syntax_gets_what_is_native_and_nothing_blocks(tmp_path: Path, syntax: str) -> None:
+    native = {uid: one for uid, one in FIRST.items() if one.TransferSyntaxUID in NATIVE}
+    with journey(tmp_path, transfer_syntaxes=[syntax]) as (box, pacs):
+        box.until_confirmed(native, limit=60)
+        box.until_state(FIRST.keys() - native.keys(), "refused")
+        assert "delivery-refused" in box.alarms()
+        assert len(pacs.received) == len(native)
+        for uid, file in native.items():
+            (got,) = pacs.stored(uid)
+            assert got.TransferSyntaxUID == syntax
+            _assert_same(file, got)
+
+
+def _assert_same(file: BundledFile, got: Received) -> None:
+    """The same elements, and the same pixels."""
+    before, after = dcmread(file.path), _parsed(got)
+    kept = [element.tag for element in before if element.tag.element != 0]  # retired group lengths (PS3.5 7.2)
+    assert [element.tag for element in after if element.tag.element != 0] == kept, file.path.name
+    if "PixelData" in before and file.path.name != "badVR.dcm":  # whose rows and columns are no numbers
+        assert np.array_equal(before.pixel_array, after.pixel_array), file.path.name
+
+
+def _parsed(got: Received) -> Dataset:
+    implicit = got.TransferSyntaxUID == ImplicitVRLittleEndian
+    data_set = read_dataset(BytesIO(got.dataset), implicit, is_little_endian=True)
+    data_set.file_meta = FileMetaDataset()
+    data_set.file_meta.TransferSyntaxUID = got.TransferSyntaxUID
+    return data_set
