@@ -1,8 +1,9 @@
 """How one object goes over an association: which contexts it needs, which one it takes, and its bytes.
 
 The bytes are those of the file, by `sendfile`, wherever the peer takes the syntax the object came in.
-Where it does not, a native object is converted without touching its pixels; an encapsulated one is
-not decoded here, so its context counts as refused.
+Only an odd data set gets the byte that makes it even. Where the peer does not take the syntax, a native
+object is converted without touching its pixels; an encapsulated one is not decoded here, so its context
+counts as refused.
 """
 
 from __future__ import annotations
@@ -109,7 +110,9 @@ def _verified(source: int, instance: Instance) -> int:
 
 def _segments(source: int, start: int, instance: Instance, target: str) -> list[Segment]:
     if target == instance.TransferSyntaxUID:
-        return [Extent(offset=start, length=instance.size)]
+        whole = Extent(offset=start, length=instance.size)
+        # A deflated data set may have come with an odd length; what leaves is even (PS3.5 A.5, PS3.8 E.1)
+        return [whole, b"\0"] if instance.size % 2 else [whole]
     convert = implicit_little_endian if target == IMPLICIT_VR_LITTLE_ENDIAN else explicit_little_endian
     try:
         # Mapped, not read: only the pages that hold headers are touched
