@@ -71,7 +71,7 @@ class VolatileDisk:
         self.mount = folder / "disk"
         self.image = folder / "durable.img"
         self._folder, self._size = folder, size
-        self._parameters = [f"leak={leak}", f"seed={seed}", f"flush={flush}"]
+        self._leak, self._seed, self._flush = leak, seed, flush
         self._fuse, self._socket = folder / "fuse", folder / "nbd.sock"
         self._nbdkit: subprocess.Popen[bytes] | None = None
         self._nbdfuse: subprocess.Popen[bytes] | None = None
@@ -98,13 +98,15 @@ class VolatileDisk:
     def _log(self) -> Path:
         return self._folder / "rig.log"
 
-    def power_on(self) -> None:
-        """Mount what is durable, on the volatile disk; after `cut`, or on entry."""
+    def power_on(self, *, leak: int | None = None, seed: int | None = None) -> None:
+        """Mount what is durable, on the volatile disk; after `cut`, or on entry. `leak` and `seed` may change."""
+        self._leak = self._leak if leak is None else leak
+        self._seed = self._seed if seed is None else seed
         for folder in (self.mount, self._fuse):
             folder.mkdir(exist_ok=True)
         self._socket.unlink(missing_ok=True)
         try:
-            plugin = [f"file={self.image}", *self._parameters]
+            plugin = [f"file={self.image}", f"leak={self._leak}", f"seed={self._seed}", f"flush={self._flush}"]
             self._nbdkit = self._start("nbdkit", "-f", "-U", self._socket, "python", PLUGIN, *plugin)
             _until(self._socket.exists, "nbdkit's socket", self._nbdkit)
             exported = self._fuse / "nbd"
