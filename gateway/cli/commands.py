@@ -1,4 +1,4 @@
-"""All commands, put together: names, order and help as an operator meets them. The promises are those of the package."""
+"""All commands put together: names, order and help as an operator meets them (promises: see the package)."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ def serve(
     from gateway.cli.logs import log_to_stderr
     from gateway.config import load
 
-    wanted = _chosen(roles, known=frozenset(app.ROLES))
+    wanted = chosen(roles, known=frozenset(app.ROLES))
     loaded = load(config)
     log_to_stderr(log_level)
     try:
@@ -48,7 +48,7 @@ def serve(
     raise typer.Exit(status)
 
 
-def _chosen(words: list[str], *, known: frozenset[str]) -> frozenset[str]:
+def chosen(words: list[str], *, known: frozenset[str]) -> frozenset[str]:
     """The roles that were named. Raises CommandFailed for a word that is none."""
     for word in words:
         if word not in known | {"all"}:

@@ -1,0 +1,170 @@
+"""The command line as a whole: exit status, one line per error, and nothing made where nothing is."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from gateway import app as wiring
+from gateway.cli import simulate
+from gateway.cli.serve import chosen
+from gateway.simulate.pacs import PacsBehaviour
+from gateway.simulate.ris import RisBehaviour
+from gateway.simulate.study import Modality
+from tests.cli.site import STUDY, Site
+
+READERS = (
+    ["status"],
+    ["queue"],
+    ["queue", "--refused"],
+    ["study", STUDY],
+    ["worklist", "--rows"],
+    ["peers"],
+)
+DECISIONS = (["retry", "--refused"], ["release", "0" * 22], ["peers", "add", "MR7"], ["peers", "remove", "MR7"])
+
+
+def gateway(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """The program as a person starts it."""
+    return subprocess.run(
+        [sys.executable, "-m", "gateway", *words],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        env={**os.environ, **environment},
+    )
+
+
+@pytest.mark.parametrize("words", [*READERS, *DECISIONS], ids=" ".join)
+def test_no_command_makes_a_spool(site: Site, words: list[str]) -> None:
+    done = site.run(*words)
+    assert done.exit_code == 2
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1
+    assert "start the gateway once" in done.stderr
+    assert not site.state.exists()
+
+
+@pytest.mark.parametrize("words", [*READERS, *DECISIONS], ids=" ".join)
+def test_a_damaged_database_is_one_line(site: Site, words: list[str]) -> None:
+    site.state.mkdir()
+    (site.state / "gateway.db").write_bytes(b"no database" * 999)
+    done = site.run(*words)
+    assert done.exit_code == 2
+    assert done.stderr.count("\n") == 1
+    assert "SQLITE_NOTADB" in done.stderr
+
+
+@pytest.mark.parametrize("words", READERS, ids=" ".join)
+def test_a_reader_changes_nothing(site: Site, words: list[str]) -> None:
+    site.route(*site.receive(b"one"))
+    site.refuse_all()
+    site.close()  # the gateway does not run
+    before = (site.state / "gateway.db").read_bytes()
+    assert site.run(*words).exit_code in {0, 1}
+    assert (site.state / "gateway.db").read_bytes() == before
+
+
+def test_a_database_of_another_version_is_not_read(site: Site) -> None:
+    site.write(lambda c: c.execute("INSERT INTO migration (name, applied_at) VALUES ('9999_later.sql', '')"))
+    done = site.run("status")
+    assert done.exit_code == 2
+    assert "another schema" in done.stderr
+
+
+def test_a_sound_configuration(site: Site) -> None:
+    done = site.run("check-config")
+    assert (done.exit_code, done.stdout) == (
+        0,
+        "configuration holds: 1 listener, 1 scanner, 1 RIS, 1 destination\n",
+    )
+
+
+def test_every_fault_of_the_configuration_has_its_line(site: Site) -> None:
+    site.config.write_text(site.config.read_text().replace('confirm = "commitment"', 'confirm = "hope"\nprot = 3'))
+    done = site.run("check-config")
+    assert done.exit_code == 1
+    assert [line.split(": ")[0] for line in done.stdout.splitlines()] == [
+        "destination[pacs].confirm",
+        "destination[pacs].prot",
+    ]
+    assert site.run("status").exit_code == 2  # it could not be asked
+
+
+def test_the_environment_names_the_configuration(site: Site) -> None:
+    done = gateway("check-config", GATEWAY_CONFIG=str(site.config))
+    assert done.returncode == 0
+    assert done.stdout.startswith("configuration holds")
+
+
+def test_expected_errors_have_no_traceback(tmp_path: Path) -> None:
+    done = gateway("status", "--config", str(tmp_path / "none.toml"))
+    assert done.returncode == 2
+    assert "there is no such file" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_role_that_does_not_exist(site: Site) -> None:
+    done = site.run("serve", "storag")
+    assert done.exit_code == 2
+    assert 'did you mean "storage"?' in done.stderr
+
+
+def test_all_means_every_role() -> None:
+    every = frozenset(wiring.ROLES)
+    assert chosen(["all"], known=every) == every
+    assert chosen(["storage", "all"], known=every) == every
+    assert chosen(["worklist", "storage"], known=every) == {"worklist", "storage"}
+
+
+def test_the_words_of_the_simulators_are_all_offered() -> None:
+    assert set(get_args(simulate.PacsMood)) == {mood.value for mood in PacsBehaviour}
+    assert set(get_args(simulate.RisMood)) == {mood.value for mood in RisBehaviour}
+    assert set(get_args(simulate.ScannerKind)) == {kind.value for kind in Modality}
+
+
+def test_every_command_explains_itself() -> None:
+    for word in ("serve", "check-config", "status", "queue", "study", "worklist", "peers", "retry", "release"):
+        assert len(gateway(word, "--help").stdout.splitlines()) > 5
+
+
+LOGS = """
+import logging, sys, warnings
+import structlog
+from gateway.cli.logs import log_to_stderr
+log_to_stderr(sys.argv[1])
+log = structlog.get_logger()
+log.info("received", instance="a1", size=3)
+warnings.warn("SECRET")
+logging.getLogger("pydicom").error("SECRET %s", "SECRET")
+try:
+    raise ValueError("SECRET")
+except ValueError:
+    log.error("fell", exc_info=True)
+    logging.getLogger("asyncio").exception("SECRET")
+"""
+
+
+def test_the_log_says_what_happened_and_nothing_of_others() -> None:
+    done = subprocess.run([sys.executable, "-c", LOGS, "info"], capture_output=True, text=True, check=True, timeout=60)
+    lines = done.stderr.splitlines()
+    assert done.stdout == ""
+    assert "SECRET" not in done.stderr
+    assert lines[0].startswith("timestamp=20")
+    assert lines[0].split(" ", 1)[1] == "level=info event=received instance=a1 size=3"
+    assert lines[0].split(" ")[0].endswith("Z")
+    assert len(lines) == 5
+    assert "error=ValueError" in lines[3]
+    assert "logger=asyncio" in lines[4]
+
+
+def test_the_log_level_is_the_least_that_is_logged() -> None:
+    done = subprocess.run([sys.executable, "-c", LOGS, "error"], capture_output=True, text=True, check=True, timeout=60)
+    assert "event=received" not in done.stderr
+    assert "event=fell" in done.stderr
