@@ -25,7 +25,7 @@ PACS = DestinationName("pacs")
 TOML = """
 [site]
 name = "north"
-timezone = "Asia/Kolkata"
+timezone = "Asia/Tokyo"
 [box]
 id = "box"
 state = "state"

@@ -111,7 +111,7 @@ def test_expected_errors_have_no_traceback(tmp_path: Path) -> None:
 
 
 def test_a_role_that_does_not_exist(site: Site) -> None:
-    done = site.run("serve", "storag")
+    done = site.run("serve", "store")
     assert done.exit_code == 2
     assert 'did you mean "storage"?' in done.stderr
 

@@ -131,5 +131,5 @@ def test_strangers_are_named_with_the_command_that_admits_them(site: Site) -> No
 def test_times_are_shown_in_the_zone_of_the_site(site: Site) -> None:
     site.clock.at = site.clock.at.replace(hour=20, minute=0, second=0, microsecond=0) - timedelta(days=1)
     site.alarm("no-route", "routing")
-    tomorrow = (site.clock.at + timedelta(hours=5, minutes=30)).date()
-    assert f"{tomorrow} 01:30:00 IST" in site.run("status").stdout
+    tomorrow = (site.clock.at + timedelta(hours=9)).date()
+    assert f"{tomorrow} 05:00:00 JST" in site.run("status").stdout
