@@ -194,14 +194,15 @@ class Requestor:
         )
         self._send_message(context, command, identifier)
         pending = True
-        try:
-            while pending:
-                message = self._response(command)
-                pending = message.command.Status in (0xFF00, 0xFF01)
+        while pending:
+            message = self._response(command)
+            pending = message.command.Status in (0xFF00, 0xFF01)
+            try:
                 yield message
-        finally:
-            if pending and not self._association.closed:
-                self._cancel(context, command)
+            except GeneratorExit:
+                if pending and not self._association.closed:
+                    self._cancel(context, command)
+                raise
 
     def store(
         self, context: AcceptedContext, command: CommandSet, segments: Sequence[Segment], source: int

@@ -205,8 +205,8 @@ class Worklist:
 
     async def _refresh_for_ever(self, source: _Source, stop: asyncio.Event) -> None:
         while not stop.is_set():
-            if source.circuit.may_try(self._now()):
-                await self._refresh(source)
+            # Whatever the circuit says: the interval bounds this, and it is how a RIS that is back is noticed
+            await self._refresh(source)
             await _sleep(stop, source.upstream.refresh.total_seconds())
 
     async def _refresh(self, source: _Source) -> None:
