@@ -4,19 +4,21 @@ What is promised: C-ECHO is answered for every admitted caller. A C-STORE is ans
 `StoreReceiver` says, and only then. Every other request becomes an `Exchange` handled by a task of
 its own. Memory per peer is one receive buffer plus one bounded identifier per request; the length a
 peer declares never decides how much is allocated. Sockets that have not asked for an association
-yet are capped per address and in total before anything is allocated for them, and closed after
-ARTIM (PS3.8 9.1.5); an association that is idle, or stalls inside a message, is aborted.
+yet are capped per address and in total before anything is done for them, TLS handshakes included, and
+closed after ARTIM (PS3.8 9.1.5); an association that is idle, trickles a message, or does not read its
+answers, is aborted.
 """
 
 from __future__ import annotations
 
 import asyncio
 import itertools
+import socket
 import ssl
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import structlog
 
@@ -26,6 +28,8 @@ from gateway.net.dicom_service import Exchange, Handler, Services
 
 SWEEP_SECONDS = 1.0
 BACKLOG = 512
+ACCEPT_PAUSE = 0.1
+"""Seconds to wait when a connection can't be taken."""
 
 log = structlog.get_logger()
 _Key = TypeVar("_Key")
@@ -42,7 +46,7 @@ class Limits:
     artim: float
     idle: float
     message: float
-    """Without a byte inside a message."""
+    """Without progress inside a message, or without reading our answers."""
 
 
 class DicomServer:
@@ -59,24 +63,60 @@ class DicomServer:
         self._numbers = itertools.count(1)
         self._sweeper: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._own_tasks: set[asyncio.Task[None]] = set()
         self._draining = False
 
     async def listen(self, services: Services, address: str, port: int, *, tls: ssl.SSLContext | None = None) -> int:
         """Open a port and return it (of use where `port` is 0). Raises OSError if it can't be had."""
         loop = asyncio.get_running_loop()
-        listener = await loop.create_server(
-            lambda: Connection(self, services), address, port, ssl=tls, backlog=BACKLOG, reuse_address=True
-        )
-        self._listeners.append(listener)
         if self._sweeper is None:
             self._sweeper = loop.call_later(SWEEP_SECONDS, self._sweep)
-        return int(listener.sockets[0].getsockname()[1])
+        if tls is None:
+            listener = await loop.create_server(
+                lambda: Connection(self, services), address, port, backlog=BACKLOG, reuse_address=True
+            )
+            self._listeners.append(listener)
+            return int(listener.sockets[0].getsockname()[1])
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        accepting = socket.create_server((address, port), family=family, backlog=BACKLOG)
+        accepting.setblocking(False)
+        self._keep(self._accept_tls(accepting, services, tls))
+        return int(accepting.getsockname()[1])
+
+    async def _accept_tls(self, accepting: socket.socket, services: Services, tls: ssl.SSLContext) -> None:
+        # asyncio tells us of a TLS peer when its handshake is done; until then it would not be counted
+        loop = asyncio.get_running_loop()
+        with accepting:
+            while not self._draining:
+                try:
+                    sock, peer = await loop.sock_accept(accepting)
+                except OSError as error:  # no descriptors left, or the peer has gone already
+                    log.error("connection not taken", error=error.strerror)
+                    await asyncio.sleep(ACCEPT_PAUSE)
+                    continue
+                connection = Connection(self, services)
+                if connection.enter(str(peer[0])):
+                    self._keep(self._shake_hands(connection, sock, tls))
+                else:
+                    sock.close()
+
+    async def _shake_hands(self, connection: Connection, sock: socket.socket, tls: ssl.SSLContext) -> None:
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(
+                lambda: connection, sock, ssl=tls, ssl_handshake_timeout=self.artim, ssl_shutdown_timeout=self.artim
+            )
+        except (OSError, asyncio.CancelledError) as error:
+            log.info("no TLS connection", error=type(error).__name__)
+            connection.connection_lost(None)
+            sock.close()
 
     async def drain(self, grace: float) -> None:
         """Stop listening, let what was begun finish for `grace` seconds, then abort what is left."""
         self._draining = True
         for listener in self._listeners:
             listener.close()
+        for task in self._own_tasks:
+            task.cancel()
         loop = asyncio.get_running_loop()
         deadline = loop.time() + grace
         while any(connection.busy for connection in self._connections) and loop.time() < deadline:  # noqa: ASYNC110
@@ -87,7 +127,7 @@ class DicomServer:
             self._sweeper.cancel()
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks, *self._own_tasks, return_exceptions=True)
 
     @property
     def associations(self) -> int:
@@ -96,9 +136,14 @@ class DicomServer:
 
     def _sweep(self) -> None:
         loop = asyncio.get_running_loop()
+        self._sweeper = loop.call_later(SWEEP_SECONDS, self._sweep)
         for connection in list(self._connections):
             connection.check_timers(loop.time())
-        self._sweeper = loop.call_later(SWEEP_SECONDS, self._sweep)
+
+    def _keep(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._own_tasks.add(task)
+        task.add_done_callback(self._own_tasks.discard)
 
     # -- `Registry`, called by the connections --
 
@@ -147,6 +192,7 @@ async def _handle(handler: Handler, exchange: Exchange) -> None:
     except Exception as error:  # noqa: BLE001 -- the server's edge: one failed request must not end the association
         # The message may quote what the peer sent, so only its type and place are logged
         log.error("request failed", field=f"{exchange.command.CommandField:04x}", error=type(error).__name__)
+    if not exchange.answered:
         exchange.respond(Status.PROCESSING_FAILURE)
 
 

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from gateway.dicom.associate import AssociateAccept, AssociateRequest
 from gateway.dicom.association import AcceptedContext
-from gateway.dicom.dimse import CommandSet, encoded_response, response_to
+from gateway.dicom.dimse import CommandSet, Status, encoded_response, response_to
 from gateway.dicom.pdu import Reject
 
 
@@ -42,7 +42,7 @@ class StoreReceiver(Protocol):
     """Takes one object's data set as it comes in."""
 
     def write(self, views: list[memoryview]) -> None:
-        """Keep these bytes now, as their memory is used again. May raise `StoreRefused`."""
+        """Keep these bytes now, as their memory is used again; at most 1,000 pieces. May raise `StoreRefused`."""
 
     def complete(self) -> Future[tuple[int, str]]:
         """All is there: the status to answer and its comment, once the answer may be given."""
@@ -80,6 +80,8 @@ class Exchange:
         self.context = context
         self.command = command
         self.data_set = data_set
+        self.answered = False
+        """The final response is on its way."""
         self.cancelled = False
         """A C-CANCEL named this request (PS3.7 9.3.2.3)."""
 
@@ -104,6 +106,7 @@ class Exchange:
     def respond(self, status: int, *, comment: str = "", data_set: bytes | None = None) -> None:
         """Queue a response; it leaves with `flush` or at the end of the exchange."""
         with_data = data_set is not None
+        self.answered = self.answered or status not in (Status.PENDING, Status.PENDING_WARNING)
         if comment:
             self.send(response_to(self.command, status, comment=comment, data_set=with_data), data_set)
         else:
