@@ -11,7 +11,8 @@ import typer
 
 from gateway.cli.failures import DOES_NOT_HOLD, CommandFailed
 from gateway.cli.options import DEFAULT_CONFIG, AsJson, ConfigPath
-from gateway.cli.showing import age, console, moment, say, show_json, show_table
+from gateway.cli.showing import console, moment, say, show_json, show_table
+from gateway.domain.words import age
 
 if TYPE_CHECKING:
     from gateway.cli.opening import Reading

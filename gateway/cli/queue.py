@@ -12,9 +12,9 @@ import typer
 
 from gateway.cli.failures import CommandFailed
 from gateway.cli.options import DEFAULT_CONFIG, AsJson, ConfigPath, DestinationOption
-from gateway.cli.showing import age, console, say, show_json, show_table
-from gateway.cli.words import reason_of
+from gateway.cli.showing import console, say, show_json, show_table
 from gateway.domain.model import Delivery, DeliveryState, DestinationName
+from gateway.domain.words import age, reason_of
 
 if TYPE_CHECKING:
     from gateway.cli.opening import Reading

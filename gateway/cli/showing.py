@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, datetime, tzinfo
 from typing import Final
 
 import typer
@@ -18,18 +18,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from gateway.domain.words import printable
+
 PIPED_COLUMNS: Final = 200
-_UNITS: Final = (("d", 86400), ("h", 3600), ("min", 60))
 
 
 def console() -> Console:
     """Where people read: stdout, as it is now."""
     return Console(highlight=False, width=None if sys.stdout.isatty() else PIPED_COLUMNS)
-
-
-def printable(text: str) -> str:
-    """The text with a replacement for what a terminal could take for a command."""
-    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
 
 
 def show_table(screen: Console, title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
@@ -55,23 +51,9 @@ def show_json(answer: dict[str, object]) -> None:
     typer.echo(json.dumps(answer, indent=2, default=_as_json))
 
 
-def age(since: datetime, now: datetime) -> str:
-    """How long ago, in the largest unit that fits: "3 h"; a time to come is "0 s"."""
-    seconds = max(0, int((now - since) / timedelta(seconds=1)))
-    for unit, length in _UNITS:
-        if seconds >= length:
-            return f"{seconds // length} {unit}"
-    return f"{seconds} s"
-
-
 def moment(when: datetime | None, zone: tzinfo) -> str:
     """A time in the site's zone; a dash if there is none."""
     return "-" if when is None else f"{when.astimezone(zone):%Y-%m-%d %H:%M:%S %Z}"
-
-
-def images(count: int) -> str:
-    """ "1 image", "1,204 images"."""
-    return f"{count:,} image{'' if count == 1 else 's'}"
 
 
 def _as_json(value: object) -> str:

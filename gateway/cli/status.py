@@ -11,16 +11,14 @@ import typer
 
 from gateway.cli.failures import DOES_NOT_HOLD
 from gateway.cli.options import DEFAULT_CONFIG, AsJson, ConfigPath
-from gateway.cli.showing import age, console, moment, say, show_json, show_table
-from gateway.domain.model import DeliveryState, DestinationName
+from gateway.cli.showing import console, moment, say, show_json, show_table
+from gateway.domain.words import age
 
 if TYPE_CHECKING:
     from gateway.cli.opening import Reading
-    from gateway.cli.summary import Overview, Towards
-    from gateway.spool.deliveries import Backlog
+    from gateway.domain.overview import Overview
 
 STRANGERS_SHOWN: Final = 10
-_MANY: Final = 1_000_000
 
 
 def status(*, as_json: AsJson = False, config: ConfigPath = DEFAULT_CONFIG) -> None:
@@ -41,58 +39,20 @@ def status(*, as_json: AsJson = False, config: ConfigPath = DEFAULT_CONFIG) -> N
 
 def look(books: Reading) -> Overview:
     """Everything that stands, at one moment."""
-    from gateway.cli.summary import Overview
-    from gateway.spool import audit, instances, peers, worklist
+    from gateway.spool.overview import look as look_at
 
-    sources = worklist.sources(books.c)
-    asked = {source.name for source in sources}
-    return Overview(
+    config = books.config
+    return look_at(
+        books.c,
+        destinations=[one.name for one in config.destination],
+        refresh={ris.name: ris.refresh for ris in config.ris},
         now=books.now,
-        instances=instances.count_by_state(books.c),
-        quarantined=len(instances.quarantined(books.c, limit=_MANY)),
-        destinations=_destinations(books),
-        worklist=sources,
-        never_asked=[ris.name for ris in books.config.ris if ris.name not in asked],
-        alarms=audit.active_alarms(books.c),
-        strangers=peers.callers(books.c),
     )
 
 
-def _destinations(books: Reading) -> list[Towards]:
-    from gateway.cli.summary import Towards
-    from gateway.spool import deliveries
-
-    open_: dict[str, list[Backlog]] = {one.name: [] for one in books.config.destination}
-    configured = set(open_)
-    for backlog in deliveries.backlog(books.c):
-        open_.setdefault(backlog.destination, []).append(backlog)
-
-    def last_status(name: str) -> str:
-        states = (DeliveryState.QUEUED, DeliveryState.SENDING, DeliveryState.SENT, DeliveryState.REFUSED)
-        for state in states:
-            for one in deliveries.in_state(books.c, destination=DestinationName(name), state=state, limit=1):
-                return one.last_status
-        return ""
-
-    def towards(name: str, found: list[Backlog]) -> Towards:
-        count = {state: sum(one.count for one in found if one.state is state) for state in DeliveryState}
-        unrefused = [one.oldest for one in found if one.state is not DeliveryState.REFUSED]
-        return Towards(
-            name=name,
-            configured=name in configured,
-            waiting=count[DeliveryState.QUEUED] + count[DeliveryState.SENDING],
-            sent=count[DeliveryState.SENT],
-            refused=count[DeliveryState.REFUSED],
-            oldest=min(unrefused, default=None),
-            last_status=last_status(name),
-        )
-
-    return [towards(name, found) for name, found in open_.items()]
-
-
 def _as_json(overview: Overview) -> dict[str, object]:
-    from gateway.cli.summary import sentence
-    from gateway.cli.words import step
+    from gateway.domain.overview import sentence
+    from gateway.domain.words import step
 
     return {
         "sentence": sentence(overview),
@@ -109,8 +69,8 @@ def _as_json(overview: Overview) -> dict[str, object]:
 
 
 def _show(books: Reading, overview: Overview) -> None:
-    from gateway.cli.summary import sentence
-    from gateway.cli.words import step
+    from gateway.domain.overview import sentence
+    from gateway.domain.words import admission, step
 
     zone, screen = books.config.site.timezone, console()
 
@@ -147,7 +107,7 @@ def _show(books: Reading, overview: Overview) -> None:
             one.reason,
             one.count,
             old(one.last_seen),
-            f"gateway peers add '{one.calling_ae}'",
+            admission(one.calling_ae) or "-",
         )
         for one in overview.strangers[:STRANGERS_SHOWN]
     )

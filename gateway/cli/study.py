@@ -13,8 +13,9 @@ from rich.console import Console
 
 from gateway.cli.failures import DOES_NOT_HOLD, UNKNOWN, CommandFailed
 from gateway.cli.options import DEFAULT_CONFIG, AsJson, ConfigPath
-from gateway.cli.showing import console, images, moment, say, show_json, show_table
+from gateway.cli.showing import console, moment, say, show_json, show_table
 from gateway.domain.model import UID, Delivery, DeliveryState, Instance, InstanceState
+from gateway.domain.words import images
 
 if TYPE_CHECKING:
     from gateway.cli.opening import Reading

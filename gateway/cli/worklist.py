@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from gateway.cli.options import DEFAULT_CONFIG, AsJson, ConfigPath
-from gateway.cli.showing import age, console, say, show_json, show_table
+from gateway.cli.showing import console, say, show_json, show_table
+from gateway.domain.words import age
 
 if TYPE_CHECKING:
-    from gateway.spool.worklist import StoredRow, WorklistSource
+    from gateway.domain.overview import WorklistSource
+    from gateway.spool.worklist import StoredRow
 
 ROWS_SHOWN: Final = 5000
 _KEYS: Final = (

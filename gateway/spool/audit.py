@@ -17,6 +17,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
+from gateway.domain.overview import Alarm
 from gateway.spool.db import Connection, Row
 from gateway.spool.queries import sql
 from gateway.spool.times import from_text, to_text
@@ -56,16 +57,6 @@ class JournalRow:
     from_state: str
     to_state: str
     why: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Alarm:
-    code: str
-    subject: str
-    since: datetime
-    last: datetime
-    count: int
-    cleared_at: datetime | None
 
 
 def journal(

@@ -92,6 +92,11 @@ def quarantined(c: Connection, *, limit: int) -> tuple[Instance, ...]:
     return tuple(_instance(row) for row in c.execute(sql("instance_quarantined"), {"limit": limit}))
 
 
+def count_quarantined(c: Connection) -> int:
+    """How many instances wait for a person."""
+    return int(c.execute(sql("instance_count_quarantined")).fetchone()["n"])
+
+
 def count_by_state(c: Connection) -> dict[InstanceState, int]:
     """How many rows stand in each state; states without rows are 0."""
     found = {InstanceState(row["state"]): int(row["n"]) for row in c.execute(sql("instance_count"))}

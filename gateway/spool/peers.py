@@ -15,6 +15,7 @@ from datetime import datetime
 from typing import Final
 
 from gateway.domain.model import AETitle
+from gateway.domain.overview import Caller
 from gateway.spool import audit
 from gateway.spool.db import Connection, Row
 from gateway.spool.queries import sql
@@ -33,19 +34,6 @@ class Scanner:
     profile: str
     added_at: datetime
     added_by: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Caller:
-    """A stranger: who called whom from where, how often, and why it was turned away the last time."""
-
-    calling_ae: AETitle
-    called_ae: AETitle
-    address: str
-    first_seen: datetime
-    last_seen: datetime
-    count: int
-    reason: str
 
 
 def record_caller(

@@ -51,6 +51,9 @@ SELECT * FROM instance WHERE state = 'received' AND quarantine = '' ORDER BY seq
 -- instance_quarantined --
 SELECT * FROM instance WHERE quarantine <> '' AND state <> 'purged' ORDER BY seq LIMIT :limit
 
+-- instance_count_quarantined --
+SELECT count(*) AS n FROM instance WHERE quarantine <> '' AND state <> 'purged'
+
 -- instance_count --
 SELECT state, count(*) AS n FROM instance GROUP BY state
 

@@ -23,6 +23,7 @@ from typing import Final
 import xxhash
 
 from gateway.domain.model import AETitle, SourceName
+from gateway.domain.overview import WorklistSource
 from gateway.spool.db import Connection, Row
 from gateway.spool.queries import sql
 from gateway.spool.times import from_text, to_text
@@ -75,19 +76,6 @@ class StoredRow:
     first_seen: datetime
     last_confirmed: datetime
     missed: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorklistSource:
-    """How one upstream worklist is doing."""
-
-    name: SourceName
-    last_attempt: datetime
-    last_success: datetime | None
-    last_error: str
-    """A code or a sentence of ours; empty after a success."""
-    rows: int
-    """Rows in the last successful answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

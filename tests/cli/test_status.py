@@ -9,8 +9,8 @@ from functools import partial
 from pathlib import Path
 
 import gateway
-from gateway.cli.words import STEPS
 from gateway.domain.model import AETitle
+from gateway.domain.words import STEPS
 from gateway.spool import audit, deliveries, peers
 from tests.cli.site import Site
 

@@ -1,22 +1,70 @@
-"""The state of the box in one sentence, and whether a person is needed.
+"""The state of the box at one moment: the values that screens show, and the one sentence that sums them up.
 
 What is promised: the sentence names the worst that stands: what waits for a person before what waits for a
 peer, and what waits before what is well. "Safe" is said only if every image ever received is confirmed at
-every destination it was routed to.
+every destination it was routed to. The sentence, its mood and what needs a person are the same on every screen.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Final
 
-from gateway.cli.showing import age, images
-from gateway.cli.words import in_short
-from gateway.domain.model import InstanceState
-from gateway.spool.audit import Alarm
-from gateway.spool.peers import Caller
-from gateway.spool.worklist import WorklistSource
+from gateway.domain.model import AETitle, InstanceState, SourceName
+from gateway.domain.words import age, images, in_short
+
+STALE_AFTER: Final = timedelta(minutes=10)
+MISSED_REFRESHES: Final = 3
+"""A copy of a worklist that is older than both is worth a word."""
+
+
+class Mood(StrEnum):
+    """How a screen is coloured; always beside words."""
+
+    WELL = "well"
+    WAITING = "waiting"
+    """Something waits for a peer and goes on by itself."""
+    PERSON = "person"
+    """Something stands that does not end by itself."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alarm:
+    code: str
+    subject: str
+    since: datetime
+    last: datetime
+    count: int
+    cleared_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorklistSource:
+    """How one upstream worklist is doing."""
+
+    name: SourceName
+    last_attempt: datetime
+    last_success: datetime | None
+    last_error: str
+    """A code or a sentence of ours; empty after a success."""
+    rows: int
+    """Rows in the last successful answer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """A stranger: who called whom from where, how often, and why it was turned away the last time."""
+
+    calling_ae: AETitle
+    called_ae: AETitle
+    address: str
+    first_seen: datetime
+    last_seen: datetime
+    count: int
+    reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,17 +86,30 @@ class Towards:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Overview:
-    """All that `status` shows."""
+    """All that stands."""
 
     now: datetime
     instances: Mapping[InstanceState, int]
     quarantined: int
     destinations: Sequence[Towards]
     worklist: Sequence[WorklistSource]
-    never_asked: Sequence[str]
-    """RISs of the configuration that were never asked."""
+    refresh: Mapping[str, timedelta]
+    """How often each RIS of the configuration is asked, by name."""
     alarms: Sequence[Alarm]
     strangers: Sequence[Caller]
+
+    @property
+    def never_asked(self) -> list[str]:
+        """RISs of the configuration that were never asked."""
+        asked = {one.name for one in self.worklist}
+        return [name for name in self.refresh if name not in asked]
+
+    def is_stale(self, source: WorklistSource) -> bool:
+        """Whether this copy is too old to be trusted as the schedule; a RIS that is not configured has none."""
+        if source.name not in self.refresh:
+            return False
+        limit = max(STALE_AFTER, MISSED_REFRESHES * self.refresh[source.name])
+        return source.last_success is None or self.now - source.last_success > limit
 
     @property
     def orphans(self) -> list[Towards]:
@@ -59,6 +120,13 @@ class Overview:
     def needs_a_person(self) -> bool:
         """Whether anything stands that does not end by itself."""
         return bool(self.alarms or self.orphans or any(one.refused for one in self.destinations))
+
+    @property
+    def mood(self) -> Mood:
+        """How it looks from afar."""
+        if self.needs_a_person:
+            return Mood.PERSON
+        return Mood.WAITING if _waiting(self) or _stale(self) else Mood.WELL
 
 
 def sentence(overview: Overview) -> str:
@@ -75,7 +143,7 @@ def sentence(overview: Overview) -> str:
         count = len(loud)
         words = "alarm needs" if count == 1 else "alarms need"
         return f"{count} {words} a person: {', '.join(sorted(set(loud)))}."
-    return _waiting(overview) or _well(overview)
+    return " ".join(filter(None, (_waiting(overview) or _well(overview), _stale(overview))))
 
 
 def _waiting(overview: Overview) -> str:
@@ -96,6 +164,17 @@ def _waiting(overview: Overview) -> str:
         return f"{images(received)} {_are(received)} received and not routed yet."
     prepared = overview.instances[InstanceState.PREPARED]
     return f"{images(prepared)} {_are(prepared)} routed nowhere: look at [routing]." if prepared else ""
+
+
+def _stale(overview: Overview) -> str:
+    """The worklist that is oldest, if any is too old; empty if not. One that was never asked is no old one."""
+    stale = [one for one in overview.worklist if overview.is_stale(one)]
+    if not stale:
+        return ""
+    worst = min(stale, key=lambda one: (one.last_success is not None, one.last_success or overview.now))
+    if worst.last_success is None:
+        return f"The worklist of {worst.name} never came."
+    return f"The worklist of {worst.name} is {age(worst.last_success, overview.now)} old."
 
 
 def _well(overview: Overview) -> str:

@@ -1,12 +1,19 @@
-"""Codes in the books, in words an operator can act on. The codes are a closed list: a test looks for others."""
+"""Codes, counts and ages of the books in words an operator can act on, the same on every screen.
+
+What is promised: every alarm code has a next step (a closed list: a test looks for others), and a command that
+quotes a peer is safe to paste.
+"""
 
 from __future__ import annotations
 
 import re
+from datetime import datetime, timedelta
 from typing import Final
 
 from gateway.domain.retry import TransportFailure, classify_store_status, classify_transport
 
+_UNITS: Final = (("d", 86400), ("h", 3600), ("min", 60))
+_PASTED: Final = re.compile(r"[ -~]{1,16}")
 _STATUS: Final = re.compile(r"[0-9A-F]{4}")
 _OUR_OWN: Final = {
     "file-missing": "our file is gone; send the study again from the scanner, and check the disk",
@@ -65,3 +72,30 @@ def in_short(code: str) -> str:
     if code in set(TransportFailure):
         return f"{_SHORT[TransportFailure(code)]} ({code})"
     return f"answers {code}" if _STATUS.fullmatch(code) and code != "0000" else ""
+
+
+def age(since: datetime, now: datetime) -> str:
+    """How long ago, in the largest unit that fits: "3 h"; a time to come is "0 s"."""
+    seconds = max(0, int((now - since) / timedelta(seconds=1)))
+    for unit, length in _UNITS:
+        if seconds >= length:
+            return f"{seconds // length} {unit}"
+    return f"{seconds} s"
+
+
+def images(count: int) -> str:
+    """ "1 image", "1,204 images"."""
+    return f"{count:,} image{'' if count == 1 else 's'}"
+
+
+def printable(text: str) -> str:
+    """The text with a replacement for what a terminal could take for a command, or no encoding can carry."""
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
+
+
+def admission(calling_ae: str) -> str:
+    """The command that admits a caller, safe to paste into a shell; empty if its title is none (PS3.5 6.2)."""
+    if _PASTED.fullmatch(calling_ae) is None or "\\" in calling_ae or calling_ae != calling_ae.strip():
+        return ""
+    quoted = calling_ae.replace("'", "'\"'\"'")
+    return f"gateway peers add {'-- ' if calling_ae.startswith('-') else ''}'{quoted}'"
