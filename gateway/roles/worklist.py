@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -206,7 +206,7 @@ class Worklist:
     async def _refresh_for_ever(self, source: _Source, stop: asyncio.Event) -> None:
         while not stop.is_set():
             # Whatever the circuit says: the interval bounds this, and it is how a RIS that is back is noticed
-            await self._refresh(source)
+            await _waited_out(self._refresh(source))
             await _sleep(stop, source.upstream.refresh.total_seconds())
 
     async def _refresh(self, source: _Source) -> None:
@@ -232,7 +232,7 @@ class Worklist:
 
     async def _maintain(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
-            await asyncio.wrap_future(self._spool.db.write(self._expire))
+            await _waited_out(asyncio.wrap_future(self._spool.db.write(self._expire)))
             await _sleep(stop, MAINTENANCE_SECONDS)
 
     def _expire(self, c: Connection) -> None:
@@ -346,6 +346,14 @@ def _as_elements(dataset: DataSet) -> elements.DataSet:
 
 def _da(day: date) -> str:
     return day.isoformat().replace("-", "")
+
+
+async def _waited_out(work: Awaitable[None]) -> None:
+    """Upkeep may fail (a full disk, a busy database, a RIS that sends anything): the role goes on and tries again."""
+    try:
+        await work
+    except Exception as error:  # noqa: BLE001 -- the upkeep loops' edge; unknown means temporary
+        log.error("worklist upkeep failed", error=type(error).__name__, code=getattr(error, "code", ""))
 
 
 async def _sleep(stop: asyncio.Event, seconds: float) -> None:

@@ -17,7 +17,7 @@ from typing import Protocol
 
 import structlog
 
-from gateway.domain.model import DeliveryState, DestinationName, GatewayError, Instance
+from gateway.domain.model import DeliveryState, DestinationName, Instance
 from gateway.domain.retry import Circuit, Severity, age_severity
 from gateway.domain.routing import default_routes
 from gateway.net.dicom_client import Peer
@@ -100,7 +100,7 @@ class Forward:
         housekeeping = asyncio.create_task(self._keep_house())
         try:
             while not stop.is_set():
-                if not await self._prepare_waiting():
+                if not await self._prepared_some():
                     await wake.wait(POLL_SECONDS)
                 self._ring()
         finally:
@@ -127,6 +127,14 @@ class Forward:
             part.wake.set()
 
     # -- routing --
+
+    async def _prepared_some(self) -> bool:
+        """Whether more may be waiting; a full disk or a busy database is waited out, the role goes on."""
+        try:
+            return await self._prepare_waiting() > 0
+        except Exception as error:  # noqa: BLE001 -- the routing loop's edge; unknown means temporary
+            log.error("routing interrupted", error=type(error).__name__, code=getattr(error, "code", ""))
+            return False
 
     async def _prepare_waiting(self) -> int:
         """Route what was received; how many instances."""
@@ -162,7 +170,7 @@ class Forward:
                 purged = await asyncio.to_thread(self._spool.purge, retention=self._retention, limit=PURGED_AT_ONCE)
                 if purged:
                     log.info("purged", instances=purged)
-            except (GatewayError, OSError) as error:
+            except Exception as error:  # noqa: BLE001 -- the housekeeping loop's edge; unknown means temporary
                 log.error("housekeeping failed", error=type(error).__name__)
             await asyncio.sleep(HOUSEKEEPING_SECONDS)
 
