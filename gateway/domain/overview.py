@@ -14,7 +14,7 @@ from enum import StrEnum
 from typing import Final
 
 from gateway.domain.model import AETitle, InstanceState, SourceName
-from gateway.domain.words import age, images, in_short
+from gateway.domain.words import age, images, in_short, step
 
 STALE_AFTER: Final = timedelta(minutes=10)
 MISSED_REFRESHES: Final = 3
@@ -144,6 +144,24 @@ def sentence(overview: Overview) -> str:
         words = "alarm needs" if count == 1 else "alarms need"
         return f"{count} {words} a person: {', '.join(sorted(set(loud)))}."
     return " ".join(filter(None, (_waiting(overview) or _well(overview), _stale(overview))))
+
+
+def next_steps(overview: Overview) -> list[str]:
+    """What a person does now, the alarms' own steps apart; empty if there is nothing else to do."""
+    alarmed = {alarm.subject for alarm in overview.alarms if alarm.code == "delivery-refused"}
+    return [
+        *(
+            step("delivery-refused", one.name)
+            for one in overview.destinations
+            if one.refused and one.name not in alarmed
+        ),
+        *(f"Write the [[destination]] section of {one.name} again." for one in overview.orphans),
+        *(
+            f"Check that {one.name} runs and can be reached; meanwhile scanners are answered from the copy."
+            for one in overview.worklist
+            if overview.is_stale(one)
+        ),
+    ]
 
 
 def _waiting(overview: Overview) -> str:

@@ -77,6 +77,40 @@ AND NOT EXISTS (
 )
 ORDER BY i.seq LIMIT :limit
 
+-- study_latest --
+-- Among the newest images only: bounded work, however many there are.
+SELECT StudyInstanceUID, max(seq) AS newest
+FROM (SELECT seq, StudyInstanceUID FROM instance ORDER BY seq DESC LIMIT :window)
+GROUP BY StudyInstanceUID ORDER BY newest DESC LIMIT :limit
+
+-- study_tally --
+SELECT
+    (SELECT f.id FROM instance AS f WHERE f.StudyInstanceUID = :StudyInstanceUID ORDER BY f.seq LIMIT 1) AS id,
+    count(*) AS images, sum(i.size) AS size, json_group_array(DISTINCT i.calling_ae) AS senders,
+    min(i.received_at) AS first_received, max(i.received_at) AS last_received,
+    count(*) FILTER (WHERE i.state IN ('delivered', 'purged')) AS settled,
+    count(*) FILTER (WHERE i.state = 'purged') AS purged,
+    count(*) FILTER (WHERE i.quarantine <> '' AND i.state <> 'purged') AS quarantined,
+    count(*) FILTER (WHERE i.state = 'prepared' AND EXISTS (
+        SELECT 1 FROM delivery AS d WHERE d.instance = i.id AND d.state = 'refused'
+    )) AS refused,
+    count(*) FILTER (WHERE i.state = 'prepared' AND NOT EXISTS (
+        SELECT 1 FROM delivery AS d WHERE d.instance = i.id
+    )) AS unrouted
+FROM instance AS i WHERE i.StudyInstanceUID = :StudyInstanceUID
+
+-- study_received --
+SELECT calling_ae, address, count(*) AS images, sum(size) AS size, min(received_at) AS first, max(received_at) AS last
+FROM instance WHERE StudyInstanceUID = :StudyInstanceUID GROUP BY calling_ae, address ORDER BY first
+
+-- study_delivered --
+SELECT
+    d.destination, d.state, d.last_status, count(*) AS images, max(d.attempts) AS attempts,
+    min(d.queued_at) AS first_queued, max(d.sent_at) AS last_sent, max(d.confirmed_at) AS last_confirmed
+FROM instance AS i JOIN delivery AS d ON d.instance = i.id
+WHERE i.StudyInstanceUID = :StudyInstanceUID
+GROUP BY d.destination, d.state, d.last_status ORDER BY d.destination, d.state, d.last_status
+
 -- delivery_insert --
 INSERT INTO delivery (instance, destination, lane, state, queued_at)
 VALUES (:instance, :destination, :lane, 'queued', :now) RETURNING id
