@@ -83,7 +83,13 @@ async def _start_edge(
     config: Config, spool: Spool, roles: frozenset[str], stop: asyncio.Event, stack: AsyncExitStack
 ) -> list[asyncio.Task[None]]:
     swept = await asyncio.to_thread(spool.sweep, read_origin)
-    log.info("swept", parts=swept.parts_removed, adopted=swept.adopted, missing=swept.missing, aside=swept.put_aside)
+    log.info(
+        "swept",
+        unfinished=swept.unfinished_removed,
+        adopted=swept.adopted,
+        missing=swept.missing,
+        aside=swept.put_aside,
+    )
     bell = Bell(config.box.runtime_folder / "forward.sock")
     stack.callback(bell.close)
     storage = Storage(spool, spool.accepting(), object_max=config.limits.object_max, now=_now, received=bell.ring)

@@ -37,6 +37,7 @@ from gateway.net.dicom_service import Caller, Exchange, StoreRefused
 from gateway.spool import Spool, commitments
 from gateway.spool.commit import Committed, GroupCommitter, Received
 from gateway.spool.files import Incoming, content_hash
+from gateway.spool.recovery import Unfinished
 
 STUDY_INSTANCE_UID = 0x0020000D
 SERIES_INSTANCE_UID = 0x0020000E
@@ -71,6 +72,8 @@ class Storage:
 
     def begin_store(self, caller: Caller, context: AcceptedContext, command: CommandSet) -> ObjectReceiver:
         """Open a receiver; raises `StoreRefused` (A700) when the disk reserve would be touched."""
+        if self._spool.db.broken:
+            raise StoreRefused(Status.OUT_OF_RESOURCES, "the database met a disk error, send again later")
         if self._spool.files.below_reserve():
             log.error("disk reserve reached", association=caller.association)
             raise StoreRefused(Status.OUT_OF_RESOURCES, "disk reserve reached, send again later")
@@ -102,21 +105,23 @@ class Storage:
         """The status to answer, once the object is durable."""
         answer: Future[tuple[int, str]] = Future()
 
-        def settled(committed: Future[Committed]) -> None:
-            error = committed.exception()
-            if error is not None:
+        def durable(error: BaseException | None) -> None:
+            if error is None:
+                answer.set_result((Status.SUCCESS, ""))
+            else:
                 log.error("object not stored", code=getattr(error, "code", ""), error=type(error).__name__)
                 answer.set_result((Status.OUT_OF_RESOURCES, "not stored, send again later"))
-                return
-            accepted = committed.result()
-            if not accepted.duplicate:
-                instance = accepted.instance
-                log.info("received", instance=instance.id, size=instance.size, quarantine=instance.quarantine)
-                self._received()
-            answer.set_result((Status.SUCCESS, ""))
 
-        self._committer.submit(received).add_done_callback(settled)
+        self._committer.submit(received, durable=durable).add_done_callback(self._entered)
         return answer
+
+    def _entered(self, committed: Future[Committed]) -> None:
+        """The object is in the books: `forward` may have it."""
+        if committed.cancelled() or committed.exception() is not None or committed.result().duplicate:
+            return
+        instance = committed.result().instance
+        log.info("received", instance=instance.id, size=instance.size, quarantine=instance.quarantine)
+        self._received()
 
     # -- storage commitment --
 
@@ -131,6 +136,8 @@ class Storage:
         items = tuple(
             commitments.Referenced(ReferencedSOPClassUID=UID(c), ReferencedSOPInstanceUID=UID(i)) for c, i in referenced
         )
+        # What was acknowledged before this request must be in the books when it is decided
+        await asyncio.wrap_future(self._committer.flush())
         await asyncio.wrap_future(
             self._spool.db.write(
                 lambda c: commitments.record_request(
@@ -268,20 +275,24 @@ def _uid(value: bytes) -> UID:
     return UID(value.decode("latin-1").strip("\0 "))
 
 
-def read_origin(path: Path) -> Instance | None:
-    """What the file of an object tells of itself; None if it is not whole, or not ours.
+def read_origin(path: Path) -> Instance | Unfinished | None:
+    """What the file of an object tells of itself; None if it is damaged, or not ours.
 
     For the recovery sweep: the hash in its file meta is compared with its content, so that what is
     adopted is what was received. Raises OSError if the disk can't be read.
     """
     with path.open("rb") as file:
         head = file.read(part10.LONGEST_HEADER + LOOK)
+        if not head:
+            return Unfinished()
         try:
             meta = part10.read(head)
         except elements.ElementError:
             return None
-        if not meta.content_hash or meta.received_at is None:
+        if meta.received_at is None:
             return None
+        if not meta.content_hash:
+            return Unfinished()
         seed = meta.TransferSyntaxUID.encode("latin-1")
         digest, size = content_hash(file.fileno(), seed=seed, start=meta.data_offset)
     if digest != meta.content_hash:

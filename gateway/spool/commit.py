@@ -3,19 +3,19 @@
 One thread takes what is waiting (up to GROUP objects) through these steps, and `trace` is told the
 name of each when it is done; a fault test cuts the process there.
 
-    hash-written        the content hash is in its field of the file meta        (each object)
-    file-synced         fdatasync of the file
-    file-named          rename to objects/<aa>/<id>.dcm
-    directory-synced    fsync of the folder                                      (each folder, once)
-    rows-committed      the index rows, one transaction, rebuildable             (the group)
-    duplicate-settled   the second file of the same bytes is gone                (each duplicate)
-    answered            the futures have their results
+    hash-written        the content hash is in its field of the file meta: the object is whole    (each object)
+    file-synced         fdatasync of the file, which on ext4, XFS and Btrfs keeps its name too
+    directory-synced    fsync of the folder, on other file systems                                 (each folder, once)
+    answered            `durable` was told of every object of the group
+    rows-committed      the index rows, one transaction, rebuildable
+    duplicate-settled   the second file of the same bytes is gone                                  (each duplicate)
 
 Promises
-- A future has a result only when file, name and row are as durable as they are promised to be. The
-  row alone may be lost in a power cut: `recovery.sweep` makes it again from the file.
-- An object that fails takes no other with it: its future gets TemporaryFailure A700, its file is
-  removed, and no fsync is tried twice on the same file. The group's row transaction is shared.
+- `durable` is told of success only when the file and its name are on the disk. The row follows with the
+  next GROUP objects, or ROWS_WITHIN seconds of quiet: the files are the promise, and the sweep makes a row
+  again that a crash or a power cut took.
+- An object that fails takes no other with it: it gets TemporaryFailure A700, its file is removed, and no
+  fsync is tried twice on the same file. A row that fails is tried again for ever: its object is acknowledged.
 - A cancelled future (the association is gone) means nobody waits: the object is abandoned.
 """
 
@@ -30,10 +30,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from pathlib import Path
 from typing import Final
 
-from gateway.domain.model import UID, GatewayError, Instance, InstanceId, Origin, TemporaryFailure
+from gateway.domain.model import UID, GatewayError, Instance, Origin, TemporaryFailure
 from gateway.spool import instances
 from gateway.spool.db import GROUP, Connection, Database
 from gateway.spool.files import HASH_DIGITS, Incoming, SpoolFiles, as_out_of_resources, sync_directory
@@ -41,12 +40,14 @@ from gateway.spool.files import HASH_DIGITS, Incoming, SpoolFiles, as_out_of_res
 CRASH_POINTS: Final = (
     "hash-written",
     "file-synced",
-    "file-named",
-    "directory-synced",
+    "answered",
     "rows-committed",
     "duplicate-settled",
-    "answered",
 )
+"""In the order of their coming; "directory-synced" besides, where names must be synced."""
+ROWS_WITHIN: Final = 0.01
+"""Seconds without a new object after which those acknowledged enter the index."""
+RETRY_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,14 +69,17 @@ class Received:
 Committed = instances.Accepted
 """What a future of `submit` holds: the row that stands for the bytes, and whether they were here already."""
 
+Durable = Callable[[BaseException | None], None]
+"""Told once, on the committing thread: None when the object is safe, else why it is not."""
 
-@dataclass(slots=True)
+
+@dataclass(slots=True, eq=False)
 class _Pending:
     received: Received
     future: Future[Committed]
-    id: InstanceId
-    path: Path
-    """Where the file lies now."""
+    durable: Durable
+    acknowledged: bool = False
+    """Its file is a promise now: nothing may remove it."""
 
 
 class GroupCommitter:
@@ -95,21 +99,36 @@ class GroupCommitter:
         self._trace = trace
         self._lock = threading.Lock()
         self._closed = False
-        self._waiting: queue.SimpleQueue[_Pending | None] = queue.SimpleQueue()
+        self._waiting: queue.SimpleQueue[_Pending | Future[None] | None] = queue.SimpleQueue()
+        self._rowless: list[_Pending] = []
+        self._retrying = False
+        self._flushes: list[Future[None]] = []
         self._thread = threading.Thread(target=self._run, name="spool-committer", daemon=True)
         self._thread.start()
 
-    def submit(self, received: Received) -> Future[Committed]:
-        """Makes the object durable. Failures: TemporaryFailure, code A700 for want of resources."""
+    def submit(self, received: Received, *, durable: Durable = lambda _: None) -> Future[Committed]:
+        """Makes the object durable, tells `durable`, then enters it into the index.
+
+        The future ends with the row. Failures: TemporaryFailure, code A700 for want of resources.
+        """
         future: Future[Committed] = Future()
-        pending = _Pending(received, future, self._files.new_id(), received.incoming.path)
+        pending = _Pending(received, future, durable)
         with self._lock:
             if not self._closed:
                 self._waiting.put(pending)
                 return future
-        received.incoming.abandon()
-        future.set_exception(TemporaryFailure("the spool is closing: send again after the restart", code="A700"))
+        self._give_up(pending, TemporaryFailure("the spool is closing: send again after the restart", code="A700"))
         return future
+
+    def flush(self) -> Future[None]:
+        """Resolves when every object that was acknowledged before has its row."""
+        flushed: Future[None] = Future()
+        with self._lock:
+            if not self._closed:
+                self._waiting.put(flushed)
+                return flushed
+        flushed.set_result(None)
+        return flushed
 
     def close(self) -> None:
         """Commits what was handed in, then ends the thread."""
@@ -125,24 +144,34 @@ class GroupCommitter:
             group, closing = self._next_group()
             started = [pending for pending in group if self._still_wanted(pending)]
             try:
-                self._commit(started)
+                self._rowless += self._make_durable(started)
+                self._enter_due_rows(now=closing or bool(self._flushes) or not started)
             except Exception as error:  # noqa: BLE001 - a fault of ours may fail this group, not stop the thread
                 for pending in started:
-                    if not pending.future.done():  # what lies on the disk is left to the sweep
-                        pending.future.set_exception(_unknown(error))
+                    self._give_up(pending, error)
 
     def _next_group(self) -> tuple[list[_Pending], bool]:
-        pending = self._waiting.get()
+        """What is waiting; nothing, if rows are due before anything comes. Whether it is the last."""
         group: list[_Pending] = []
-        while pending is not None:
-            group.append(pending)
-            if len(group) == GROUP:
-                return group, False
-            try:
-                pending = self._waiting.get_nowait()
-            except queue.Empty:
-                return group, False
+        try:
+            item = self._waiting.get(timeout=self._patience)
+            while item is not None:
+                if isinstance(item, _Pending):
+                    group.append(item)
+                else:
+                    self._flushes.append(item)
+                if len(group) == GROUP:
+                    return group, False
+                item = self._waiting.get_nowait()
+        except queue.Empty:
+            return group, False
         return group, True
+
+    @property
+    def _patience(self) -> float | None:
+        if not self._rowless:
+            return None
+        return RETRY_SECONDS if self._retrying else ROWS_WITHIN
 
     def _still_wanted(self, pending: _Pending) -> bool:
         wanted = pending.future.set_running_or_notify_cancel()
@@ -150,46 +179,39 @@ class GroupCommitter:
             pending.received.incoming.abandon()
         return wanted
 
-    def _commit(self, group: Sequence[_Pending]) -> None:
-        synced = [pending for pending in group if self._attempt(self._sync_and_name, pending)]
-        durable = self._sync_folders(synced)
-        for pending, accepted in self._enter_rows(durable):
-            if accepted.duplicate:
-                self._attempt(partial(self._settle_duplicate, accepted), pending)
-            if not pending.future.done():
-                pending.future.set_result(accepted)
-        self._trace("answered")
+    def _make_durable(self, group: Sequence[_Pending]) -> list[_Pending]:
+        synced = [pending for pending in group if self._sync(pending)]
+        durable = self._sync_folders(synced) if self._files.sync_names else synced
+        for pending in durable:
+            pending.acknowledged = True
+            pending.durable(None)
+        if group:
+            self._trace("answered")
+        return durable
 
-    def _attempt(self, step: Callable[[_Pending], None], pending: _Pending) -> bool:
-        """Whether the step went well; if not, this object alone is given up."""
+    def _sync(self, pending: _Pending) -> bool:
+        """Whether the object is whole and on the disk; if not, it alone is given up."""
+        incoming = pending.received.incoming
         try:
-            step(pending)
-            return True
+            with as_out_of_resources("make an object durable"):
+                digits = incoming.content_hash.encode("ascii")
+                if os.pwrite(incoming.fd, digits, pending.received.hash_offset) != HASH_DIGITS:
+                    raise TemporaryFailure("the content hash was written in part; check the free space", code="A700")
+                self._trace("hash-written")
+                os.fdatasync(incoming.fd)
+                self._trace("file-synced")
+                incoming.close()
         except (GatewayError, OSError, ValueError) as error:
             self._files.doubt()
             self._give_up(pending, error)
             return False
-
-    def _sync_and_name(self, pending: _Pending) -> None:
-        incoming = pending.received.incoming
-        digits = incoming.content_hash.encode("ascii")
-        with as_out_of_resources("make an object durable"):
-            if os.pwrite(incoming.fd, digits, pending.received.hash_offset) != HASH_DIGITS:
-                raise TemporaryFailure("the content hash was written in part; check the free space", code="A700")
-            self._trace("hash-written")
-            os.fdatasync(incoming.fd)
-            self._trace("file-synced")
-            incoming.close()
-            target = self._files.path_of(pending.id)
-            incoming.path.rename(target)
-            pending.path = target
-            self._trace("file-named")
+        return True
 
     def _sync_folders(self, synced: Sequence[_Pending]) -> list[_Pending]:
         """One fsync for each folder; if it fails, every object in that folder is given up."""
         durable: list[_Pending] = []
-        for folder in sorted({pending.path.parent for pending in synced}):
-            members = [pending for pending in synced if pending.path.parent == folder]
+        for folder in sorted({pending.received.incoming.path.parent for pending in synced}):
+            members = [pending for pending in synced if pending.received.incoming.path.parent == folder]
             try:
                 with as_out_of_resources("make a folder of objects durable"):
                     sync_directory(folder)
@@ -202,36 +224,53 @@ class GroupCommitter:
             durable += members
         return durable
 
-    def _enter_rows(self, durable: Sequence[_Pending]) -> list[tuple[_Pending, Committed]]:
-        """The rows of a group, one transaction; an object whose row is refused is given up alone."""
-        if not durable:
-            return []
+    def _enter_due_rows(self, *, now: bool) -> None:
+        """Full transactions at once, the rest if it is due `now`."""
+        while len(self._rowless) >= GROUP or (now and self._rowless):
+            self._enter_rows()
+            if self._retrying:
+                break
+        if not self._rowless:
+            for flushed in self._flushes:
+                flushed.set_result(None)
+            self._flushes.clear()
+
+    def _enter_rows(self) -> None:
+        """The rows of what was acknowledged, one transaction; what fails waits for the next try."""
         now = self._now()
-        jobs = [partial(_accept, instance=_instance(pending), now=now) for pending in durable]
+        entering, self._rowless = self._rowless[:GROUP], self._rowless[GROUP:]
+        jobs = [partial(_accept, instance=_instance(pending), now=now) for pending in entering]
+        failed: list[_Pending] = []
         entered: list[tuple[_Pending, Committed]] = []
-        for pending, row in zip(durable, self._db.write_together(jobs, rebuildable=True), strict=True):
-            error = row.exception()
-            if error is None:
+        for pending, row in zip(entering, self._db.write_together(jobs, rebuildable=True), strict=True):
+            if row.exception() is None:
                 entered.append((pending, row.result()))
             else:
-                self._give_up(pending, error)
+                failed.append(pending)
+        self._rowless = failed + self._rowless
+        self._retrying = bool(failed)
         self._trace("rows-committed")
-        return entered
+        for pending, accepted in entered:
+            if accepted.duplicate:
+                self._settle_duplicate(pending, accepted)
+            pending.future.set_result(accepted)
 
-    def _settle_duplicate(self, accepted: Committed, pending: _Pending) -> None:
-        with as_out_of_resources("remove the second file of a duplicate"):
-            self._files.keep_one(kept=accepted.instance.id, extra=pending.path)
+    def _settle_duplicate(self, pending: _Pending, accepted: Committed) -> None:
+        try:
+            self._files.keep_one(kept=accepted.instance.id, extra=pending.received.incoming.path)
+        except OSError:
+            self._files.doubt()  # both files stay; the next sweep finds them and keeps one
         self._trace("duplicate-settled")
 
     def _give_up(self, pending: _Pending, error: BaseException) -> None:
-        """Nothing of the object stays, and its sender hears that it may try again."""
+        """Nothing of an object stays that is not acknowledged, and its sender hears that it may try again."""
+        if pending.acknowledged:
+            return  # its file stays; the next sweep enters it
         pending.received.incoming.abandon()
-        if pending.future.done():
-            return
-        with suppress(OSError):  # a file without a row is left to the sweep
-            pending.path.unlink(missing_ok=True)
         failure = error if isinstance(error, TemporaryFailure) else _unknown(error)
-        pending.future.set_exception(failure)
+        pending.durable(failure)
+        if not pending.future.done():
+            pending.future.set_exception(failure)
 
 
 def _unknown(error: BaseException) -> TemporaryFailure:
@@ -248,7 +287,7 @@ def _accept(c: Connection, *, instance: Instance, now: datetime) -> Committed:
 def _instance(pending: _Pending) -> Instance:
     received = pending.received
     return Instance(
-        id=pending.id,
+        id=received.incoming.id,
         SOPClassUID=received.SOPClassUID,
         SOPInstanceUID=received.SOPInstanceUID,
         TransferSyntaxUID=received.TransferSyntaxUID,

@@ -1,7 +1,6 @@
 """The files of the spool: the promise itself. The database is only an index of them.
 
-    incoming/<random>.part     being received, O_EXCL, 0600; swept at start
-    objects/<aa>/<id>.dcm      as received, whole, never modified
+    objects/<aa>/<id>.dcm      as received; whole once the content hash stands in its file meta, then never modified
     derived/                   what can be made again
     quarantine/                kept for a person; nothing here is ever deleted by us
 
@@ -9,6 +8,8 @@ Promises
 - No DICOM value becomes a path (invariant 12): names are ids of ours, checked before they are used.
 - `<aa>` follows the clock in steps of ten minutes, so that one directory fsync serves a whole group.
 - Every directory exists, and is durable, before the first object arrives.
+- An object is received under its final name (O_EXCL, 0600). On file systems where the sync of a new file makes
+  its name durable too (ext4, XFS, Btrfs), that one sync is all an object costs; elsewhere its folder is synced.
 - Errors of the file system are TemporaryFailure with code A700 (PS3.7 C.5.8: out of resources).
 - After one, `begin` trusts the disk again only when a write to a new file was synced: an fsync that
   failed must not be repeated on the same file, because the kernel may call lost pages written.
@@ -39,6 +40,8 @@ _HASHED_AT_ONCE: Final = 1 << 20
 _FREE_FOR_SECONDS: Final = 1.0
 _DIRECTORY_MODE: Final = 0o700
 
+_NAMES_FOLLOW_FILES: Final = frozenset({"ext4", "xfs", "btrfs"})
+
 Chunk = bytes | bytearray | memoryview
 
 
@@ -48,7 +51,8 @@ class Incoming:
     One thread at a time. It ends in `abandon`, or in the hands of the committer.
     """
 
-    def __init__(self, path: Path, *, seed: bytes, wrote: Callable[[int], None]) -> None:
+    def __init__(self, instance_id: InstanceId, path: Path, *, seed: bytes, wrote: Callable[[int], None]) -> None:
+        self.id = instance_id
         self.path = path
         self.size = 0
         """Content bytes so far."""
@@ -56,7 +60,7 @@ class Incoming:
         """All bytes so far, header included."""
         self._hash = xxhash.xxh3_128(seed)
         self._wrote = wrote
-        with as_out_of_resources("open a file in incoming/"):
+        with as_out_of_resources("open a file in objects/"):
             self._fd: int | None = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
 
     @property
@@ -78,7 +82,7 @@ class Incoming:
             for chunk in chunks:
                 self._hash.update(chunk)
         total = sum(map(len, chunks))
-        with as_out_of_resources("write to incoming/"):
+        with as_out_of_resources("write to objects/"):
             _write_all(self.fd, chunks)
         self.file_size += total
         self.size += total if content else 0
@@ -105,7 +109,6 @@ class SpoolFiles:
         self, root: Path, *, reserve: Callable[[int], int], now: Callable[[], datetime], monotonic: Callable[[], float]
     ) -> None:
         """Makes the directories durable. `reserve(total_bytes)` is how many bytes must stay free."""
-        self.incoming = root / "incoming"
         self.objects = root / "objects"
         self.derived = root / "derived"
         self.quarantine = root / "quarantine"
@@ -119,6 +122,8 @@ class SpoolFiles:
         self._free_until = float("-inf")
         self._doubted = False
         self._make_directories()
+        self.sync_names = not _names_follow_files(root)
+        """The name of a synced new file is not durable before its folder is synced."""
 
     def begin(self, *, seed: bytes = b"") -> Incoming:
         """A new file to receive into. `seed` is hashed first: the transfer syntax UID.
@@ -127,8 +132,8 @@ class SpoolFiles:
         """
         if self._doubted:
             self._probe()
-        path = self.incoming / f"{secrets.token_hex(16)}.part"
-        return Incoming(path, seed=seed, wrote=self._count_written)
+        instance_id = self.new_id()
+        return Incoming(instance_id, self.path_of(instance_id), seed=seed, wrote=self._count_written)
 
     def doubt(self) -> None:
         """An fsync or a rename failed: the next `begin` proves the disk with a new file first."""
@@ -195,7 +200,7 @@ class SpoolFiles:
 
     def _make_directories(self) -> None:
         self._root.mkdir(parents=True, exist_ok=True, mode=_DIRECTORY_MODE)
-        for directory in (self.incoming, self.objects, self.derived, self.quarantine, *self.folders()):
+        for directory in (self.objects, self.derived, self.quarantine, *self.folders()):
             directory.mkdir(exist_ok=True, mode=_DIRECTORY_MODE)
         for directory in (self.objects, self._root, self._root.parent):
             sync_directory(directory)
@@ -215,8 +220,8 @@ class SpoolFiles:
             self._free = (self._free[0] - count, self._free[1])
 
     def _probe(self) -> None:
-        path = self.incoming / f"{secrets.token_hex(16)}.part"
-        with as_out_of_resources("write a probe to incoming/"):
+        path = self.derived / f"{secrets.token_hex(16)}.probe"
+        with as_out_of_resources("write a probe to derived/"):
             fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             try:
                 _write_all(fd, [memoryview(bytes(4096))])
@@ -225,6 +230,18 @@ class SpoolFiles:
                 os.close(fd)
                 path.unlink(missing_ok=True)
         self._doubted = False
+
+
+def _names_follow_files(path: Path) -> bool:
+    """Whether the file system of `path` is known to make a new file's name durable with the file."""
+    device = path.stat().st_dev
+    number = f"{os.major(device)}:{os.minor(device)}"
+    with suppress(OSError):
+        for line in Path("/proc/self/mountinfo").read_text().splitlines():
+            fields, _, source = line.partition(" - ")
+            if fields.split()[2] == number:
+                return source.split()[0] in _NAMES_FOLLOW_FILES
+    return False
 
 
 def sync_directory(path: Path) -> None:

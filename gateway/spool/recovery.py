@@ -1,7 +1,7 @@
 """The sweep at the start of the edge role: files and rows are made to agree again after any crash.
 
 To be finished before the first object is received. The files are the promise, so
-- a `.part` was never acknowledged: it goes;
+- a file without a content hash was never acknowledged (it was being received): it goes;
 - a file without a row (a crash before the row, or a power cut that took a NORMAL commit) is adopted
   by what its file meta says; by invariant 11 if its UID is known; bytes that are here twice go once;
 - a file whose row is purged is the rest of a purge: it goes;
@@ -29,8 +29,13 @@ from gateway.spool.audit import AlarmCode
 from gateway.spool.db import GROUP, Connection, Database
 from gateway.spool.files import INSTANCE_ID, SpoolFiles
 
-ReadOrigin = Callable[[Path], Instance | None]
-"""Reads an object's file meta. None if it is no whole object of ours; OSError if the disk can't read it."""
+
+class Unfinished:
+    """What a file is that was still being received: ours, without its content hash."""
+
+
+ReadOrigin = Callable[[Path], Instance | Unfinished | None]
+"""Reads an object's file meta. None if it is no object of ours, or damaged; OSError if the disk can't read it."""
 
 _BATCH: Final = GROUP
 
@@ -39,7 +44,7 @@ _BATCH: Final = GROUP
 class Swept:
     """What a sweep found and did."""
 
-    parts_removed: int
+    unfinished_removed: int
     adopted: int
     duplicates_removed: int
     purges_finished: int
@@ -54,6 +59,7 @@ class _Findings:
     strays: list[Instance] = field(default_factory=list)
     """Files without a row that are objects of ours."""
     missing: list[InstanceId] = field(default_factory=list)
+    unfinished: int = 0
     purges_finished: int = 0
     put_aside: int = 0
     unreadable: list[str] = field(default_factory=list)
@@ -61,7 +67,6 @@ class _Findings:
 
 def sweep(*, files: SpoolFiles, db: Database, read_origin: ReadOrigin, now: Callable[[], datetime]) -> Swept:
     """Makes files and rows agree. Raises OSError or TemporaryFailure if the disk does not let it."""
-    parts = _remove_parts(files)
     found = _Findings()
     for folder in files.folders():
         _look_into(
@@ -75,7 +80,7 @@ def sweep(*, files: SpoolFiles, db: Database, read_origin: ReadOrigin, now: Call
     db.write(partial(_raise_alarms, files=files, found=found, now=now())).result()
     released = db.write(partial(deliveries.release_expired_leases, now=now())).result()
     return Swept(
-        parts_removed=parts,
+        unfinished_removed=found.unfinished,
         adopted=adopted,
         duplicates_removed=duplicates,
         purges_finished=found.purges_finished,
@@ -84,13 +89,6 @@ def sweep(*, files: SpoolFiles, db: Database, read_origin: ReadOrigin, now: Call
         missing=len(found.missing),
         leases_released=released,
     )
-
-
-def _remove_parts(files: SpoolFiles) -> int:
-    parts = list(files.incoming.glob("*.part"))
-    for part in parts:
-        part.unlink(missing_ok=True)
-    return len(parts)
 
 
 def _look_into(
@@ -125,7 +123,10 @@ def _look_at_stray(path: Path, *, ours: bool, files: SpoolFiles, found: _Finding
     except OSError:
         found.unreadable.append(path.stem if ours else "foreign")
         return
-    if instance is None:
+    if isinstance(instance, Unfinished):
+        path.unlink(missing_ok=True)
+        found.unfinished += 1
+    elif instance is None:
         files.put_aside(path)
         found.put_aside += 1
     else:

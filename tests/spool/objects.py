@@ -12,6 +12,7 @@ from gateway.dicom import part10
 from gateway.dicom.elements import ElementError
 from gateway.domain.model import UID, AETitle, Instance, InstanceId, Origin
 from gateway.spool import Received, Spool, SpoolFiles
+from gateway.spool.recovery import Unfinished
 
 CT = UID("1.2.840.10008.5.1.4.1.1.2")
 EXPLICIT = UID("1.2.840.10008.1.2.1")
@@ -69,13 +70,17 @@ def receive(files: SpoolFiles, uid: str, body: bytes, *, at: datetime = START) -
     )
 
 
-def read_origin(path: Path) -> Instance | None:
+def read_origin(path: Path) -> Instance | Unfinished | None:
     """What the file meta tells, if the data set is whole: its hash is counted again."""
     content = path.read_bytes()
+    if not content:
+        return Unfinished()
     try:
         meta = part10.read(content)
     except ElementError:
         return None
+    if meta.ours and not meta.content_hash:
+        return Unfinished()
     body = content[meta.data_offset :]
     found = xxhash.xxh3_128_hexdigest(meta.TransferSyntaxUID.encode() + body)
     if not meta.ours or meta.received_at is None or found != meta.content_hash:

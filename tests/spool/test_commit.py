@@ -41,7 +41,7 @@ def gate() -> Gate:
 def held(spool: Spool, gate: Gate) -> Iterator[GroupCommitter]:
     """A committer that takes what is submitted as one group once the gate is opened."""
     committer = spool.accepting(trace=gate)
-    committer.submit(receive(spool.files, "2.25.0", b"opens the gate")).result()
+    committer.submit(receive(spool.files, "2.25.0", b"opens the gate"))
     assert gate.reached.wait(30)
     gate.steps.clear()
     yield committer
@@ -59,7 +59,6 @@ def test_what_is_acknowledged_is_whole_and_says_where_it_came_from(spool: Spool)
     path = spool.files.path_of(committed.instance.id)
     assert read_origin(path) == committed.instance
     assert instances.get(spool.db.read(), committed.instance.id) == committed.instance
-    assert list(spool.files.incoming.iterdir()) == []
     journal = audit.journal_of(spool.db.read(), kind=audit.Subject.INSTANCE, subject=committed.instance.id)
     assert [(row.from_state, row.to_state) for row in journal] == [("", "received")]
 
@@ -76,12 +75,13 @@ def test_a_group_pays_for_one_folder_sync_and_one_transaction(
         gate.steps.append(f"fsync {Path(synced[-1]).name}")
 
     monkeypatch.setattr(os, "fsync", recording)
+    monkeypatch.setattr(spool.files, "sync_names", True)
     futures = [held.submit(receive(spool.files, f"2.25.{n}", b"body")) for n in range(1, 6)]
     results = all_results(gate, futures)
     folder = spool.files.path_of(results[0].instance.id).parent
     assert synced == [str(folder)]
-    each = ["hash-written", "file-synced", "file-named"]
-    steps = [*each * 5, f"fsync {folder.name}", "directory-synced", "rows-committed"]
+    each = ["hash-written", "file-synced"]
+    steps = [*each * 5, f"fsync {folder.name}", "directory-synced", "answered", "rows-committed"]
     assert gate.steps[: len(steps)] == steps
 
 
@@ -160,33 +160,47 @@ def test_a_folder_that_cannot_be_synced_acknowledges_nothing(
 
     futures = [held.submit(receive(spool.files, f"2.25.{n}", b"x")) for n in range(1, 4)]
     monkeypatch.setattr(os, "fsync", failing)
+    monkeypatch.setattr(spool.files, "sync_names", True)
     gate.opened.set()
     for future in futures:
         with pytest.raises(TemporaryFailure):
             future.result(30)
     assert len(tried) == 1
+    held.flush().result(30)
     assert instances.count_by_state(spool.db.read())[InstanceState.RECEIVED] == 1
     assert len(list(spool.files.objects.glob("*/*.dcm"))) == 1
-    monkeypatch.undo()
+    monkeypatch.setattr(os, "fsync", real)
     assert not held.submit(receive(spool.files, "2.25.1", b"x")).result(30).duplicate
 
 
-def test_rows_that_cannot_be_written_acknowledge_nothing_and_leave_no_file(
+def test_a_row_that_cannot_be_written_is_tried_again_and_its_file_stays(
     spool: Spool, held: GroupCommitter, gate: Gate
 ) -> None:
+    """The object is acknowledged by then: its file is the promise."""
+
     def forbid(c: Connection) -> None:
         c.execute("CREATE TRIGGER no BEFORE INSERT ON instance WHEN NEW.size = 3 BEGIN SELECT RAISE(ABORT, 'no'); END")
 
     spool.db.write(forbid).result()
-    refused = held.submit(receive(spool.files, "2.25.1", b"xxx"))
+    told: list[BaseException | None] = []
+    received = receive(spool.files, "2.25.1", b"xxx")
+    waiting = held.submit(received, durable=told.append)
     taken = held.submit(receive(spool.files, "2.25.2", b"yy"))
     gate.opened.set()
-    with pytest.raises(TemporaryFailure):
-        refused.result(30)
     assert taken.result(30).instance.size == 2
-    assert {path.stem for path in spool.files.objects.glob("*/*.dcm")} == set(
-        instances.states_in_folder(spool.db.read(), taken.result().instance.id[:2])
-    )
+    assert told == [None]
+    assert received.incoming.path.exists()
+    assert not waiting.done()
+    spool.db.write(lambda c: c.execute("DROP TRIGGER no").rowcount).result()
+    assert waiting.result(30).instance.size == 3
+    held.flush().result(30)
+
+
+def test_a_flush_waits_for_the_rows_of_what_was_acknowledged(spool: Spool) -> None:
+    committer = spool.accepting()
+    futures = [committer.submit(receive(spool.files, f"2.25.{n}", b"x")) for n in range(100)]
+    committer.flush().result(30)
+    assert all(future.done() for future in futures)
 
 
 def test_nobody_waits_for_a_cancelled_object(spool: Spool, held: GroupCommitter, gate: Gate) -> None:

@@ -34,7 +34,7 @@ def test_an_incoming_file_is_ours_alone_and_counts_what_it_is_told_to(spool: Spo
     assert incoming.content_hash == xxhash.xxh3_128_hexdigest(b"1.2.3abcde")
     incoming.abandon()
     incoming.abandon()
-    assert list(spool.files.incoming.iterdir()) == []
+    assert list(spool.files.objects.glob("*/*")) == []
     with pytest.raises(ValueError, match="closed"):
         incoming.write([b"more"])
 
@@ -124,14 +124,14 @@ def test_the_disk_is_asked_again_after_a_second(tmp_path: Path, monkeypatch: pyt
 
 def test_a_doubted_disk_must_take_a_new_file_first(spool: Spool) -> None:
     spool.files.doubt()
-    away = spool.files.incoming.rename(spool.files.incoming.with_name("away"))
+    away = spool.files.derived.rename(spool.files.derived.with_name("away"))
     with pytest.raises(TemporaryFailure) as caught:
         spool.files.begin()
     assert caught.value.code == "A700"
     assert str(away.parent) not in str(caught.value)
-    away.rename(spool.files.incoming)
+    away.rename(spool.files.derived)
     spool.files.begin().abandon()
-    assert list(spool.files.incoming.iterdir()) == []
+    assert list(spool.files.derived.iterdir()) == []
 
 
 def test_a_file_put_aside_keeps_its_name_if_that_is_ours_and_never_replaces_another(spool: Spool) -> None:
