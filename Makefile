@@ -5,6 +5,9 @@ PYTHON ?= python3
 ARGS ?=
 # make run ONCE=1: one study makes the trip, then everything stops
 ONCE ?=
+# make bench ONLY=ingest,worklist ROUNDS=7: some of the tables; ARGS=--smoke: see that the bench works
+ONLY ?=
+ROUNDS ?= 5
 # make safety KILLS=5 CUTS=5: a shorter round
 KILLS ?= 30
 CUTS ?= 30
@@ -76,8 +79,8 @@ check: .venv/.dev ## The fast gates: format, lint, types, floors, unit tests
 	@$(BIN)/lint-imports --no-cache | tail -n 12
 	@$(BIN)/python -m pytest -q -m "not slow and not safety" tests/domain tests/dicom tests/spool tests/test_config.py $(ARGS)
 
-bench: .venv/.dev ## Measure, and compare with the goals
-	@$(BIN)/python -m bench $(ARGS)
+bench: .venv/.dev ## Measure beside DCMTK, Orthanc and pynetdicom (about an hour, ONLY=table: less) into docs/performance.md
+	@$(BIN)/python -m bench --rounds $(ROUNDS) $(if $(ONLY),--only $(ONLY)) $(ARGS)
 
 fuzz: .venv/.dev ## Fuzz everything that reads bytes of others
 	@$(BIN)/python -m tests.fuzz $(ARGS)

@@ -256,6 +256,7 @@ def during(size: Size) -> Table:
         ],
         lower_is_better=True,
         ours=loaded,
+        compared=False,
     )
 
 

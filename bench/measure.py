@@ -21,6 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+from bench.places import ROOT
 from gateway.domain.model import GatewayError
 
 Sample = dict[str, float]
@@ -31,6 +32,7 @@ MOST_SPREAD: Final = 1.6
 MOST_FOREIGN: Final = 0.3
 """Cores that other programs may use, in the median, while the reference loop runs."""
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
+_WORDS: Final = 200
 _IDLE: Final = (3, 4)
 """Columns of /proc/stat that are not work: idle and iowait."""
 _GUEST: Final = 8
@@ -97,6 +99,8 @@ class Table:
     targets: Sequence[Target] = ()
     lower_is_better: bool = False
     ours: str = "gateway"
+    compared: bool = True
+    """Whether the others are set beside ours, program by program."""
 
     @property
     def key(self) -> str:
@@ -157,7 +161,7 @@ def _try(cell: Cell, folder: Path, failures: dict[str, str]) -> Sample | None:
     try:
         return cell.run(folder)
     except (CellFailed, GatewayError, OSError, RuntimeError, subprocess.SubprocessError) as error:
-        failures[cell.key] = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+        failures[cell.key] = f"{type(error).__name__}: {str(error)[:_WORDS]}".replace(str(ROOT), "")
         say(f"  failed: {cell.key}: {error}\n{''.join(getattr(error, '__notes__', []))}")
         return None
     finally:

@@ -70,7 +70,8 @@ def _conditions(table: Table, result: Result) -> str:
 def _rows(table: Table, result: Result) -> list[str]:
     durable = any(cell.durability for cell in table.cells)
     better = "gateway is better by" if table.lower_is_better else "gateway \N{DIVISION SIGN} this"
-    titles = ["task", "program", *["on disk at success"] * durable, *[column.title for column in table.columns], better]
+    titles = ["task", "program", *["on disk at success"] * durable, *[column.title for column in table.columns]]
+    titles += [better] * table.compared
     body = ["| " + " | ".join(titles) + " |", "|" + "---|" * len(titles)]
     for cell in sorted(table.cells, key=lambda cell: _case_place(table, cell.case)):
         first, *others = table.columns
@@ -79,8 +80,9 @@ def _rows(table: Table, result: Result) -> list[str]:
         for column in others:
             found = spread(one for one in values(result, cell.case, cell.variant, column.metric) if one is not None)
             figures.append(f"{found.median:,.{column.digits}f}" if found else "")
-        beside = ""
-        if cell.variant != table.ours:
+        if table.compared:
+            figures.append("")
+        if table.compared and cell.variant != table.ours:
             times = ratio(
                 result,
                 metric=first.metric,
@@ -88,9 +90,9 @@ def _rows(table: Table, result: Result) -> list[str]:
                 theirs=(cell.case, cell.variant),
                 lower_is_better=table.lower_is_better,
             )
-            beside = times.text(2) if times else ""
+            figures[-1] = times.text(2) if times else ""
         names = [cell.case, cell.variant, *[cell.durability] * durable]
-        body.append("| " + " | ".join([*names, *figures, beside]) + " |")
+        body.append("| " + " | ".join([*names, *figures]) + " |")
     return body
 
 

@@ -19,7 +19,7 @@ from bench.places import BUILD, python
 from bench.senders import Send
 from bench.servers import Server, cpu_of
 from bench.sizes import Size
-from gateway.domain.model import DestinationName, Lane
+from gateway.domain.model import DeliveryState, DestinationName, Lane
 from gateway.spool import Connection, Spool, deliveries, instances
 from gateway.spool.times import from_text
 from tests.peers.orthanc import Modality
@@ -76,8 +76,8 @@ def _table(size: Size, cases: Sequence[str], *, tuned: bool, note: str, targets:
         note=note,
         columns=COLUMNS,
         cells=[
-            *cells,
             *(_forward(size, case, tuned=tuned) for case in cases),
+            *cells,
             *(_orthanc(size, case, tuned=tuned) for case in cases),
         ],
         targets=targets,
@@ -148,6 +148,7 @@ def filled_spool(files: Sequence[Path], case: str) -> Path:
     home.mkdir(parents=True)
     with servers.gateway(home, True) as server:
         senders.dcmsend(server, files, True)
+        servers.end(server)
     with _open(home / "state") as spool:
         waiting = instances.waiting(spool.db.read(), limit=len(files) + 1)
         if len(waiting) != len(files):
@@ -175,17 +176,17 @@ def copy_spool(source: Path, target: Path) -> None:
 
 
 def _until_drained(state: Path, process: subprocess.Popen[bytes]) -> float:
-    """Wait until everything is confirmed; CPU seconds from the first claim that was seen on."""
-    before: float | None = None
+    """Wait until everything is confirmed; CPU seconds since everything was last seen to be waiting."""
+    before = 0.0
     end = time.monotonic() + senders.LONGEST
     with _open(state) as spool:
         while backlog := deliveries.backlog(spool.db.read()):
-            if before is None and (len(backlog) > 1 or backlog[0].state != "queued"):
+            if {one.state for one in backlog} == {DeliveryState.QUEUED}:
                 before = cpu_of(process.pid)
             if process.poll() is not None or time.monotonic() > end:
                 raise CellFailed(f"the forward role left {sum(one.count for one in backlog)} objects")
             time.sleep(LOOK_SECONDS)
-        return cpu_of(process.pid) - (before or 0.0)
+        return cpu_of(process.pid) - before
 
 
 def _first_claim_to_last_answer(state: Path, expected: int) -> float:

@@ -23,6 +23,7 @@ from tests.peers.processes import Program, free_port, program, wait_until_connec
 
 SCANNER: Final = "BENCH"
 """The AE title we call with."""
+END_SECONDS: Final = 30
 DCMTK: Final = Path("/usr/bin")
 ORTHANC: Final = Path("/usr/sbin/Orthanc")
 WORKLIST_PLUGIN: Final = Path("/usr/share/orthanc/plugins/libModalityWorklists.so")
@@ -88,6 +89,13 @@ def cpu_of(pid: int) -> float:
                 times = process.cpu_times()
                 seconds += times.user + times.system + times.children_user + times.children_system
     return seconds
+
+
+def end(server: Server) -> None:
+    """Ask a server to stop and wait until it has written what it holds."""
+    process = psutil.Process(server.pid)
+    process.terminate()
+    process.wait(END_SECONDS)
 
 
 def key_and_certificate() -> tuple[Path, Path]:
