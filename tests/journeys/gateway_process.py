@@ -28,11 +28,6 @@ from tests.peers.processes import HOST, free_port
 
 ROOT = Path(__file__).parents[2]
 COMMAND = (sys.executable, "-m", "gateway", "serve")
-COMMAND = (
-    sys.executable,
-    "-c",
-    "import sys; from pathlib import Path; from gateway.app import ROLES, serve; from gateway.config import load; roles=sys.argv[1:-2]; sys.exit(serve(load(Path(sys.argv[-1])), frozenset(ROLES if roles == ['all'] else roles)))",
-)
 START_LIMIT = 30.0
 WAIT_LIMIT = 30.0
 _LOOK_EVERY = 0.02
@@ -121,6 +116,12 @@ class Gateway:
 
     def start(self) -> Gateway:
         """Start it and return once it answers C-ECHO."""
+        self.spawn()
+        self.until(self._answers, what="C-ECHO is answered", limit=START_LIMIT)
+        return self
+
+    def spawn(self) -> None:
+        """Start it and don't wait."""
         with (self.folder / "gateway.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [*COMMAND, *self.roles, "--config", str(self.folder / "gateway.toml")],
@@ -130,8 +131,6 @@ class Gateway:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        self.until(self._answers, what="C-ECHO is answered", limit=START_LIMIT)
-        return self
 
     def _answers(self) -> bool:
         assert self.running, f"the gateway ended before it answered:\n{self.log()[-_LOG_TAIL:]}"
@@ -213,7 +212,7 @@ class Gateway:
         return {row["code"] for row in self.rows("SELECT code FROM alarm WHERE cleared_at IS NULL")}
 
     def object_files(self) -> list[Path]:
-        return sorted(self.objects.glob("*/*"))
+        return sorted(self.objects.glob("*/*.dcm"))
 
     def path_of(self, instance: str) -> Path:
         return self.objects / instance[:2] / f"{instance}.dcm"

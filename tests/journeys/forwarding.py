@@ -1,0 +1,215 @@
+"""The forward role in this process, with a clock of the test: days pass in seconds.
+
+Promise: `Forwarding.put` is the whole accept path behind the wire (the storage role, durable); the role's threads,
+spool and sockets are the real ones. Its door bell rings all the time, so that polling intervals, which are real
+time, do not slow a fast clock down.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydicom.filereader import read_file_meta_info
+
+from gateway.dicom.association import AcceptedContext
+from gateway.dicom.dimse import CommandField, CommandSet
+from gateway.domain.model import UID, Confirm, DeliveryState, DestinationName, Lane
+from gateway.net.dicom_client import Peer
+from gateway.net.dicom_service import Caller
+from gateway.net.wake import Bell, Wake
+from gateway.roles import forward
+from gateway.roles.forward import Forward, Target
+from gateway.roles.storage import Storage
+from gateway.spool import Spool, audit, deliveries, instances
+from tests.peers.bundled import data_set_bytes
+from tests.peers.processes import HOST
+
+RING_SECONDS = 0.005
+LOOK_SECONDS = 0.01
+LIMIT = 40.0
+RETENTION = timedelta(days=7)
+
+
+class Clock:
+    """UTC that runs at `rate` times the real speed."""
+
+    def __init__(self) -> None:
+        self._at = datetime(2026, 1, 1, tzinfo=UTC)
+        self._since = time.monotonic()
+        self._rate = 1.0
+
+    def __call__(self) -> datetime:
+        return self._at + timedelta(seconds=(time.monotonic() - self._since) * self._rate)
+
+    def run_at(self, rate: float) -> None:
+        self._at, self._since, self._rate = self(), time.monotonic(), rate
+
+    def advance(self, by: timedelta) -> None:
+        self._at += by
+
+
+def target(port: Callable[[], Peer] | int, **settings: Any) -> Target:
+    """A destination with short waits; `port` or a function that says whom to call now."""
+
+    def peer(_scanner: str) -> Peer:
+        if callable(port):
+            return port()
+        return to(port)
+
+    given: dict[str, Any] = {
+        "name": DestinationName("pacs"),
+        "as_scanner": False,
+        "confirm": Confirm.STATUS,
+        "lanes": tuple(Lane),
+        "batch": 200,
+        "retry_base": timedelta(seconds=2),
+        "retry_cap": timedelta(minutes=10),
+        "commitment_wait": timedelta(seconds=5),
+        "commitment_timeout": timedelta(days=2),
+        "expect_refused": frozenset(),
+    }
+    return Target(peer=peer, **{**given, **settings})
+
+
+def to(port: int, *, called: str = "PACS") -> Peer:
+    return Peer(host=HOST, port=port, called_ae=called, calling_ae="GATEWAY", connect_timeout=2, timeout=5)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forwarding:
+    """A running forward role and its spool."""
+
+    spool: Spool
+    storage: Storage
+    clock: Clock
+
+    def put(self, path: Path, *, priority: int = 0) -> str:
+        """Accept the object of a Part 10 file as if CT1 had sent it; its SOP Instance UID."""
+        meta = read_file_meta_info(path)
+        sop_class, instance = str(meta.MediaStorageSOPClassUID), str(meta.MediaStorageSOPInstanceUID)
+        receiver = self.storage.begin_store(
+            Caller(calling_ae="CT1", called_ae="GATEWAY", address=HOST, association="a1"),
+            AcceptedContext(id=1, abstract_syntax=sop_class, transfer_syntax=str(meta.TransferSyntaxUID)),
+            CommandSet(
+                CommandField=CommandField.C_STORE_RQ,
+                AffectedSOPClassUID=sop_class,
+                AffectedSOPInstanceUID=instance,
+                MessageID=1,
+                Priority=priority,
+                CommandDataSetType=1,
+            ),
+        )
+        receiver.write([memoryview(data_set_bytes(path))])
+        assert receiver.complete().result() == (0, "")
+        return instance
+
+    def states(self) -> dict[str, list[DeliveryState]]:
+        """The states of all deliveries of each SOP Instance UID."""
+        c = self.spool.db.read()
+        found: dict[str, list[DeliveryState]] = {}
+        for (instance,) in c.execute("SELECT id FROM instance").fetchall():
+            held = instances.get(c, instance)
+            assert held is not None
+            found.setdefault(held.SOPInstanceUID, []).extend(d.state for d in deliveries.of_instance(c, instance))
+        return found
+
+    def instance_states(self, uid: str) -> list[str]:
+        return [str(one.state) for one in instances.by_uid(self.spool.db.read(), UID(uid))]
+
+    def files(self) -> int:
+        return sum(1 for _ in self.spool.files.objects.glob("*/*"))
+
+    def alarms(self) -> set[str]:
+        return {alarm.code for alarm in audit.active_alarms(self.spool.db.read())}
+
+    def until(self, fact: Callable[[], object], *, what: str, limit: float = LIMIT) -> None:
+        deadline = time.monotonic() + limit
+        while not fact():
+            assert time.monotonic() < deadline, f"not within {limit} s: {what}; states {self.states()}"
+            time.sleep(LOOK_SECONDS)
+
+    def until_all(self, uids: Collection[str], state: DeliveryState = DeliveryState.CONFIRMED) -> None:
+        self.until(lambda: all(self.states().get(uid) == [state] for uid in uids), what=f"all {state}")
+
+    def pass_time(self, by: timedelta, *, seconds: float) -> None:
+        """Let `by` pass within about `seconds` of real time."""
+        end = self.clock() + by
+        self.clock.run_at(by.total_seconds() / seconds)
+        self.until(lambda: self.clock() >= end, what="time passes", limit=seconds * 3 + 5)
+        self.clock.run_at(1.0)
+
+
+@contextmanager
+def forwarding(
+    folder: Path, targets: Sequence[Target], *, monkeypatch: pytest.MonkeyPatch, retention: timedelta = RETENTION
+) -> Iterator[Forwarding]:
+    """The role, started; stopped on leaving."""
+    monkeypatch.setattr(forward, "HOUSEKEEPING_SECONDS", 0.05)
+    clock = Clock()
+    spool = Spool.open(folder / "state", now=clock, reserve=lambda _: 0)
+    door = Path(tempfile.mkdtemp(prefix="gw-")) / "forward.sock"
+    bell = Bell(door)
+    storage = Storage(spool, spool.accepting(), object_max=1 << 30, now=clock, received=bell.ring)
+    role = Forward(
+        spool,
+        targets,
+        routes=[one.name for one in targets],
+        retention=retention,
+        scanners=lambda _: None,
+        now=clock,
+        random=_half,
+    )
+    failed: list[BaseException] = []
+    stop, ready = asyncio.Event(), threading.Event()
+    loop = asyncio.new_event_loop()
+
+    async def run() -> None:
+        wake = await Wake.bind(door)
+        ringing = asyncio.create_task(_ring(bell))
+        ready.set()
+        try:
+            await role.run(stop, wake)
+        finally:
+            ringing.cancel()
+            wake.close()
+
+    def live() -> None:
+        try:
+            loop.run_until_complete(run())
+        except BaseException as error:  # noqa: BLE001 -- handed to the test
+            failed.append(error)
+        finally:
+            ready.set()
+            loop.close()
+
+    thread = threading.Thread(target=live, name="forward")
+    thread.start()
+    ready.wait()
+    try:
+        yield Forwarding(spool=spool, storage=storage, clock=clock)
+        assert not failed
+    finally:
+        loop.call_soon_threadsafe(stop.set)
+        thread.join()
+        bell.close()
+        spool.close()
+
+
+def _half() -> float:
+    return 0.5
+
+
+async def _ring(bell: Bell) -> None:
+    while True:
+        bell.ring()
+        await asyncio.sleep(RING_SECONDS)

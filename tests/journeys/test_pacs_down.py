@@ -1,0 +1,180 @@
+"""The PACS is away for a day, or refuses, or breaks off over one object: nothing is lost, nothing else waits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from pydicom.uid import BasicTextSRStorage
+from pynetdicom import AE, evt
+from structlog.testing import capture_logs
+
+from gateway.domain.model import Confirm, DeliveryState
+from gateway.net.dicom_client import Peer
+from gateway.simulate.acceptor import hosted
+from gateway.simulate.pacs import PacsBehaviour, PacsSimulator
+from tests.journeys.forwarding import RETENTION, forwarding, target, to
+from tests.peers import objects
+from tests.peers.processes import HOST, free_port
+from tests.peers.pynetdicom_scp import STANDARD_STORAGE, storage_scp
+
+pytestmark = pytest.mark.slow
+
+ATTEMPTS_PER_MINUTE = 2
+WAITING = {DeliveryState.QUEUED, DeliveryState.SENDING}
+
+
+@contextmanager
+def touchy_pacs(wicked: set[str]) -> Iterator[tuple[int, list[str]]]:
+    """A PACS that aborts the association over each of these UIDs, and which of them it has met."""
+    port, broken = free_port(), list[str]()
+
+    def store(event: evt.Event) -> int:
+        uid = str(event.request.AffectedSOPInstanceUID)
+        if uid in wicked:
+            broken.append(uid)
+            event.assoc.abort()
+        return 0
+
+    entity = AE(ae_title="PACS")
+    for sop_class in STANDARD_STORAGE:
+        entity.add_supported_context(sop_class)
+    server = entity.start_server((HOST, port), block=False, evt_handlers=[(evt.EVT_C_STORE, store)])
+    try:
+        yield port, broken
+    finally:
+        assert server is not None
+        server.shutdown()
+
+
+def test_after_a_day_without_the_pacs_everything_arrives_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pacs = PacsSimulator()
+    called = ["PACS"]
+
+    def peer() -> Peer:
+        return to(pacs.port, called=called[0])
+
+    hours = timedelta(hours=8)
+    uids: list[str] = []
+    with (
+        hosted(pacs) as host,
+        forwarding(tmp_path, [target(peer, confirm=Confirm.COMMITMENT)], monkeypatch=monkeypatch) as box,
+    ):
+        host.call(pacs.behave(PacsBehaviour.DOWN))
+        for phase, (behaviour, title) in enumerate(
+            [(PacsBehaviour.DOWN, "PACS"), (PacsBehaviour.REFUSE, "PACS"), (PacsBehaviour.UP, "NOBODY")]
+        ):
+            called[0] = title
+            host.call(pacs.behave(behaviour))
+            uids += [
+                box.put(objects.write(tmp_path, objects.ct(seed, study=phase)), priority=seed % 3) for seed in range(9)
+            ]
+            with capture_logs() as logs:
+                box.pass_time(hours, seconds=4)
+            attempts = [line for line in logs if line["event"] in ("destination not reached", "attempt")]
+            assert 10 < len(attempts) <= ATTEMPTS_PER_MINUTE * hours / timedelta(minutes=1), behaviour
+            assert "delivery-late" in box.alarms()
+            assert not pacs.held
+            assert {state for states in box.states().values() for state in states} <= WAITING
+        called[0] = "PACS"
+        box.clock.run_at(60)
+        box.until_all(uids)
+        assert {uid: held.received for uid, held in pacs.held.items()} == dict.fromkeys(uids, 1)
+        box.until(lambda: not box.alarms(), what="the alarm is cleared")
+        assert all(box.instance_states(uid) == ["delivered"] for uid in uids)
+
+
+def test_one_refused_object_blocks_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = [objects.write(tmp_path, objects.ct(seed, study="s")) for seed in range(6)]
+    report = objects.write(tmp_path, objects.sr())
+    bad = files[1].stem
+    with (
+        storage_scp(
+            answer=lambda uid: 0xC000 if uid == bad else 0x0122 if uid == report.stem else 0,
+        ) as pacs,
+        forwarding(tmp_path, [target(pacs.port)], monkeypatch=monkeypatch) as box,
+    ):
+        refused = box.put(report)
+        uids = [box.put(path) for path in files]
+        box.until_all([uid for uid in uids if uid != bad])
+        box.until_all([refused], DeliveryState.REFUSED)
+        assert "delivery-refused" in box.alarms()
+        assert box.states()[bad] != [DeliveryState.REFUSED]  # an archive says C000 of a lock, too
+        box.clock.run_at(3600)
+        box.until_all([bad], DeliveryState.REFUSED)
+        box.clock.advance(RETENTION * 2)
+        later = box.put(objects.write(tmp_path, objects.ct(99, study="s")))
+        box.until_all([later])
+        assert box.instance_states(bad) == ["prepared"]
+
+
+def test_objects_over_which_the_pacs_breaks_off_block_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twelve poisonous objects, each older than the good ones: more than are tried in a minute of an open circuit."""
+    poison = [objects.write(tmp_path, objects.sr(seed, study="p")) for seed in range(12)]
+    good = [objects.write(tmp_path, objects.ct(seed, study="g")) for seed in range(4)]
+    wicked = {path.stem for path in poison}
+
+    with (
+        touchy_pacs(wicked) as (port, broken),
+        forwarding(tmp_path, [target(port)], monkeypatch=monkeypatch) as box,
+    ):
+        for path in poison:
+            box.put(path)
+        box.clock.run_at(120)
+        box.until(lambda: set(broken) == wicked, what="each was tried")
+        uids = [box.put(path) for path in good]
+        began = box.clock()
+        box.until_all(uids)
+        assert box.clock() - began < timedelta(minutes=10)
+        assert {state for uid in wicked for state in box.states()[uid]} <= WAITING
+
+
+def test_an_expected_refusal_alarms_nobody_and_is_purged_with_the_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    classes = [one for one in STANDARD_STORAGE if one != BasicTextSRStorage]
+    with (
+        storage_scp(sop_classes=classes) as pacs,
+        forwarding(
+            tmp_path, [target(pacs.port, expect_refused=frozenset({str(BasicTextSRStorage)}))], monkeypatch=monkeypatch
+        ) as box,
+    ):
+        uids = [box.put(objects.write(tmp_path, make())) for make in (objects.sr, objects.ct)]
+        box.until_all(uids)
+        assert not box.alarms()
+        box.clock.advance(RETENTION + timedelta(minutes=1))
+        box.until(lambda: box.files() == 0, what="the files are gone")
+        assert [box.instance_states(uid) for uid in uids] == [["purged"]] * 2
+
+
+def test_nothing_is_purged_before_it_is_confirmed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pacs = PacsSimulator()
+    pacs.silent = True
+    brief = target(lambda: to(pacs.port), confirm=Confirm.COMMITMENT, commitment_wait=timedelta(seconds=1))
+    with (
+        hosted(pacs),
+        forwarding(tmp_path, [brief], monkeypatch=monkeypatch) as box,
+    ):
+        uid = box.put(objects.write(tmp_path, objects.ct()))
+        box.until_all([uid], DeliveryState.SENT)
+        box.until(lambda: pacs.commitments, what="commitment was asked for")
+        box.clock.advance(timedelta(days=1))
+        box.pass_time(timedelta(hours=20), seconds=1)
+        assert (box.states()[uid], box.instance_states(uid)) == ([DeliveryState.SENT], ["prepared"])
+        box.clock.advance(timedelta(days=2))
+        box.until(lambda: pacs.held[uid].received == 2, what="no report: sent again")
+        box.pass_time(RETENTION * 2, seconds=1)
+        assert box.files() == 1
+        pacs.silent = False
+        box.clock.advance(timedelta(days=3))
+        box.until_all([uid])
+        assert box.files() == 1
+        box.clock.advance(RETENTION - timedelta(minutes=5))
+        box.pass_time(timedelta(minutes=4), seconds=1)
+        assert box.files() == 1
+        box.clock.advance(timedelta(minutes=2))
+        box.until(lambda: box.files() == 0, what="the file is gone")
+        assert box.instance_states(uid) == ["purged"]
