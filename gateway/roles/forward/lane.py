@@ -2,8 +2,8 @@
 
 The association is opened before anything is claimed, so that a destination that is down costs no row
 a move. A failure of the association puts what was claimed back; only the object that was under way
-waits by itself, for it may be the cause. Temporary failures are tried again for ever; a permanent one
-waits for a person and never holds up the others.
+waits by itself, for it may be the cause, and then goes after those that have not failed. Temporary failures
+are tried again for ever; a permanent one waits for a person and never holds up the others.
 """
 
 from __future__ import annotations
@@ -96,7 +96,8 @@ class LaneSender:
             now=self._now(),
             limit=self._target.batch,
         )
-        found = [instance for delivery in waiting if (instance := self._instance(delivery)) is not None]
+        waiting_in_order = sorted(waiting, key=self._doubt)
+        found = [instance for delivery in waiting_in_order if (instance := self._instance(delivery)) is not None]
         if not found or not self._connected(found):
             return False
         claimed = self._write(
@@ -110,7 +111,7 @@ class LaneSender:
             )
         ).result()
         settled: list[Future[None]] = []
-        left = list(claimed)
+        left = sorted(claimed, key=self._doubt)
         while left and not stop.is_set() and self._deliver(left.pop(0), settled):
             pass
         settled += map(self._put_back, left)
@@ -118,6 +119,11 @@ class LaneSender:
             future.result()
         self._sent()
         return True
+
+    def _doubt(self, delivery: Delivery) -> tuple[int, bool]:
+        """What failed goes after what did not, then oldest first: an object that the destination breaks off over
+        each time must not be the first of every batch."""
+        return self._failures.get(delivery.id, 0), bool(delivery.last_status)
 
     # -- the association --
 
