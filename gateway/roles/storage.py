@@ -93,10 +93,13 @@ class Storage:
     def open(self, seed: bytes) -> Incoming:
         return self._spool.files.begin(seed=seed)
 
-    def check_room(self, size: int, ahead: int) -> None:
-        """Raises `StoreRefused` if an object of `size` bytes so far must not grow by `ahead` more."""
+    def check_size(self, size: int) -> None:
+        """Raises `StoreRefused` if an object must not be of `size` bytes."""
         if size > self._object_max:
             raise StoreRefused(Status.OUT_OF_RESOURCES, f"object larger than {self._object_max} bytes")
+
+    def check_room(self, size: int, ahead: int) -> None:
+        """Raises `StoreRefused` if an object of `size` bytes so far must not grow by `ahead` more."""
         if self._spool.files.below_reserve(ahead):
             log.error("disk reserve reached inside an object", size=size)
             raise StoreRefused(Status.OUT_OF_RESOURCES, "disk reserve reached, send again later")
@@ -246,6 +249,7 @@ class ObjectReceiver:
         if len(self._look) < LOOK:
             for view in views:
                 self._look += view[: LOOK - len(self._look)]
+        self._storage.check_size(self._incoming.size)
         if self._incoming.size - self._checked > RESERVE_CHECK:
             self._checked = self._incoming.size
             self._storage.check_room(self._incoming.size, RESERVE_CHECK)
