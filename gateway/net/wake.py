@@ -16,6 +16,7 @@ class Wake(asyncio.DatagramProtocol):
 
     def __init__(self) -> None:
         self._rung = asyncio.Event()
+        self._transport: asyncio.BaseTransport | None = None
 
     @classmethod
     async def bind(cls, path: Path) -> Wake:
@@ -30,6 +31,9 @@ class Wake(asyncio.DatagramProtocol):
         _, wake = await asyncio.get_running_loop().create_datagram_endpoint(cls, sock=sock)
         return wake
 
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+
     def datagram_received(self, data: bytes, addr: object) -> None:
         self._rung.set()
 
@@ -38,6 +42,11 @@ class Wake(asyncio.DatagramProtocol):
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._rung.wait(), seconds)
         self._rung.clear()
+
+    def close(self) -> None:
+        """Stop listening."""
+        if self._transport is not None:
+            self._transport.close()
 
 
 class Bell:
