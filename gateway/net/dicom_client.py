@@ -1,21 +1,17 @@
-"""The requestor's socket: one blocking socket, driven by the thread that owns the lane.
+"""The requestor: an association that we asked for, driven by the thread that owns the lane.
 
-What is promised: an object's bytes go from its file to the socket by `sendfile` (uvloop has none,
-and few lanes need no loop); headers are held back by MSG_MORE so that a small object is one or two
-segments; every wait has an end, given in seconds; and every failure says in which phase it happened
-and whether it may pass. A `Requestor` is used by one thread and ends by `release` or `abort`.
+What is promised: every wait has an end, given in seconds; every failure is a `TemporaryFailure` that says in
+which phase it happened (see `gateway.net.dicom_socket`; also "abort", "closed", "protocol", "context" and
+"reject-..."); what a peer sends unasked is bounded; a message cut short never becomes whole at the peer. A
+`Requestor` is used by one thread and ends by `release` or `abort`.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
-import socket
-import ssl
-import struct
+import time
 from collections import deque
-from collections.abc import Generator, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from types import TracebackType
 
 from gateway.dicom.associate import (
@@ -31,8 +27,10 @@ from gateway.dicom.association import (
     Association,
     Closing,
     Event,
+    LocalProtocolError,
     Rejected,
     ReleaseRequested,
+    State,
 )
 from gateway.dicom.convert import Extent, Segment
 from gateway.dicom.dimse import NO_DATA_SET, Command, CommandField, CommandSet, Data
@@ -40,12 +38,17 @@ from gateway.dicom.negotiation import VERIFICATION
 from gateway.dicom.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from gateway.dicom.pdu import data_headers
 from gateway.domain.model import GatewayError, TemporaryFailure
+from gateway.net.dicom_socket import Peer, PeerSocket, TransportFailure
+
+__all__ = ["AssociationRefused", "Message", "Peer", "Requestor", "TransportFailure"]
 
 RECEIVE_BUFFER = 160 * 1024
 MAX_PDU = 128 * 1024
 MAX_RESPONSE = 64 * 1024 * 1024
 """Bytes of the longest data set of one response."""
-TLS_PIECE = 256 * 1024
+MOST_UNASKED = 1000
+"""Messages that may come in place of a response: requests of the peer, answers to nothing, rows after C-CANCEL."""
+PENDING = (0xFF00, 0xFF01)
 
 
 class AssociationRefused(TemporaryFailure):
@@ -53,25 +56,6 @@ class AssociationRefused(TemporaryFailure):
 
     Even a "permanent" rejection is temporary to us: somebody adds our AE title to the peer.
     """
-
-
-class TransportFailure(TemporaryFailure):
-    """The connection could not be made, broke, or fell silent."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Peer:
-    """Whom to call, and as whom."""
-
-    host: str
-    port: int
-    called_ae: str
-    calling_ae: str
-    connect_timeout: float
-    """Seconds for the TCP and TLS connection."""
-    timeout: float
-    """Seconds without progress before the association is given up."""
-    tls: ssl.SSLContext | None = None
 
 
 class Message:
@@ -88,10 +72,9 @@ class Message:
 class Requestor:
     """An established association that we asked for."""
 
-    def __init__(self, sock: socket.socket, association: Association, *, tls: bool, timeout: float) -> None:
+    def __init__(self, sock: PeerSocket, association: Association, *, timeout: float) -> None:
         self._socket = sock
         self._association = association
-        self._tls = tls
         self._timeout = timeout
         self._buffer = memoryview(bytearray(RECEIVE_BUFFER))
         self._have = 0
@@ -99,7 +82,10 @@ class Requestor:
         self._ready: deque[Message] = deque()
         self._inbox: deque[Message] = deque()
         self._message_id = 0
-        self._released = False
+        self._end: TransportFailure | None = None
+        """Why the association is over, once all that came before is read."""
+        self._torn = False
+        """A message was cut short: whatever we send now would be taken for its rest."""
 
     @classmethod
     def connect(
@@ -111,14 +97,6 @@ class Requestor:
         extended: tuple[ExtendedNegotiation, ...] = (),
     ) -> Requestor:
         """Open an association. Raises `TransportFailure` or `AssociationRefused`."""
-        try:
-            sock = socket.create_connection((peer.host, peer.port), peer.connect_timeout)
-            if peer.tls is not None:
-                sock = peer.tls.wrap_socket(sock, server_hostname=peer.host)
-        except (OSError, ssl.SSLError) as error:
-            raise TransportFailure(f"no connection: {_shape(error)}", code="connect") from error
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         request = AssociateRequest(
             called_ae=peer.called_ae,
             calling_ae=peer.calling_ae,
@@ -131,11 +109,11 @@ class Requestor:
                 extended=extended,
             ),
         )
-        requestor = cls(sock, Association.requestor(request), tls=peer.tls is not None, timeout=peer.timeout)
+        association = Association.requestor(request)
+        requestor = cls(PeerSocket(peer), association, timeout=peer.timeout)
         try:
-            requestor._set_timeout(peer.timeout)
             requestor._establish()
-        except GatewayError:
+        except BaseException:
             requestor.abort()
             raise
         return requestor
@@ -183,7 +161,8 @@ class Requestor:
     def find(self, context: AcceptedContext, identifier: bytes) -> Generator[Message, None, None]:
         """C-FIND (PS3.7 9.1.2): every response as it comes, the final one last.
 
-        Closing the iterator early sends C-CANCEL; the responses that still come are read and dropped.
+        Closing the iterator early sends C-CANCEL; the responses that still come are read and dropped. A peer
+        that ignores it is aborted, and the next request fails.
         """
         command = CommandSet(
             CommandField=CommandField.C_FIND_RQ,
@@ -194,15 +173,15 @@ class Requestor:
         )
         self._send_message(context, command, identifier)
         pending = True
-        while pending:
-            message = self._response(command)
-            pending = message.command.Status in (0xFF00, 0xFF01)
-            try:
+        try:
+            while pending:
+                message = self._response(command)
+                pending = message.command.Status in PENDING
                 yield message
-            except GeneratorExit:
-                if pending and not self._association.closed:
-                    self._cancel(context, command)
-                raise
+        except GeneratorExit:
+            if pending:
+                self._cancel(context, command)
+            raise
 
     def store(
         self, context: AcceptedContext, command: CommandSet, segments: Sequence[Segment], source: int
@@ -212,64 +191,68 @@ class Requestor:
         Returns the response; its Status says what became of the object.
         """
         self._send_message(context, command, None, more=True)
-        try:
+        with self._sending():
             self._send_segments(context.id, segments, source)
-        except OSError as error:
-            raise TransportFailure(f"sending the object: {_shape(error)}", code="send") from error
         return self._response(command).command
 
     def await_message(self, seconds: float) -> Message | None:
         """A request of the peer's own (N-EVENT-REPORT), if one comes within `seconds`."""
-        if self._inbox:
-            return self._inbox.popleft()
-        self._set_timeout(seconds)
+        deadline = time.monotonic() + seconds
         try:
-            return self._next_message()
+            while not self._inbox:
+                self._socket.set_timeout(deadline - time.monotonic())
+                message = self._next_message()
+                if message.command.CommandField & 0x8000 == 0:
+                    self._inbox.append(message)
         except TransportFailure as error:
             if error.code == "silence":
                 return None
             raise
         finally:
-            self._set_timeout(self._timeout)
+            self._socket.set_timeout(self._timeout)
+        return self._inbox.popleft()
 
     def reply(self, to: Message, command: CommandSet) -> None:
         """Answer a request of the peer."""
-        self._association.send(to.context_id, command)
+        self._send(to.context_id, command, None)
         self._flush()
 
     def release(self) -> None:
         """Orderly end; whatever goes wrong meanwhile no longer matters, the socket is closed."""
-        if self._released or self._association.closed:
-            self._socket.close()
-            return
-        self._released = True
-        with contextlib.suppress(GatewayError, OSError):
-            self._association.release()
-            self._flush()
-            while not self._association.closed:
-                self._receive()
+        if self._association.state is State.ESTABLISHED and not self._torn:
+            deadline = time.monotonic() + self._timeout
+            with contextlib.suppress(GatewayError):
+                self._association.release()
+                self._flush()
+                while not self._association.closed and time.monotonic() < deadline:
+                    self._receive()
         self._socket.close()
 
     def abort(self) -> None:
+        """End at once."""
         self._association.abort()
-        with contextlib.suppress(GatewayError, OSError):
-            self._flush()
+        if not self._torn:
+            with contextlib.suppress(GatewayError):
+                self._flush()
         self._socket.close()
 
     # -- inside --
 
     def _establish(self) -> None:
         self._flush()
-        while True:
+        accepted = False
+        while not accepted:
             for event in self._receive():
+                if isinstance(event, Rejected):
+                    result, source, reason = event.reject
+                    raise AssociationRefused(
+                        f"the association was rejected (result {result}, source {source}, reason {reason})",
+                        code=f"reject-{result}-{source}-{reason}",
+                    )
                 if isinstance(event, Accepted):
-                    return
-                assert isinstance(event, Rejected)
-                result, source, reason = event.reject
-                raise AssociationRefused(
-                    f"the association was rejected (result {result}, source {source}, reason {reason})",
-                    code=f"reject-{result}-{source}-{reason}",
-                )
+                    accepted = True
+                else:
+                    self._assemble(event)
 
     def _need(self, abstract_syntax: str) -> AcceptedContext:
         context = self.context_for(abstract_syntax)
@@ -280,8 +263,33 @@ class Requestor:
     def _send_message(
         self, context: AcceptedContext, command: CommandSet, data_set: bytes | None, *, more: bool = False
     ) -> None:
-        self._association.send(context.id, command, data_set)
+        self._send(context.id, command, data_set)
         self._flush(more=more)
+
+    def _send(self, context_id: int, command: CommandSet, data_set: bytes | None) -> None:
+        try:
+            self._association.send(context_id, command, data_set)
+        except LocalProtocolError as error:
+            raise self._end or TransportFailure("the association is over", code="closed") from error
+
+    @contextlib.contextmanager
+    def _sending(self) -> Iterator[None]:
+        """Say what the peer said last, if it broke the connection while we were sending."""
+        try:
+            yield
+        except TransportFailure as error:
+            self._torn = True
+            if error.code == "send":
+                with contextlib.suppress(TransportFailure):
+                    for event in self._receive():
+                        self._assemble(event)
+                if self._end is not None and self._end.code == "abort":
+                    raise self._end from error
+            self._end = self._end or error
+            raise
+        except BaseException:
+            self._torn = True
+            raise
 
     def _send_segments(self, context_id: int, segments: Sequence[Segment], source: int) -> None:
         """One message's data set, cut into P-DATA of the peer's size across segment borders."""
@@ -289,7 +297,7 @@ class Requestor:
         left = sum(segment.length if isinstance(segment, Extent) else len(segment) for segment in segments)
         room = 0
         if not left:
-            self._send_bytes(data_headers(context_id, 0, command=False, last=True), more=False)
+            self._socket.send(data_headers(context_id, 0, command=False, last=True))
         for segment in segments:
             position, end = (
                 (segment.offset, segment.offset + segment.length) if isinstance(segment, Extent) else (0, len(segment))
@@ -297,44 +305,21 @@ class Requestor:
             while position < end:
                 if not room:
                     room = min(size, left)
-                    self._send_bytes(data_headers(context_id, room, command=False, last=room == left), more=True)
+                    self._socket.send(data_headers(context_id, room, command=False, last=room == left), more=True)
                 piece = min(room, end - position)
                 room -= piece
                 left -= piece
                 if isinstance(segment, Extent):
-                    self._send_file(source, position, piece)
+                    self._socket.send_file(source, position, piece)
                 else:
-                    self._send_bytes(segment[position : position + piece], more=bool(left))
+                    self._socket.send(segment[position : position + piece], more=bool(left))
                 position += piece
-
-    def _send_bytes(self, out: bytes, *, more: bool) -> None:
-        if self._tls:
-            self._socket.sendall(out)
-            return
-        sent = self._socket.send(out, socket.MSG_MORE if more else 0)
-        while sent < len(out):
-            sent += self._socket.send(out[sent:], socket.MSG_MORE if more else 0)
-
-    def _send_file(self, source: int, offset: int, count: int) -> None:
-        while count:
-            if self._tls:
-                piece = os.pread(source, min(count, TLS_PIECE), offset)
-                self._socket.sendall(piece)
-                sent = len(piece)
-            else:
-                sent = os.sendfile(self._socket.fileno(), source, offset, count)
-            if not sent:
-                raise OSError("the spool file is shorter than its data set")
-            offset += sent
-            count -= sent
 
     def _flush(self, *, more: bool = False) -> None:
         out = self._association.data_to_send()
         if out:
-            try:
-                self._send_bytes(out, more=more)
-            except OSError as error:
-                raise TransportFailure(f"sending: {_shape(error)}", code="send") from error
+            with self._sending():
+                self._socket.send(out, more=more)
 
     def _cancel(self, context: AcceptedContext, command: CommandSet) -> None:
         cancel = CommandSet(
@@ -342,17 +327,23 @@ class Requestor:
             MessageIDBeingRespondedTo=command.MessageID,
             CommandDataSetType=NO_DATA_SET,
         )
-        self._send_message(context, cancel, None)
-        while self._response(command).command.Status in (0xFF00, 0xFF01):
-            pass
+        try:
+            self._send_message(context, cancel, None)
+            for _ in range(MOST_UNASKED):
+                if self._response(command).command.Status not in PENDING:
+                    return
+        except GatewayError:
+            pass  # nobody waits for these responses; whoever asks next is told
+        self.abort()
 
     def _response(self, command: CommandSet) -> Message:
-        while True:
+        for _ in range(MOST_UNASKED):
             message = self._next_message()
             if message.command.CommandField & 0x8000 == 0:
                 self._inbox.append(message)
             elif message.command.MessageIDBeingRespondedTo == command.MessageID:
                 return message
+        raise TransportFailure(f"{MOST_UNASKED} messages came, and no response", code="protocol")
 
     def _next_message(self) -> Message:
         while not self._ready:
@@ -377,52 +368,33 @@ class Requestor:
 
     def _receive(self) -> list[Event]:
         """Wait for bytes and return what they mean; the end of the association raises."""
-        try:
-            count = self._socket.recv_into(self._buffer[self._have :])
-        except (BlockingIOError, TimeoutError) as error:
-            raise TransportFailure("the peer fell silent", code="silence") from error
-        except OSError as error:
-            raise TransportFailure(f"receiving: {_shape(error)}", code="receive") from error
-        if not count:
-            events = self._association.transport_closed()
-        else:
+        if self._end is not None:
+            raise self._end
+        count = self._socket.receive_into(self._buffer[self._have :])
+        if count:
             self._have += count
             events, consumed = self._association.receive(self._buffer[: self._have])
             self._settle(events)
             rest = self._have - consumed
             self._buffer[:rest] = bytes(self._buffer[consumed : self._have])
             self._have = rest
-            if not self._tls:
-                self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+        else:
+            events = self._association.transport_closed()
+            self._end = TransportFailure("the association is over", code="closed")
         for event in events:
             if isinstance(event, Closing) and not event.released:
-                raise TransportFailure(event.reason, code="abort" if event.by_peer else "protocol")
-        return [event for event in events if not isinstance(event, Closing | ReleaseRequested)]
+                self._end = TransportFailure(event.reason, code="abort" if event.by_peer else "protocol")
+        found: list[Event] = [event for event in events if not isinstance(event, Closing | ReleaseRequested)]
+        if self._end is not None and not found:
+            raise self._end
+        return found
 
     def _settle(self, events: list[Event]) -> None:
         """Keep what the events view before the buffer moves, and grant a release at once."""
         for number, event in enumerate(events):
             if isinstance(event, Data):
                 events[number] = event._replace(data=memoryview(bytes(event.data)))
-            elif isinstance(event, ReleaseRequested):
+            elif isinstance(event, ReleaseRequested) and self._association.owes_release_reply:
                 self._association.release_reply()
-                self._flush()
-
-    def _set_timeout(self, seconds: float) -> None:
-        if self._tls:
-            self._socket.settimeout(seconds)
-        else:
-            _kernel_timeouts(self._socket, seconds)
-
-
-def _kernel_timeouts(sock: socket.socket, seconds: float) -> None:
-    # The kernel's own timeouts leave the descriptor blocking, as sendfile needs it
-    sock.settimeout(None)
-    value = struct.pack("ll", int(seconds), int(seconds % 1 * 1_000_000) or int(seconds < 1))
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, value)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, value)
-
-
-def _shape(error: OSError) -> str:
-    """An error in words that hold no address and no name."""
-    return error.strerror or type(error).__name__
+        with contextlib.suppress(TransportFailure):  # it has said enough: what it said counts
+            self._flush()

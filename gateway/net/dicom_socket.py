@@ -1,0 +1,124 @@
+"""The requestor's blocking socket: bytes and files out, bytes in, every wait with an end.
+
+What is promised: an object's bytes go from its file to the socket by `sendfile`, headers are held back by
+MSG_MORE so that a small object is one or two segments, and every failure is a `TransportFailure` whose code
+names the phase: "connect", "send", "receive", "silence" (no progress in time) or "spool" (our own file).
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+import struct
+from dataclasses import dataclass
+
+from gateway.domain.model import TemporaryFailure
+
+TLS_PIECE = 256 * 1024
+SHORTEST_WAIT = 0.001
+"""Seconds; a timeout of 0 would mean "never" to the kernel and "do not block" to ssl."""
+
+
+class TransportFailure(TemporaryFailure):
+    """The connection could not be made, broke, or fell silent."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Peer:
+    """Whom to call, and as whom."""
+
+    host: str
+    port: int
+    called_ae: str
+    calling_ae: str
+    connect_timeout: float
+    """Seconds for the TCP and TLS connection."""
+    timeout: float
+    """Seconds without progress before the association is given up."""
+    tls: ssl.SSLContext | None = None
+
+
+class PeerSocket:
+    """A connection to a peer, for one thread."""
+
+    def __init__(self, peer: Peer) -> None:
+        """Connect. Raises `TransportFailure`."""
+        self._tls = peer.tls is not None
+        try:
+            sock = socket.create_connection((peer.host, peer.port), peer.connect_timeout)
+            try:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+                self._socket = peer.tls.wrap_socket(sock, server_hostname=peer.host) if peer.tls else sock
+            except BaseException:
+                sock.close()
+                raise
+        except OSError as error:
+            raise TransportFailure(f"no connection: {_shape(error)}", code="connect") from error
+        self.set_timeout(peer.timeout)
+
+    def set_timeout(self, seconds: float) -> None:
+        """Seconds that one wait may last."""
+        seconds = max(seconds, SHORTEST_WAIT)
+        if self._tls:
+            self._socket.settimeout(seconds)
+            return
+        # The kernel's own timeouts leave the descriptor blocking, as sendfile needs it
+        self._socket.settimeout(None)
+        value = struct.pack("ll", int(seconds), int(seconds % 1 * 1_000_000))
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, value)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, value)
+
+    def send(self, out: bytes, *, more: bool = False) -> None:
+        """Send all of `out`; `more` follows at once."""
+        try:
+            if self._tls:
+                self._socket.sendall(out)
+                return
+            sent = self._socket.send(out, socket.MSG_MORE if more else 0)
+            while sent < len(out):
+                sent += self._socket.send(out[sent:], socket.MSG_MORE if more else 0)
+        except OSError as error:
+            raise _failure("send", "sending", error) from error
+
+    def send_file(self, source: int, offset: int, count: int) -> None:
+        """Send `count` bytes of the file `source` from `offset`."""
+        while count:
+            try:
+                if self._tls:
+                    piece = os.pread(source, min(count, TLS_PIECE), offset)
+                    self._socket.sendall(piece)
+                    sent = len(piece)
+                else:
+                    sent = os.sendfile(self._socket.fileno(), source, offset, count)
+            except OSError as error:
+                raise _failure("send", "sending the object", error) from error
+            if not sent:
+                raise TransportFailure("the spool file is shorter than its data set", code="spool")
+            offset += sent
+            count -= sent
+
+    def receive_into(self, view: memoryview) -> int:
+        """How many bytes came; 0 when the peer closed."""
+        try:
+            count = self._socket.recv_into(view)
+            if count and not self._tls:
+                self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+        except OSError as error:
+            raise _failure("receive", "receiving", error) from error
+        return count
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+def _failure(code: str, doing: str, error: OSError) -> TransportFailure:
+    if isinstance(error, BlockingIOError | TimeoutError):
+        return TransportFailure(f"{doing}: the peer fell silent", code="silence")
+    return TransportFailure(f"{doing}: {_shape(error)}", code=code)
+
+
+def _shape(error: OSError) -> str:
+    """An error in words that hold no address and no name."""
+    return error.strerror or type(error).__name__
