@@ -32,11 +32,12 @@ def worklist(
 ) -> None:
     """Show how fresh the worklist of each RIS is, and with --rows what is scheduled."""
     from gateway.cli.opening import reading
-    from gateway.spool.worklist import WorklistKeys, candidates, sources
+    from gateway.spool.worklist import WorklistKeys, sources
+    from gateway.spool.worklist import rows as rows_of
 
     with reading(config) as books:
         asked = sources(books.c)
-        kept = candidates(books.c, WorklistKeys(), limit=ROWS_SHOWN) if rows else ()
+        kept = rows_of(books.c, WorklistKeys(), limit=ROWS_SHOWN) if rows else ()
         never = [ris.name for ris in books.config.ris if ris.name not in {source.name for source in asked}]
         now = books.now
     if as_json:

@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from typing import TypeAlias
 
 import structlog
 
@@ -42,7 +43,7 @@ from gateway.net.dicom_service import Exchange
 from gateway.net.worklist_query import Answer, ask
 from gateway.spool import Connection, Spool
 from gateway.spool import worklist as copy
-from gateway.spool.worklist import WorklistKeys, WorklistRow
+from gateway.spool.worklist import Candidate, WorklistKeys, WorklistRow
 
 RESPONSES_PER_WRITE = 8
 """Fewer than the ten responses within which a C-CANCEL must take effect."""
@@ -51,9 +52,15 @@ MAX_ROWS = 20_000
 THREADS_PER_RIS = 3
 """Questions one RIS may leave hanging before it is not asked more."""
 MAINTENANCE_SECONDS = 600.0
+SERVED_AGAIN = timedelta(minutes=1)
+RESPONSES_KEPT = 8000
+"""Encoded answers, of about half a kilobyte each, for consoles that poll."""
+ROWS_KEPT = 2000
+"""Parsed rows, of about ten kilobytes each."""
 CONFIRMED_WITHIN = timedelta(days=1)
 
 log = structlog.get_logger()
+Shape: TypeAlias = "tuple[tuple[int, str, tuple[Shape, ...]], ...]"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +107,7 @@ class Worklist:
         self._now = now
         self._random = random
         self._served_for = served_for
+        self._served: dict[AETitle, tuple[int, datetime]] = {}
 
     async def run(self, stop: asyncio.Event) -> None:
         """Refresh every source at its interval until `stop`."""
@@ -129,34 +137,38 @@ class Worklist:
 
     # -- answering --
 
-    async def _answer(self, exchange: Exchange, identifier: elements.DataSet, rows: Sequence[WorklistRow]) -> None:
-        syntax = exchange.context.transfer_syntax
-        answered: list[WorklistRow] = []
+    async def _answer(self, exchange: Exchange, identifier: elements.DataSet, rows: Sequence[Candidate]) -> None:
+        shape, syntax = _shape(identifier), exchange.context.transfer_syntax
+        answered: list[Candidate] = []
         for number, row in enumerate(rows):
             if number % RESPONSES_PER_WRITE == 0:
                 await exchange.flush()
             if exchange.cancelled or exchange.closed:
                 break
-            response = project(identifier, _parsed(row.dataset))
-            exchange.respond(Status.PENDING, data_set=elements.encode(_as_elements(response), syntax))
+            exchange.respond(Status.PENDING, data_set=_response(row.dataset, shape, syntax))
             answered.append(row)
         exchange.respond(Status.CANCEL if exchange.cancelled else Status.SUCCESS)
         log.info("worklist answered", association=exchange.caller.association, rows=len(answered))
-        if answered:
-            calling = AETitle(exchange.caller.calling_ae)
-            self._spool.db.write(
-                lambda c: copy.record_served(c, calling, rows=answered, now=self._now()), rebuildable=True
-            )
+        self._remember(AETitle(exchange.caller.calling_ae), answered)
 
-    async def _matching(self, query: Query) -> list[WorklistRow]:
+    def _remember(self, calling: AETitle, answered: Sequence[Candidate]) -> None:
+        """Write down what was served to whom; a console that polls gets one entry a minute for the same answer."""
+        now, answer = self._now(), hash(tuple(answered))
+        last = self._served.get(calling)
+        if not answered or (last is not None and last[0] == answer and now - last[1] < SERVED_AGAIN):
+            return
+        self._served[calling] = (answer, now)
+        self._spool.db.write(lambda c: copy.record_served(c, calling, served=answered, now=now), rebuildable=True)
+
+    async def _matching(self, query: Query) -> list[Candidate]:
         found = copy.candidates(self._spool.db.read(), _keys(query.prefilter), limit=MAX_ROWS)
-        rows: dict[str, WorklistRow] = {}
-        for number, stored in enumerate(found):
+        rows: dict[str, Candidate] = {}
+        for number, row in enumerate(found):
             if number % 64 == 63:
                 await asyncio.sleep(0)  # a long list must not hold up the other associations
-            dataset = _parsed(stored.row.dataset)
+            dataset = _parsed(row.dataset)
             if query.matches(dataset, _decoder(dataset)):
-                rows.setdefault(stored.row.key, stored.row)
+                rows.setdefault(row.key, row)
         return list(rows.values())
 
     # -- asking --
@@ -306,7 +318,25 @@ def _worklist_row(name: SourceName, dataset: DataSet) -> WorklistRow:
     )
 
 
-@functools.lru_cache(maxsize=2000)
+def _shape(identifier: DataSet) -> Shape:
+    """What a query asks for, without the values it asks by: answers of one shape are made once."""
+    return tuple(
+        (tag, vr, () if isinstance(value, bytes) else tuple(map(_shape, value)))
+        for tag, (vr, value) in identifier.items()
+    )
+
+
+def _identifier(shape: Shape) -> DataSet:
+    return {tag: (vr, list(map(_identifier, items)) if vr == "SQ" else b"") for tag, vr, items in shape}
+
+
+@functools.lru_cache(maxsize=RESPONSES_KEPT)
+def _response(dataset: bytes, shape: Shape, transfer_syntax: str) -> bytes:
+    """A row projected to the requested keys, encoded."""
+    return elements.encode(_as_elements(project(_identifier(shape), _parsed(dataset))), transfer_syntax)
+
+
+@functools.lru_cache(maxsize=ROWS_KEPT)
 def _parsed(dataset: bytes) -> elements.DataSet:
     return elements.parse(dataset, elements.EXPLICIT_LITTLE)
 

@@ -219,6 +219,9 @@ SELECT name, last_attempt, last_success, last_error, rows FROM worklist_source O
 
 -- worklist_candidates --
 -- The clauses below are added with AND for each key that filters; an empty column is always a candidate.
+SELECT source, key, dataset FROM worklist_row WHERE 1 = 1
+
+-- worklist_rows --
 SELECT * FROM worklist_row WHERE 1 = 1
 
 -- worklist_where_AccessionNumber --
@@ -260,10 +263,10 @@ DELETE FROM worklist_row WHERE status = :status
 INSERT INTO served (
     calling_ae, source, key, digest, PatientID, AccessionNumber, StudyInstanceUID, RequestedProcedureID,
     ScheduledProcedureStepID, first_served, last_served, count, dataset
-) VALUES (
-    :calling_ae, :source, :key, :digest, :PatientID, :AccessionNumber, :StudyInstanceUID, :RequestedProcedureID,
-    :ScheduledProcedureStepID, :now, :now, 1, :dataset
 )
+SELECT :calling_ae, source, key, :digest, PatientID, AccessionNumber, StudyInstanceUID, RequestedProcedureID,
+    ScheduledProcedureStepID, :now, :now, 1, :dataset
+FROM worklist_row WHERE source = :source AND key = :key
 ON CONFLICT (calling_ae, source, key, digest) DO UPDATE SET last_served = excluded.last_served, count = count + 1
 
 -- served_to --

@@ -18,7 +18,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Final
+from typing import Final, NamedTuple
 
 import xxhash
 
@@ -66,6 +66,14 @@ class WorklistRow:
             raise ValueError(
                 f"WorklistRow.start_date has {len(self.start_date)} characters that are no YYYYMMDD: pass it empty"
             )
+
+
+class Candidate(NamedTuple):
+    """What matching needs of a row, as thousands of them may be looked at for one query."""
+
+    source: SourceName
+    key: str
+    dataset: bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,12 +172,21 @@ def sources(c: Connection) -> tuple[WorklistSource, ...]:
     )
 
 
-def candidates(c: Connection, keys: WorklistKeys, *, limit: int) -> tuple[StoredRow, ...]:
+def candidates(c: Connection, keys: WorklistKeys, *, limit: int) -> list[Candidate]:
     """A superset of the copy's rows that match, by schedule; more than `limit` are cut off."""
+    return [Candidate(*row) for row in _select(c, "worklist_candidates", keys, limit)]
+
+
+def rows(c: Connection, keys: WorklistKeys, *, limit: int) -> tuple[StoredRow, ...]:
+    """The same rows with all that is known of them, for people."""
+    return tuple(_stored(row) for row in _select(c, "worklist_rows", keys, limit))
+
+
+def _select(c: Connection, what: str, keys: WorklistKeys, limit: int) -> Iterable[Row]:
     values = {name: _exact(value) for name, value in asdict(keys).items()}
     clauses = [sql(f"worklist_where_{name}") for name, value in values.items() if value is not None]
-    statement = " AND ".join([sql("worklist_candidates"), *clauses]) + " " + sql("worklist_order")
-    return tuple(_stored(row) for row in c.execute(statement, {**values, "limit": limit}))
+    statement = " AND ".join([sql(what), *clauses]) + " " + sql("worklist_order")
+    return c.execute(statement, {**values, "limit": limit})
 
 
 def expire(
@@ -192,19 +209,19 @@ def expire(
     return removed
 
 
-def record_served(c: Connection, calling_ae: AETitle, *, rows: Iterable[WorklistRow], now: datetime) -> None:
+def record_served(c: Connection, calling_ae: AETitle, *, served: Iterable[Candidate], now: datetime) -> None:
     """Remembers an answer. The same answer again only counts. Rebuildable: may be committed NORMAL."""
     at = to_text(now)
     c.executemany(
         sql("served_upsert"),
         (
             {
-                **asdict(row),
+                **row._asdict(),
                 "calling_ae": calling_ae,
                 "digest": xxhash.xxh3_128_hexdigest(row.dataset),
                 "now": at,
             }
-            for row in rows
+            for row in served
         ),
     )
 

@@ -48,14 +48,14 @@ def fill(
 
 
 def keys(spool: Spool) -> list[str]:
-    return [each.row.key for each in worklist.candidates(spool.db.read(), WorklistKeys(), limit=999)]
+    return [each.row.key for each in worklist.rows(spool.db.read(), WorklistKeys(), limit=999)]
 
 
 def test_a_row_comes_back_as_it_was_received(spool: Spool, clock: Clock) -> None:
     fill(spool, clock, ROW)
     clock.pass_(minutes=1)
     fill(spool, clock, changed := replace(ROW, status="ARRIVED", dataset=b"\xff\x00"))
-    (stored,) = worklist.candidates(spool.db.read(), WorklistKeys(), limit=9)
+    (stored,) = worklist.rows(spool.db.read(), WorklistKeys(), limit=9)
     assert stored.row == changed
     assert (stored.first_seen, stored.last_confirmed, stored.missed) == (START, clock(), 0)
 
@@ -156,7 +156,9 @@ def test_answers_are_remembered_once_each(spool: Spool, clock: Clock) -> None:
     ct1 = AETitle("CT1")
 
     def serve(c: Connection, *rows: WorklistRow) -> None:
-        worklist.record_served(c, ct1, rows=rows, now=clock())
+        worklist.merge_answer(c, ROW.source, rows=[ROW], now=clock())
+        served = [worklist.Candidate(row.source, row.key, row.dataset) for row in rows]
+        worklist.record_served(c, ct1, served=served, now=clock())
 
     spool.db.write(lambda c: serve(c, ROW), rebuildable=True).result()
     clock.pass_(minutes=1)
@@ -225,7 +227,7 @@ def certainly_matches(row: WorklistRow, query: WorklistKeys) -> bool:
 def test_no_row_that_matches_is_left_out(copy: list[WorklistRow], query: WorklistKeys) -> None:
     c = _memory()
     worklist.replace_source(c, MAIN, rows=copy, now=START, window=WINDOW)
-    found = {each.row.key for each in worklist.candidates(c, query, limit=999)}
+    found = {each.row.key for each in worklist.rows(c, query, limit=999)}
     c.close()
     assert {row.key for row in copy if certainly_matches(row, query)} <= found
 
@@ -239,9 +241,9 @@ def test_the_prefilter_does_filter(spool: Spool, clock: Clock) -> None:
         WorklistKeys(Modality="CT"),
         WorklistKeys(source=MAIN, AccessionNumber="A1"),
     ):
-        assert [each.row.key for each in worklist.candidates(spool.db.read(), query, limit=9)] == [ROW.key]
-    assert worklist.candidates(spool.db.read(), WorklistKeys(ScheduledStationAETitle="CT"), limit=9) == ()
-    assert len(worklist.candidates(spool.db.read(), WorklistKeys(), limit=1)) == 1
+        assert [each.row.key for each in worklist.rows(spool.db.read(), query, limit=9)] == [ROW.key]
+    assert worklist.rows(spool.db.read(), WorklistKeys(ScheduledStationAETitle="CT"), limit=9) == ()
+    assert len(worklist.rows(spool.db.read(), WorklistKeys(), limit=1)) == 1
 
 
 def _memory() -> Connection:
@@ -250,3 +252,9 @@ def _memory() -> Connection:
     c = _connect(Path(":memory:"))
     migrate(c, now=Clock())
     return c
+
+
+def test_candidates_are_the_same_rows_in_short(spool: Spool, clock: Clock) -> None:
+    spool.db.write(lambda c: worklist.merge_answer(c, ROW.source, rows=[ROW], now=clock())).result()
+    (candidate,) = worklist.candidates(spool.db.read(), WorklistKeys(PatientID=ROW.PatientID), limit=9)
+    assert candidate == (ROW.source, ROW.key, ROW.dataset)
