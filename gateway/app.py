@@ -34,7 +34,7 @@ from gateway.roles.storage import Storage, read_origin
 from gateway.roles.worklist import Policy, Upstream, Worklist
 from gateway.spool import Spool
 
-ROLES: Final = ("worklist", "storage", "forward")
+ROLES: Final = ("worklist", "storage", "forward", "console")
 EDGE: Final = frozenset({"worklist", "storage"})
 DRAIN_SECONDS: Final = 20.0
 OPERATIONS: Final = 8
@@ -62,6 +62,8 @@ async def _serve(config: Config, roles: frozenset[str]) -> int:
         running = await _start_edge(config, spool, roles, stop, stack) if roles & EDGE else []
         if "forward" in roles:
             running.append(await _start_forward(config, spool, stop))
+        if "console" in roles and (config.console.port or len(roles) == 1):
+            running.append(_start_console(config, spool, stop))
         notify("READY=1")
         log.info("ready", roles=",".join(sorted(roles)))
         finished = asyncio.create_task(stop.wait())
@@ -215,6 +217,29 @@ async def _start_forward(config: Config, spool: Spool, stop: asyncio.Event) -> a
     )
     wake = await Wake.bind(config.box.runtime_folder / "forward.sock")
     return asyncio.create_task(forward.run(stop, wake))
+
+
+# -- console --
+
+
+def _start_console(config: Config, spool: Spool, stop: asyncio.Event) -> asyncio.Task[None]:
+    from gateway.roles.console import ConfiguredScanner, Console, Place  # noqa: PLC0415  edge starts without it
+
+    console = Console(
+        spool,
+        address=config.console.address,
+        port=config.console.port,
+        place=Place(site=config.site.name, box=config.box.id, zone=config.site.timezone),
+        destinations=[destination.name for destination in config.destination],
+        refresh={ris.name: ris.refresh for ris in config.ris},
+        scanners=[
+            ConfiguredScanner(ae=scanner.ae, addresses=tuple(map(str, scanner.address)), profile=scanner.profile)
+            for scanner in config.scanner
+        ],
+        now=_now,
+    )
+    log.info("console", address=config.console.address, port=console.port)
+    return asyncio.create_task(console.run(stop))
 
 
 def _target(config: Config, destination: DicomDestination) -> Target:

@@ -352,9 +352,9 @@ class Mqtt(Section):
 
 class Console(Section):
     address: Host = spelled("127.0.0.1")
-    """The address of the web pages; the default is seen from this box alone."""
-    port: Port = spelled(8080)
-    """Their port."""
+    """The address of the web pages: loopback, for there are no accounts yet."""
+    port: OptionalPort = spelled(8080)
+    """Their port; 0: no console."""
 
 
 class Config(Section):

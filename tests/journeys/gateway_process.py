@@ -74,6 +74,7 @@ def toml(
         f"[limits]\n{limits}",
         f'[[listen]]\naddress = "{HOST}"\nport = {port}\nae = ["GATEWAY", "GATEWAY_MWL", "SECOND"]',
         "[mllp]\nport = 0",
+        "[console]\nport = 0",
     ]
     for ae in scanners:
         more = (scanner_more or {}).get(ae, "")

@@ -1,0 +1,79 @@
+"""The door of the console: who may ask, and what every answer carries.
+
+What is promised, until there are accounts:
+
+* Only a page that was asked for under a loopback name is answered: a web site that points its own name at
+  127.0.0.1 (DNS rebinding) gets 421 and nothing else (RFC 9110 7.4).
+* GET and HEAD only (405 else): nothing here changes anything.
+* Every answer forbids scripts, styles and frames of others (Content Security Policy 3), and being stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import MutableMapping
+from ipaddress import ip_address
+from typing import Any, Final
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from gateway.roles.console.problems import problem
+
+CONTENT_SECURITY_POLICY: Final = (
+    "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self';"
+    " base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+_HEADERS: Final = (
+    (b"content-security-policy", CONTENT_SECURITY_POLICY.encode()),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"cache-control", b"no-store"),
+)
+_METHODS: Final = frozenset({"GET", "HEAD"})
+
+
+class Guard:
+    """Stands before the application."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, or refuse it."""
+        if scope["type"] != "http":  # neither WebSocket nor lifespan is used here
+            return
+
+        async def send_guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", ()), *_HEADERS]
+            await send(message)
+
+        if not is_loopback(_named_host(scope)):
+            remedy = "ask for http://127.0.0.1 or http://localhost, through an SSH tunnel from elsewhere"
+            answer = problem(421, f"The Host header names no loopback address; {remedy}.")
+            await answer(scope, receive, send_guarded)
+        elif scope["method"] not in _METHODS:
+            answer = problem(405, "This console only reads; use GET or HEAD.", headers={"Allow": "GET, HEAD"})
+            await answer(scope, receive, send_guarded)
+        else:
+            # The server leaves the body of an answer to HEAD out by itself, from its own view of the request
+            await self._app({**scope, "method": "GET"}, receive, send_guarded)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address can only be this machine."""
+    if host.casefold() == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _named_host(scope: MutableMapping[str, Any]) -> str:
+    """The host of the Host header without its port; empty if there is none (RFC 9110 7.2)."""
+    named = next((value for name, value in scope["headers"] if name == b"host"), b"").decode("latin-1")
+    if named.startswith("["):
+        return str(named[1:].partition("]")[0])
+    return str(named.partition(":")[0])

@@ -1,0 +1,94 @@
+"""`/metrics`: what stands, in the text format of Prometheus, read when it is scraped.
+
+What is promised: labels are configured names, states and alarm codes; never an AE title of a stranger, a UID or
+anything of a patient (invariant 9). Series of the configuration and of every alarm code are there from the start,
+at zero, so that a rule on them is not blind.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from gateway.domain.words import STEPS
+from gateway.roles.console.api import oldest_age
+from gateway.roles.console.books import Standing
+
+
+def exposition(standing: Standing, *, accept: str) -> tuple[bytes, str]:
+    """The text, and its media type as the scraper accepts it."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Reading(standing))
+    encode, media_type = choose_encoder(accept)
+    return encode(registry), media_type
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading(Collector):
+    """One scrape."""
+
+    standing: Standing
+
+    def collect(self) -> Iterator[Metric]:
+        """Every series."""
+        yield InfoMetricFamily("gateway_build", "The version that runs", {"version": version("modality-gateway")})
+        yield from self._images()
+        yield from self._worklist()
+        overview = self.standing.overview
+        alarms = GaugeMetricFamily("gateway_alarms", "Alarms that stand, by code", labels=["code"])
+        standing = Counter(one.code for one in overview.alarms)
+        for code in sorted(STEPS.keys() | standing.keys()):
+            alarms.add_metric([code], standing[code])
+        yield alarms
+        person = GaugeMetricFamily("gateway_needs_a_person", "1 if anything stands that does not end by itself")
+        person.add_metric([], overview.needs_a_person)
+        yield person
+        strangers = GaugeMetricFamily("gateway_callers_turned_away", "Callers that are remembered as turned away")
+        strangers.add_metric([], len(overview.strangers))
+        yield strangers
+        free = GaugeMetricFamily("gateway_disk_free_bytes", "Free space where the spool lies")
+        free.add_metric([], self.standing.free_bytes)
+        yield free
+
+    def _images(self) -> Iterator[Metric]:
+        overview = self.standing.overview
+        instances = GaugeMetricFamily("gateway_instances", "Images by state", labels=["state"])
+        for state, count in overview.instances.items():
+            instances.add_metric([state], count)
+        yield instances
+        quarantined = GaugeMetricFamily("gateway_instances_quarantined", "Images that wait for a person's decision")
+        quarantined.add_metric([], overview.quarantined)
+        yield quarantined
+        labels = ["destination", "state"]
+        deliveries = GaugeMetricFamily("gateway_deliveries", "Deliveries that are not confirmed", labels=labels)
+        help_text = "Age of the oldest delivery that is neither confirmed nor refused; 0 if none is"
+        oldest = GaugeMetricFamily("gateway_delivery_oldest_age_seconds", help_text, labels=["destination"])
+        for one in overview.destinations:
+            deliveries.add_metric([one.name, "waiting"], one.waiting)
+            deliveries.add_metric([one.name, "unconfirmed"], one.sent)
+            deliveries.add_metric([one.name, "refused"], one.refused)
+            oldest.add_metric([one.name], oldest_age(one, overview))
+        yield deliveries
+        yield oldest
+
+    def _worklist(self) -> Iterator[Metric]:
+        overview = self.standing.overview
+        rows = GaugeMetricFamily("gateway_worklist_rows", "Rows of the last valid answer", labels=["source"])
+        ages = GaugeMetricFamily("gateway_worklist_age_seconds", "Since the last valid answer", labels=["source"])
+        stale = GaugeMetricFamily("gateway_worklist_stale", "1 if the copy is too old to trust", labels=["source"])
+        for one in overview.worklist:
+            rows.add_metric([one.name], one.rows)
+            stale.add_metric([one.name], overview.is_stale(one))
+            if one.last_success is not None:
+                ages.add_metric([one.name], max(0.0, (overview.now - one.last_success).total_seconds()))
+        yield rows
+        yield ages
+        yield stale

@@ -1,0 +1,195 @@
+"""The answers of the API as types. Within /api/v1 a field may be added; none is renamed, removed or given another
+meaning. Times are UTC (RFC 3339); numbers carry their unit in their name: `_s`, `_bytes`.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from gateway.domain.model import DeliveryState
+from gateway.domain.overview import Mood
+from gateway.domain.study import Standing
+from gateway.domain.words import printable
+
+Plain = Annotated[str, BeforeValidator(printable)]
+"""Text that may be a peer's: what is not printable is replaced."""
+
+
+class Answer(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Status(Answer):
+    """The state of the box, flat: one number per field for collectors."""
+
+    sentence: str = Field(description="The worst that stands, or that all is well; the same as `gateway status`.")
+    mood: Mood
+    needs_a_person: bool
+    at: datetime
+    instances_received: int
+    instances_prepared: int
+    instances_delivered: int
+    instances_purged: int
+    instances_quarantined: int
+    deliveries_waiting: int
+    deliveries_unconfirmed: int
+    deliveries_refused: int
+    oldest_delivery_age_s: float = Field(description="Of what is neither confirmed nor refused; 0 if nothing is.")
+    worklist_sources: int
+    worklist_stale: int
+    worklist_oldest_age_s: float | None = Field(description="Of the oldest copy; null if none ever came.")
+    alarms: int
+    callers_turned_away: int
+    disk_free_bytes: int
+
+
+class Queue(Answer):
+    """What waits for one destination."""
+
+    destination: str
+    configured: bool = Field(description="False: nobody sends these until the configuration names it again.")
+    waiting: int
+    unconfirmed: int = Field(description="Sent; the destination has not proven yet that it keeps them.")
+    refused: int = Field(description="Wait for a person.")
+    oldest: datetime | None = Field(description="When the oldest that is neither confirmed nor refused was queued.")
+    oldest_age_s: float
+    last_status: str
+    reason: str = Field(description="The cause and the remedy behind last_status; empty if there is none.")
+
+
+class Queues(Answer):
+    at: datetime
+    destinations: list[Queue]
+
+
+class Study(Answer):
+    """One study in counts."""
+
+    StudyInstanceUID: Plain
+    id: str = Field(description="Our own id of it, where its UID is not wanted; also taken by /api/v1/studies/{uid}.")
+    standing: Standing
+    calling_ae: list[Plain]
+    first_received: datetime
+    last_received: datetime
+    images: int
+    size_bytes: int
+    settled: int = Field(description="Confirmed everywhere.")
+    purged: int = Field(description="Of the settled: no longer kept here.")
+    quarantined: int
+    refused: int
+    unrouted: int
+
+
+class Studies(Answer):
+    at: datetime
+    studies: list[Study]
+
+
+class Received(Answer):
+    calling_ae: Plain
+    address: str
+    images: int
+    size_bytes: int
+    first: datetime
+    last: datetime
+
+
+class Delivered(Answer):
+    destination: str
+    state: DeliveryState
+    last_status: str
+    reason: str
+    images: int
+    attempts: int = Field(description="The most of any.")
+    first_queued: datetime
+    last_sent: datetime | None
+    last_confirmed: datetime | None
+
+
+class StudyHops(Study):
+    """One study, hop by hop."""
+
+    received: list[Received]
+    deliveries: list[Delivered]
+
+
+class WorklistSource(Answer):
+    name: str
+    rows: int
+    stale: bool
+    last_attempt: datetime | None
+    last_success: datetime | None
+    age_s: float | None = Field(description="Since the last valid answer; null if none ever came.")
+    last_error: str
+
+
+class WorklistSources(Answer):
+    at: datetime
+    sources: list[WorklistSource]
+
+
+class Alarm(Answer):
+    code: str = Field(description="Stable; its page is docs/operations/alarms.md.")
+    subject: str
+    since: datetime
+    last: datetime
+    count: int
+    next_step: str
+
+
+class Alarms(Answer):
+    at: datetime
+    total: int
+    alarms: list[Alarm]
+
+
+class ScannerOfConfiguration(Answer):
+    ae: str
+    addresses: list[str] = Field(description="Empty: any.")
+    profile: str
+
+
+class ScannerAdded(Answer):
+    ae: Plain
+    addresses: list[str]
+    profile: str
+    added_at: datetime
+    added_by: str
+
+
+class Stranger(Answer):
+    calling_ae: Plain
+    called_ae: Plain
+    address: str
+    first_seen: datetime
+    last_seen: datetime
+    count: int
+    reason: str
+    command: str = Field(description="Admits it; safe to paste. Empty if its title is none that can be admitted.")
+
+
+class Peers(Answer):
+    at: datetime
+    configured: list[ScannerOfConfiguration]
+    added: list[ScannerAdded]
+    turned_away: list[Stranger]
+
+
+class Health(Answer):
+    """What a 200 proves, and no more: the index was read and the disk of the spool was asked, just now."""
+
+    at: datetime
+    index_read: bool
+    disk_free_bytes: int
+
+
+class Problem(Answer):
+    """Problem details (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
