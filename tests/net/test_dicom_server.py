@@ -211,11 +211,12 @@ def test_a_peer_with_many_answers_due_is_read_no_further(open_box: Opener) -> No
     """And it is not its fault: no timer ends it, whatever part of a message it has sent."""
     box = open_box(Ward(on_complete=lambda _: None), message=60)
     with Raw(box.port).associate() as raw:
-        for number in range(1, MAX_OUTSTANDING + 1):
-            raw.send(store_rq(b"x" * 50_000, number))
+        whole = [store_rq(b"x" * 100, number) for number in range(1, MAX_OUTSTANDING + 1)]
+        raw.send(*whole, store_command(99), data_headers(3, 4, command=False, last=False), b"half")
         held = box.ward.wait_for("complete", MAX_OUTSTANDING)
-        raw.send(store_command(99), data_headers(3, 4, command=False, last=False), b"half")
+        box.ward.wait_for("begun", MAX_OUTSTANDING + 1)
         box.later(3600)
+        box.later(7200)
         for one in held:
             one.answer.set_result((0, ""))
         assert {raw.message()[0].MessageIDBeingRespondedTo for _ in held} == set(range(1, MAX_OUTSTANDING + 1))
@@ -469,6 +470,7 @@ def test_the_abort_reaches_a_peer_that_goes_on_sending(box: Box) -> None:
     with Raw(box.port).associate() as raw:
         raw.send(*fragment_message(99, bytes(100), command=True, max_pdu=MAX_PDU), bytes(3_000_000))
         assert raw.aborted() == (2, AbortReason.INVALID_PARAMETER)
+        assert not raw.was_reset
     box.wait_until(lambda: box.empty)
 
 
@@ -651,12 +653,12 @@ def test_a_peer_that_never_reads_its_answers_costs_no_memory_and_is_ended(open_b
     box = open_box(message=60)
     with Raw(box.port).associate() as raw:
         raw.socket.setblocking(False)
-        flood = echo_rq() * 2000
-        with contextlib.suppress(BlockingIOError):
-            for _ in range(3000):
-                raw.socket.send(flood)
-        box.later(0)
         (connection,) = box.on_loop(lambda: list(box.server._connections))
+        flood, sent = echo_rq() * 2000, 0
+        while sent < 20_000_000 and not connection._paused:
+            with contextlib.suppress(BlockingIOError):
+                sent += raw.socket.send(flood[sent % len(flood) :])
+        assert not connection.gone
         assert box.on_loop(connection._transport.get_write_buffer_size) < 4_000_000
         box.later(61)
         box.wait_until(lambda: box.empty)

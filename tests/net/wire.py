@@ -247,6 +247,7 @@ class Raw:
         if tls is not None:
             self.socket = tls.wrap_socket(self.socket, server_hostname="localhost")
         self.accept: AssociateAccept | None = None
+        self.was_reset = False
         self._reader = PduReader()
         self._messages = MessageReader()
         self._pending = b""
@@ -280,6 +281,7 @@ class Raw:
             try:
                 data = self.socket.recv(65536)
             except ConnectionResetError:
+                self.was_reset = True
                 return None
             if not data:
                 return None
