@@ -39,6 +39,8 @@ STEPS: Final = {
     " disk.",
     "delivery-refused": "Look at `gateway queue --refused`; when the cause is gone,"
     " `gateway retry --refused --destination {subject}`.",
+    "destination-unreachable": "Check that {subject} runs, that it can be reached at its address and port, and that it"
+    " knows our AE title; we try again by ourselves.",
     "delivery-late": "Check that {subject} runs and can be reached; the images are sent by themselves when it can.",
     "no-route": "Images have nowhere to go: name a destination in [routing] default, then restart the gateway.",
     "not-committed": "{subject} did not promise to keep images, so they are sent again: look at its log for storage"

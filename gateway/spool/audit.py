@@ -37,6 +37,9 @@ class AlarmCode(StrEnum):
     OBJECT_UNREADABLE = "object-unreadable"
     """A file that is no object of ours was moved to quarantine/, or can't be read. Subject: file id."""
 
+    SPOOL_DAMAGED = "spool-damaged"
+    """A file is not what was received, found when it was to be sent. Subject: instance id."""
+
 
 class Subject(StrEnum):
     """What a journal row is about."""

@@ -26,14 +26,13 @@ import queue
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import Final
 
 from gateway.domain.model import UID, GatewayError, Instance, Origin, TemporaryFailure
-from gateway.spool import instances
+from gateway.spool import deliveries, instances
 from gateway.spool.db import GROUP, Connection, Database
 from gateway.spool.files import HASH_DIGITS, Incoming, SpoolFiles, as_out_of_resources, sync_directory
 
@@ -257,7 +256,8 @@ class GroupCommitter:
 
     def _settle_duplicate(self, pending: _Pending, accepted: Committed) -> None:
         try:
-            self._files.keep_one(kept=accepted.instance.id, extra=pending.received.incoming.path)
+            if self._files.keep_one(accepted.instance, extra=pending.received.incoming.path):
+                self._db.write(partial(deliveries.heal, instance_id=accepted.instance.id, now=self._now()))
         except OSError:
             self._files.doubt()  # both files stay; the next sweep finds them and keeps one
         self._trace("duplicate-settled")

@@ -41,6 +41,10 @@ LONGEST_DEFERRAL: Final = timedelta(hours=25)
 """A day (a destination's window opens once a day) and the hour of a change to winter time."""
 
 
+FILE_FAULTS: Final = frozenset({"file-missing", "file-unreadable", "content-hash"})
+"""Statuses of a delivery that was refused because of our own file."""
+
+
 class LeaseLost(TemporaryFailure):
     """The lease ran out before the outcome was written: the delivery is in other hands, or queued."""
 
@@ -150,6 +154,15 @@ def release_expired_leases(c: Connection, *, now: datetime) -> int:
         _move(c, delivery, after=DeliveryState.QUEUED, now=now, by="spool", why="lease over")
         _queue_again(c, delivery, not_before=None, status=delivery.last_status)
     return len(expired)
+
+
+def heal(c: Connection, instance_id: InstanceId, *, now: datetime) -> None:
+    """The instance's file was gone or damaged, and is whole again: what was refused for that is queued again."""
+    for delivery in of_instance(c, instance_id):
+        if delivery.state is DeliveryState.REFUSED and delivery.last_status in FILE_FAULTS:
+            requeue(c, delivery.id, now=now, by="spool", why="received again")
+    for code in (audit.AlarmCode.FILE_MISSING, audit.AlarmCode.SPOOL_DAMAGED):
+        audit.clear_alarm(c, code=code, subject=instance_id, now=now)
 
 
 def release_all_leases(c: Connection, *, now: datetime) -> int:

@@ -29,7 +29,7 @@ from typing import Final
 
 import xxhash
 
-from gateway.domain.model import InstanceId, TemporaryFailure
+from gateway.domain.model import Instance, InstanceId, TemporaryFailure
 
 INSTANCE_ID: Final = re.compile(r"[0-9a-f]{22}")
 HASH_DIGITS: Final = 32
@@ -163,15 +163,15 @@ class SpoolFiles:
         free, total = self._space()
         return free - extra < self._reserve(total)
 
-    def keep_one(self, *, kept: InstanceId, extra: Path) -> bool:
-        """Removes a second file of the same bytes; if the first is gone, the second takes its place.
+    def keep_one(self, kept: Instance, *, extra: Path) -> bool:
+        """Removes a second file of the same bytes; if the first is gone or damaged, the second takes its place.
 
         Whether it took its place. Raises OSError.
         """
-        path = self.path_of(kept)
+        path = self.path_of(kept.id)
         if path == extra:
             return False
-        if path.exists():
+        if _is_whole(path, kept):
             extra.unlink(missing_ok=True)
             return False
         extra.rename(path)
@@ -264,6 +264,17 @@ def content_hash(fd: int, *, seed: bytes, start: int) -> tuple[str, int]:
         content.update(piece)
         position += len(piece)
     return content.hexdigest(), position - start
+
+
+def _is_whole(path: Path, instance: Instance) -> bool:
+    """Whether the file ends in the data set that was received."""
+    try:
+        with path.open("rb") as file:
+            start = os.fstat(file.fileno()).st_size - instance.size
+            seed = instance.TransferSyntaxUID.encode("latin-1", "surrogateescape")
+            return start > 0 and content_hash(file.fileno(), seed=seed, start=start)[0] == instance.content_hash
+    except OSError:
+        return False
 
 
 @contextmanager

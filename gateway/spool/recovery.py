@@ -145,7 +145,7 @@ def _adopt(strays: list[Instance], *, files: SpoolFiles, db: Database, now: Call
         for instance, row in zip(batch, rows, strict=True):
             accepted = row.result()
             if accepted.duplicate:
-                files.keep_one(kept=accepted.instance.id, extra=files.path_of(instance.id))
+                files.keep_one(accepted.instance, extra=files.path_of(instance.id))
                 duplicates += 1
             else:
                 adopted += 1

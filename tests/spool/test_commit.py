@@ -8,13 +8,16 @@ import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from gateway.domain.model import InstanceId, InstanceState, TemporaryFailure
-from gateway.spool import Committed, Connection, GroupCommitter, Spool, audit, instances
-from tests.spool.objects import open_spool, read_origin, receive, stored_body
+from gateway.domain.model import DeliveryState, DestinationName, InstanceId, InstanceState, Lane, TemporaryFailure
+from gateway.spool import Committed, Connection, GroupCommitter, Spool, audit, deliveries, instances
+from tests.spool.objects import START, open_spool, read_origin, receive, stored_body
+
+LEASE = timedelta(minutes=5)
 
 
 class Gate:
@@ -126,6 +129,28 @@ def test_a_duplicate_takes_the_place_of_a_file_that_was_lost(spool: Spool) -> No
     assert stored_body(spool, first.instance.id) == b"pixels"
 
 
+def test_a_duplicate_takes_the_place_of_a_file_that_was_damaged_and_its_delivery_goes_on(spool: Spool) -> None:
+    committer = spool.accepting()
+    first = committer.submit(receive(spool.files, "2.25.9", b"pixels")).result().instance
+    path = spool.files.path_of(first.id)
+    path.write_bytes(path.read_bytes()[:-1] + b"X")
+
+    def refuse(c: Connection) -> None:
+        routes = [(DestinationName("pacs"), Lane.ROUTINE)]
+        deliveries.prepare(c, first.id, routes=routes, now=START, by="test", why="test")
+        (claimed,) = deliveries.claim(c, destination=routes[0][0], lane=Lane.ROUTINE, now=START, lease=LEASE, limit=1)
+        deliveries.refuse(c, claimed, status="content-hash", now=START, by="test")
+        audit.raise_alarm(c, code=audit.AlarmCode.SPOOL_DAMAGED, subject=first.id, now=START)
+
+    spool.db.write(refuse).result()
+    assert committer.submit(receive(spool.files, "2.25.9", b"pixels")).result().duplicate
+    spool.db.write(lambda c: None).result()  # behind the healing
+    assert stored_body(spool, first.id) == b"pixels"
+    (delivery,) = deliveries.of_instance(spool.db.read(), first.id)
+    assert delivery.state is DeliveryState.QUEUED
+    assert audit.active_alarms(spool.db.read()) == ()
+
+
 @pytest.mark.parametrize("device", ["/dev/full", "/dev/null"], ids=["no space", "fdatasync fails"])
 def test_an_object_the_disk_refuses_fails_alone(spool: Spool, held: GroupCommitter, gate: Gate, device: str) -> None:
     before = held.submit(receive(spool.files, "2.25.1", b"a"))
@@ -235,7 +260,7 @@ _FILL_THE_DISK = """
 import sys
 from pathlib import Path
 from gateway.domain.model import TemporaryFailure
-from tests.spool.objects import open_spool, read_origin, receive
+from tests.spool.objects import START, open_spool, read_origin, receive
 spool = open_spool(Path(sys.argv[1]))
 committer = spool.accepting()
 acked, refused = [], 0

@@ -159,6 +159,7 @@ class Forward:
                 for route in routes
             ]
             deliveries.prepare(c, instance.id, routes=lanes, now=self._now(), by="forward", why="default route")
+        audit.clear_alarm(c, code=ALARM_NO_ROUTE, subject="routing", now=self._now())
 
     # -- housekeeping --
 

@@ -200,6 +200,8 @@ class Confirmer:
                 self._confirm(c, delivery, why=f"commitment {transaction.transaction_uid}")
             elif instance.SOPInstanceUID in failed:
                 self._send_again(c, delivery, why=f"not committed, reason {failed[instance.SOPInstanceUID]:04X}")
+        if not failed:
+            audit.clear_alarm(c, code=ALARM_NOT_COMMITTED, subject=self._target.name, now=self._now())
         commitments.mark_settled(c, transaction.transaction_uid)
 
     def _give_up(self, c: Connection, *, transaction: CommitmentTransaction) -> None:

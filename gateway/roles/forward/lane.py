@@ -39,7 +39,9 @@ POLL_SECONDS = 2.0
 WARM_SECONDS = 5.0
 """How long an association without work is kept for the next object of the same study."""
 ALARM_REFUSED = "delivery-refused"
-ALARM_DAMAGED = "spool-damaged"
+ALARM_UNREACHABLE = "destination-unreachable"
+UNREACHABLE_AFTER = 2
+"""Failures in a row before it is an alarm."""
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -142,7 +144,12 @@ class LaneSender:
         except TemporaryFailure as error:
             self._breaker.failed()
             log.warning("destination not reached", dest=self._target.name, lane=self._lane, code=error.code)
+            if self._breaker.failures >= UNREACHABLE_AFTER:
+                self._write(
+                    partial(audit.raise_alarm, code=ALARM_UNREACHABLE, subject=self._target.name, now=self._now())
+                )
             return False
+        self._write(partial(audit.clear_alarm, code=ALARM_UNREACHABLE, subject=self._target.name, now=self._now()))
         self._proposed, self._calling = wanted, calling
         return True
 
@@ -178,7 +185,9 @@ class LaneSender:
                 outcome = classify_store_status(status, attempts=self._failures.get(delivery.id, 0))
         except PermanentFailure as error:
             if isinstance(error, SpoolDamaged):
-                self._write(partial(audit.raise_alarm, code=ALARM_DAMAGED, subject=instance.id, now=self._now()))
+                self._write(
+                    partial(audit.raise_alarm, code=audit.AlarmCode.SPOOL_DAMAGED, subject=instance.id, now=self._now())
+                )
             settled.append(self._refuse(delivery, error.code))
             return True
         except TemporaryFailure as error:
