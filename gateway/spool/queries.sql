@@ -344,3 +344,29 @@ ORDER BY asked_at, rowid LIMIT :limit
 
 -- transaction_settle --
 UPDATE commitment_transaction SET state = 'settled' WHERE transaction_uid = :transaction_uid AND state = 'answered'
+
+-- trim_purged --
+SELECT j.subject FROM journal AS j JOIN instance AS i ON i.id = j.subject
+WHERE j.kind = 'instance' AND j.to_state = 'purged' AND j.at < :before AND i.state = 'purged' ORDER BY j.at LIMIT :limit
+
+-- trim_delivery_journal --
+DELETE FROM journal WHERE kind = 'delivery'
+AND subject IN (SELECT CAST(id AS TEXT) FROM delivery WHERE instance = :id)
+
+-- trim_instance_journal --
+DELETE FROM journal WHERE kind = 'instance' AND subject = :id
+
+-- trim_deliveries --
+DELETE FROM delivery WHERE instance = :id
+
+-- trim_instance --
+DELETE FROM instance WHERE id = :id AND state = 'purged'
+
+-- trim_transactions --
+DELETE FROM commitment_transaction WHERE state = 'settled' AND answered_at < :before
+
+-- trim_requests --
+DELETE FROM commitment_request WHERE state = 'answered' AND answered_at < :before
+
+-- trim_alarms --
+DELETE FROM alarm WHERE cleared_at < :before

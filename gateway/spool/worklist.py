@@ -174,19 +174,19 @@ def sources(c: Connection) -> tuple[WorklistSource, ...]:
 
 def candidates(c: Connection, keys: WorklistKeys, *, limit: int) -> list[Candidate]:
     """A superset of the copy's rows that match, by schedule; more than `limit` are cut off."""
-    return [Candidate(*row) for row in _select(c, "worklist_candidates", keys, limit)]
+    return [Candidate(*row) for row in _select(c, sql("worklist_candidates"), keys, limit)]
 
 
 def rows(c: Connection, keys: WorklistKeys, *, limit: int) -> tuple[StoredRow, ...]:
     """The same rows with all that is known of them, for people."""
-    return tuple(_stored(row) for row in _select(c, "worklist_rows", keys, limit))
+    return tuple(_stored(row) for row in _select(c, sql("worklist_rows"), keys, limit))
 
 
-def _select(c: Connection, what: str, keys: WorklistKeys, limit: int) -> Iterable[Row]:
+def _select(c: Connection, statement: str, keys: WorklistKeys, limit: int) -> Iterable[Row]:
     values = {name: _exact(value) for name, value in asdict(keys).items()}
     clauses = [sql(f"worklist_where_{name}") for name, value in values.items() if value is not None]
-    statement = " AND ".join([sql(what), *clauses]) + " " + sql("worklist_order")
-    return c.execute(statement, {**values, "limit": limit})
+    whole = " AND ".join([statement, *clauses]) + " " + sql("worklist_order")
+    return c.execute(whole, {**values, "limit": limit})
 
 
 def expire(

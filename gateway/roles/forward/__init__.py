@@ -27,6 +27,7 @@ from gateway.roles.forward.lane import LaneSender
 from gateway.roles.forward.reports import Reporter
 from gateway.roles.forward.target import Breaker, Target
 from gateway.spool import Connection, Spool, audit, deliveries, instances
+from gateway.spool.trimming import trim
 
 __all__ = ["Forward", "Target"]
 
@@ -35,6 +36,9 @@ PREPARED_AT_ONCE = 500
 HOUSEKEEPING_SECONDS = 30.0
 RESTART_SECONDS = 5.0
 PURGED_AT_ONCE = 1000
+BOOKS_KEPT = timedelta(days=90)
+"""How long the books tell of an image that was purged: as long as late instances of its study may come."""
+TRIMMED_AT_ONCE = 200
 ALARM_LATE = "delivery-late"
 ALARM_NO_ROUTE = "no-route"
 
@@ -171,6 +175,8 @@ class Forward:
                 purged = await asyncio.to_thread(self._spool.purge, retention=self._retention, limit=PURGED_AT_ONCE)
                 if purged:
                     log.info("purged", instances=purged)
+                long_over = self._now() - BOOKS_KEPT
+                await self._write(partial(trim, before=long_over, limit=TRIMMED_AT_ONCE))
             except Exception as error:  # noqa: BLE001 -- the housekeeping loop's edge; unknown means temporary
                 log.error("housekeeping failed", error=type(error).__name__)
             await asyncio.sleep(HOUSEKEEPING_SECONDS)

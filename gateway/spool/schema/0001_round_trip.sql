@@ -53,6 +53,7 @@ CREATE TABLE journal (
     why TEXT NOT NULL
 ) STRICT;
 CREATE INDEX journal_subject ON journal (kind, subject);
+CREATE INDEX journal_purged ON journal (at) WHERE kind = 'instance' AND to_state = 'purged';
 
 CREATE TABLE alarm (
     id INTEGER PRIMARY KEY,

@@ -1,0 +1,71 @@
+"""The books forget what is long over, and nothing else."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from gateway.domain.model import UID, DestinationName, InstanceId, Lane
+from gateway.spool import Connection, Spool, audit, commitments, deliveries, instances
+from gateway.spool.trimming import trim
+from tests.spool.objects import Clock, receive
+
+PACS = DestinationName("pacs")
+LONG = timedelta(days=90)
+
+
+def confirmed(spool: Spool, uid: str, clock: Clock) -> InstanceId:
+    committer = spool._committer or spool.accepting()
+    instance = committer.submit(receive(spool.files, uid, b"x")).result(30).instance
+
+    def job(c: Connection) -> None:
+        deliveries.prepare(c, instance.id, routes=[(PACS, Lane.ROUTINE)], now=clock(), by="test", why="test")
+        (claimed,) = deliveries.claim(
+            c, destination=PACS, lane=Lane.ROUTINE, now=clock(), lease=timedelta(hours=1), limit=1
+        )
+        deliveries.settle_sent(c, claimed, status="0000", now=clock(), by="test")
+        deliveries.settle_confirmed(c, claimed.id, now=clock(), by="test", why="test")
+
+    spool.db.write(job).result()
+    return instance.id
+
+
+def test_only_what_was_purged_long_ago_is_forgotten(spool: Spool, clock: Clock) -> None:
+    gone = confirmed(spool, "2.25.1", clock)
+    clock.pass_(days=1)
+    assert spool.purge(retention=timedelta(hours=1), limit=9) == 1
+    clock.pass_(days=80)
+    kept = confirmed(spool, "2.25.2", clock)
+    clock.pass_(days=20)
+    spool.db.write(lambda c: trim(c, before=clock() - LONG, limit=9)).result()
+    c = spool.db.read()
+    assert instances.get(c, gone) is None
+    assert deliveries.of_instance(c, gone) == ()
+    assert audit.journal_of(c, kind=audit.Subject.INSTANCE, subject=gone) == ()
+    assert instances.get(c, kept) is not None
+    assert [row.to_state for row in audit.journal_of(c, kind=audit.Subject.DELIVERY, subject="2")][-1] == "confirmed"
+
+
+def test_what_was_not_purged_stays_however_old(spool: Spool, clock: Clock) -> None:
+    kept = confirmed(spool, "2.25.1", clock)
+    clock.pass_(days=4000)
+    assert spool.db.write(lambda c: trim(c, before=clock() - LONG, limit=9)).result() == 0
+    assert instances.get(spool.db.read(), kept) is not None
+
+
+def test_ended_commitments_and_cleared_alarms_go_open_ones_stay(spool: Spool, clock: Clock) -> None:
+    def begin(c: Connection) -> None:
+        for uid in ("2.25.7", "2.25.8"):
+            commitments.record_transaction(c, transaction_uid=UID(uid), destination=PACS, deliveries=[], now=clock())
+        commitments.record_result(c, transaction_uid=UID("2.25.7"), succeeded=[], failed=[], now=clock())
+        commitments.mark_settled(c, UID("2.25.7"))
+        for subject in ("old", "new"):
+            audit.raise_alarm(c, code="delivery-late", subject=subject, now=clock())
+        audit.clear_alarm(c, code="delivery-late", subject="old", now=clock())
+
+    spool.db.write(begin).result()
+    clock.pass_(days=100)
+    spool.db.write(lambda c: trim(c, before=clock() - LONG, limit=9)).result()
+    c = spool.db.read()
+    assert commitments.get_transaction(c, UID("2.25.7")) is None
+    assert commitments.get_transaction(c, UID("2.25.8")) is not None
+    assert c.execute("SELECT subject FROM alarm").fetchone()["subject"] == "new"
