@@ -31,7 +31,7 @@ def exposition(standing: Standing, *, accept: str) -> tuple[bytes, str]:
     return encode(registry), media_type
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)  # the registry keeps it by identity
 class _Reading(Collector):
     """One scrape."""
 

@@ -17,6 +17,7 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Path, Request
 from fastapi.responses import HTMLResponse, Response
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
 
 from gateway.domain.model import InstanceState
 from gateway.domain.overview import Mood, next_steps, sentence
@@ -25,9 +26,10 @@ from gateway.domain.words import admission, age, images, printable, reason_of, s
 from gateway.roles.console.books import Books
 from gateway.spool import studies
 
-ALARMS_SHOWN: Final = 8
+ALARMS_SHOWN: Final = 4
 STRANGERS_SHOWN: Final = 5
-SHORT_ID: Final = 8
+SHORT_ID: Final = 6
+"""The last digits of our ids differ most."""
 MOODS: Final = {Mood.WELL: "All is well", Mood.WAITING: "Waiting", Mood.PERSON: "Needs a person"}
 STANDINGS: Final = {
     StudyStanding.SAFE: "Safe",
@@ -64,11 +66,13 @@ class Pages:
             "images": images,
             "moment": self._moment,
             "reason": reason_of,
-            "admission": admission,
+            "admission": lambda ae: _command(admission(ae)) if admission(ae) else "",
             "number": lambda count: f"{count:,}",
+            "counted": lambda count, noun: f"{count:,} {noun}{'' if count == 1 else 's'}",
             "megabytes": lambda size: f"{size / 1e6:,.1f} MB",
             "gigabytes": lambda size: f"{size / 1e9:,.0f} GB",
-            "short": lambda id_: id_[:SHORT_ID],
+            "short": lambda id_: id_[-SHORT_ID:],
+            "commands": _commands,
         }
         self._templates.globals |= {
             "moods": MOODS,
@@ -97,6 +101,18 @@ class Pages:
             return "-"
         local, today = when.astimezone(self._place.zone), self._now().astimezone(self._place.zone).date()
         return f"{local:%H:%M:%S}" if local.date() == today else f"{local:%Y-%m-%d %H:%M}"
+
+
+def _commands(text: str) -> Markup:
+    """A sentence with what stands between backticks set as a command."""
+    parts = printable(text).split("`")
+    return Markup().join(_command(part) if number % 2 else escape(part) for number, part in enumerate(parts))
+
+
+def _command(words: str) -> Markup:
+    """Lines end between words, not at the hyphens of an option."""
+    spans = Markup(" ").join(Markup("<span>{}</span>").format(word) for word in words.split(" "))
+    return Markup("<code>{}</code>").format(spans)
 
 
 def routes(books: Books, pages: Pages) -> APIRouter:

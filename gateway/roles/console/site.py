@@ -94,8 +94,8 @@ def _tell_errors(app: FastAPI, shown: Pages) -> None:
         return told(request, 503, f"{str(error).capitalize()}.", {"Retry-After": "5"})
 
     @app.exception_handler(Exception)
-    async def fault_of_ours(request: Request, error: Exception) -> Response:
-        log.error("fault of the console", error=type(error).__name__)
+    async def fault_of_ours(request: Request, _error: Exception) -> Response:
+        # The server logs the error, by type and place
         return told(request, 500, "A fault of the console's own; its log names the place.")
 
 
