@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TypeVar
@@ -73,6 +74,8 @@ class LaneSender:
         self._proposed: Wanted = {}
         self._calling = ""
         self._failures: dict[int, int] = {}
+        self._in_hand: tuple[Delivery, ...] = ()
+        """Claimed, and perhaps not settled."""
 
     def run(self, stop: threading.Event) -> None:
         """The life of the lane's thread."""
@@ -91,6 +94,7 @@ class LaneSender:
 
     def _round(self, stop: threading.Event) -> bool:
         """One batch; whether there was anything to do that could be done."""
+        self._let_go()
         waiting = deliveries.due(
             self._spool.db.read(),
             destination=self._target.name,
@@ -102,7 +106,7 @@ class LaneSender:
         found = [instance for delivery in waiting_in_order if (instance := self._instance(delivery)) is not None]
         if not found or not self._connected(found):
             return False
-        claimed = self._write(
+        self._in_hand = self._write(
             partial(
                 deliveries.claim,
                 destination=self._target.name,
@@ -113,14 +117,22 @@ class LaneSender:
             )
         ).result()
         settled: list[Future[None]] = []
-        left = sorted(claimed, key=self._doubt)
+        left = sorted(self._in_hand, key=self._doubt)
         while left and not stop.is_set() and self._deliver(left.pop(0), settled):
             pass
         settled += map(self._put_back, left)
         for future in settled:
             future.result()
+        self._in_hand = ()
         self._sent()
         return True
+
+    def _let_go(self) -> None:
+        """Put back what an interrupted round could not settle (the disk was full): a lease lasts too long for that."""
+        for future in [self._put_back(delivery) for delivery in self._in_hand]:
+            with suppress(deliveries.LeaseLost):  # it was settled, or is in the queue already
+                future.result()
+        self._in_hand = ()
 
     def _doubt(self, delivery: Delivery) -> tuple[int, bool]:
         """What failed goes after what did not, then oldest first: an object that the destination breaks off over
