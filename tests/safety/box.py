@@ -45,6 +45,8 @@ port = {port}
 ae = ["GATEWAY"]
 [mllp]
 port = 0
+[console]
+port = {console_port}
 [[scanner]]
 ae = "CT1"
 address = ["127.0.0.1"]
@@ -61,6 +63,14 @@ commitment_wait = "2s"
 commitment_timeout = "4s"
 retry = {{ base = "100ms", cap = "500ms" }}
 """
+_ABSENT_RIS: Final = """\
+[[ris]]
+name = "ris"
+host = "127.0.0.1"
+port = {port}
+ae = "RIS"
+refresh = "100ms"
+"""
 
 
 class Box:
@@ -75,7 +85,9 @@ class Box:
         units: Sequence[str] = ("all",),
         command: Sequence[str] = GATEWAY,
         reserve: str = "5%",
+        absent_ris: bool = False,
     ) -> None:
+        """`absent_ris`: a RIS that is never there, so that the worklist role writes to the database all the time."""
         folder.mkdir(parents=True, exist_ok=True)
         self.port = free_port()
         self.state = state
@@ -86,9 +98,9 @@ class Box:
         self._config = folder / "gateway.toml"
         self._log = folder / "gateway.log"
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
-        self._config.write_text(
-            _TOML.format(state=state, port=self.port, pacs_port=pacs_port, reserve=reserve), encoding="utf-8"
-        )
+        toml = _TOML.format(state=state, port=self.port, console_port=free_port(), pacs_port=pacs_port, reserve=reserve)
+        more = _ABSENT_RIS.format(port=free_port()) if absent_ris else ""
+        self._config.write_text(toml + more, encoding="utf-8")
 
     def __enter__(self) -> Self:
         return self
@@ -165,6 +177,9 @@ def select(state: Path, query: str) -> list[tuple[Any, ...]]:
 
 def unfinished(state: Path) -> dict[str, int]:
     """How many rows of each kind are still to move before everything is at its destination and proven."""
+    # The files first: a row that comes in between must be seen below
+    rowless, missing = _disagreement(state)
+    left = {"file without row": len(rowless), "row without file": len(missing)}
     rows = select(
         state,
         """SELECT 'instance ' || state, count(*) FROM instance WHERE state IN ('received', 'prepared') GROUP BY state
@@ -173,7 +188,14 @@ def unfinished(state: Path) -> dict[str, int]:
         WHERE state <> 'settled' GROUP BY state
         UNION ALL SELECT 'request ' || state, count(*) FROM commitment_request WHERE state = 'open' GROUP BY state""",
     )
-    return {str(kind): int(count) for kind, count in rows}
+    return {str(kind): int(count) for kind, count in rows} | {kind: count for kind, count in left.items() if count}
+
+
+def _disagreement(state: Path) -> tuple[set[str], set[str]]:
+    """Files that no row stands for, and rows whose file is gone."""
+    files = {path.stem for path in (state / "spool").rglob("*") if path.is_file() and "quarantine" not in path.parts}
+    rows = {str(name) for (name,) in select(state, "SELECT id FROM instance WHERE state <> 'purged'")}
+    return files - rows, rows - files
 
 
 def audit(state: Path) -> list[str]:
@@ -187,13 +209,12 @@ def audit(state: Path) -> list[str]:
         AND d.state = 'confirmed' WHERE i.state <> 'purged' GROUP BY i.id HAVING count(d.id) <> 1"""
     faults += [f"{count} confirmed deliveries of {name}" for name, count in select(state, confirmed)]
     faults += [f"quarantine: {name}" for (name,) in select(state, "SELECT id FROM instance WHERE quarantine <> ''")]
-    faults += [f"left behind: {path.name}" for path in (state / "spool/incoming").iterdir()]
-    faults += [f"put aside: {path.name}" for path in (state / "spool/quarantine").iterdir()]
-    files = {path.stem for path in (state / "spool/objects").glob("*/*")}
-    rows = {name for (name,) in select(state, "SELECT id FROM instance WHERE state <> 'purged'")}
-    faults += [f"file without row: {name}" for name in files - rows]
-    faults += [f"row without file: {name}" for name in rows - files]
-    return faults + list(_illegal_moves(state))
+    return faults + _illegal_moves(state)
+
+
+def put_aside(state: Path) -> list[str]:
+    """Files that the sweep could not read as whole objects and kept for a person."""
+    return sorted(path.name for path in (state / "spool" / "quarantine").iterdir())
 
 
 def _illegal_moves(state: Path) -> list[str]:

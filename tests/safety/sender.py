@@ -1,10 +1,10 @@
 """Scanners that never stop sending, and write down what was answered: python -m tests.safety.sender --help
 
 Promises: a line "uid hash" is in the ledger for each instance answered 0000, written after the answer; another status
-is a line in the ledger of refusals; what got no answer is sent again, same UID and bytes, until it gets one. Asked to
-end (SIGTERM, or `--count` reached), it first sees through what has no answer yet. Once in a while an instance that was
-answered is sent again, and storage commitment is asked for the latest ones: the transactions that were answered 0000
-are in a ledger too. Status 0 if all that was sent was answered 0000.
+is a line in the ledger of refusals, a broken association one in that of breaks. What got no answer is sent again, same
+UID and bytes, until it gets one. Asked to end (SIGTERM, or `--count` reached), it first sees through what has no answer
+yet. Once in a while an instance that was answered is sent again, and storage commitment is asked for the latest ones:
+the transactions that were answered 0000 are in a ledger too. Status 0 if all that was sent was answered 0000.
 """
 
 import argparse
@@ -91,6 +91,7 @@ class Books:
         self.stored = Ledger(folder / "stored")
         self.refused = Ledger(folder / "refused")
         self.committing = Ledger(folder / "committing")
+        self.broken = Ledger(folder / "broken")
 
 
 class Lane(threading.Thread):
@@ -129,6 +130,7 @@ class Lane(threading.Thread):
             try:
                 self._associate(self._chance.randint(1, 30))
             except GatewayError:
+                self._books.broken.promised(self.name, "association")
                 time.sleep(_RECONNECT_SECONDS)
 
     def _associate(self, instances: int) -> None:

@@ -21,7 +21,7 @@ from typing import Final
 from gateway.simulate.acceptor import Host, free_port, hosted
 from gateway.simulate.pacs import PacsBehaviour, PacsSimulator
 from tests.powercut.ledger import promises
-from tests.safety.box import ROOT, Box, audit, select, unfinished
+from tests.safety.box import GATEWAY, ROOT, Box, audit, put_aside, select, unfinished
 
 KILLS: Final = int(os.environ.get("GATEWAY_KILLS", "3"))
 CUTS: Final = int(os.environ.get("GATEWAY_CUTS", "3"))
@@ -97,11 +97,13 @@ class Verdict:
     """C-STOREs of an instance that the PACS held already."""
     faults: tuple[str, ...]
     """In the books."""
+    put_aside: int
+    """Files that were not whole, kept for a person: a power cut may leave some that nobody was answered 0000 for."""
 
     def __str__(self) -> str:
         return (
             f"acknowledged {self.acknowledged}, lost {len(self.lost)}, twice in the books or out of order "
-            f"{len(self.faults)}, sent again to the PACS {self.repeated}"
+            f"{len(self.faults)}, put aside {self.put_aside}, sent again to the PACS {self.repeated}"
         )
 
     @property
@@ -151,6 +153,7 @@ class Site:
             unknown=tuple(uid for uid, one in held.items() if promised.get(uid) != one.content_hash or one.differing),
             repeated=sum(one.received - 1 for one in held.values()),
             faults=(*audit(self.box.state), *forgotten),
+            put_aside=len(put_aside(self.box.state)),
         )
 
 
@@ -162,15 +165,23 @@ def site(
     units: Sequence[str] = ("all",),
     behaviour: PacsBehaviour = PacsBehaviour.UP,
     seed: int = 0,
-    command: Sequence[str] | None = None,
+    command: Sequence[str] = GATEWAY,
     reserve: str = "5%",
+    absent_ris: bool = False,
 ) -> Iterator[Site]:
     """PACS running, gateway configured and not started yet."""
     pacs = PacsSimulator(port=free_port(), seed=seed, behaviour=behaviour)
-    more = {"command": command} if command is not None else {}
     with (
         hosted(pacs) as host,
-        Box(folder / "box", pacs_port=pacs.port, state=state, units=units, reserve=reserve, **more) as box,
+        Box(
+            folder / "box",
+            pacs_port=pacs.port,
+            state=state,
+            units=units,
+            command=command,
+            reserve=reserve,
+            absent_ris=absent_ris,
+        ) as box,
     ):
         yield Site(pacs, host, box, folder / "ledgers")
 

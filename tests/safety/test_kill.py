@@ -52,3 +52,4 @@ def test_nothing_acknowledged_is_lost_by_kills(
         print(f"\nkill -9 of {victims[0]}: kills {KILLS}, {verdict}, {echo} ({len(times)} starts)")
     assert verdict.acknowledged > 20 * KILLS
     assert verdict.kept_every_promise, verdict
+    assert not verdict.put_aside

@@ -1,31 +1,22 @@
 """The gateway without a part of its care, as the control that must lose: python -m tests.safety.weak HOW serve ...
 
-HOW is "no-fsync" (no file, folder or transaction is made durable), "no-directory-fsync" (folders are not) or
+HOW is "no-fsync" (no file, folder or transaction is made durable), "no-file-sync" (files are not) or
 "no-full-commit" (no transaction is, as if its rows could be made again from the files).
 Everything else is the gateway as it is.
 """
 
 import os
-import stat
 import sys
 from typing import Any
 
 from gateway.cli import main
 from gateway.spool import db
 
-_fsync = os.fsync
 _execute = db.Connection.execute
 
 
 def skip(fd: Any) -> None:
     """Say that it is durable."""
-
-
-def skip_folders(fd: Any) -> None:
-    """Make a file durable; say the same of a folder."""
-    number = fd if isinstance(fd, int) else fd.fileno()
-    if not stat.S_ISDIR(os.fstat(number).st_mode):
-        _fsync(fd)
 
 
 def commit_as(level: str) -> None:
@@ -43,8 +34,8 @@ def weaken(how: str) -> None:
         case "no-fsync":
             os.fsync = os.fdatasync = skip
             commit_as("OFF")
-        case "no-directory-fsync":
-            os.fsync = skip_folders
+        case "no-file-sync":
+            os.fdatasync = skip
         case "no-full-commit":
             commit_as("NORMAL")
         case _:
