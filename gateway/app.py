@@ -11,7 +11,7 @@ import random
 import signal
 import ssl
 from collections.abc import Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime
 from typing import Final
 
@@ -22,7 +22,7 @@ from gateway.config import Config, DicomDestination, Listen, Ris, Service, Tls, 
 from gateway.dicom.associate import UserInformation
 from gateway.dicom.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from gateway.domain.admission import KnownCaller
-from gateway.domain.model import DestinationName, SourceName
+from gateway.domain.model import DestinationName, SourceName, TemporaryFailure
 from gateway.net.dicom_client import Peer
 from gateway.net.dicom_server import DicomServer, Limits
 from gateway.net.host import notify
@@ -37,6 +37,7 @@ from gateway.spool import Spool
 ROLES: Final = ("worklist", "storage", "forward", "console")
 EDGE: Final = frozenset({"worklist", "storage"})
 DRAIN_SECONDS: Final = 20.0
+WATCH_SECONDS: Final = 1.0
 OPERATIONS: Final = 8
 """Operations that a peer may have outstanding, if it negotiates them (PS3.7 D.3.3.3)."""
 
@@ -64,6 +65,7 @@ async def _serve(config: Config, roles: frozenset[str]) -> int:
             running.append(await _start_forward(config, spool, stop))
         if "console" in roles and (config.console.port or len(roles) == 1):
             running.append(_start_console(config, spool, stop))
+        running.append(asyncio.create_task(_watch_database(spool, stop)))
         notify("READY=1")
         log.info("ready", roles=",".join(sorted(roles)))
         finished = asyncio.create_task(stop.wait())
@@ -76,6 +78,16 @@ async def _serve(config: Config, roles: frozenset[str]) -> int:
     for failure in failures:
         log.error("a role ended by a fault", error=type(failure).__name__)
     return 1 if failures else 0
+
+
+async def _watch_database(spool: Spool, stop: asyncio.Event) -> None:
+    """Raises once the database met a disk error: only a start reads its log anew (db.py), so the process ends
+    and its supervisor begins again. Until then everything is refused with A700."""
+    while not stop.is_set():
+        if spool.db.broken:
+            raise TemporaryFailure(spool.db.broken, code="broken")
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), WATCH_SECONDS)
 
 
 # -- edge --
