@@ -143,6 +143,10 @@ class Box:
     def running(self, unit: str) -> bool:
         return self._processes[unit].poll() is None
 
+    def await_end(self, unit: str) -> int:
+        """Wait until the unit ends by itself; its exit status."""
+        return self._processes[unit].wait(START_SECONDS)
+
     def pid(self, unit: str) -> int:
         return self._processes[unit].pid
 
