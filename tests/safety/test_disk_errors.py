@@ -309,7 +309,7 @@ def test_a_database_that_met_an_error_is_opened_anew(tmp_path: Path, capsys: pyt
         verdict = place.judge()
     assert struck(log, "gateway.db")
     with capsys.disabled():
-        print(f"\nEIO on the database: met {struck(log, "gateway.db")}, {verdict}")
+        print(f"\nEIO on the database: met {struck(log, 'gateway.db')}, {verdict}")
     assert result is not None
     assert result.committed == {one.SOPInstanceUID for one in made}
     assert verdict.kept_every_promise, verdict
