@@ -52,10 +52,10 @@ class Console:
         Raises ConfigError for an address that is not loopback and for no port, OSError if the port can't be had.
         """
         if not port:
-            raise ConfigError("[console] port: is 0, so there is no console to serve; write a port, like 8080")
+            raise ConfigError("console.port: is 0, so there is no console to serve; write a port, like 8080")
         if not is_loopback(address):
             raise ConfigError(
-                "[console] address: is no loopback address, and there are no accounts yet, so anyone there could read;"
+                "console.address: is no loopback address, and there are no accounts yet, so anyone there could read;"
                 ' write "127.0.0.1" and come through an SSH tunnel (ssh -L 8080:127.0.0.1:8080)'
             )
         self._books = Books(spool, destinations=destinations, refresh=refresh, now=now)
