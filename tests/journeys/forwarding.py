@@ -11,6 +11,7 @@ import asyncio
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -135,7 +136,8 @@ class Forwarding:
     def until(self, fact: Callable[[], object], *, what: str, limit: float = LIMIT) -> None:
         deadline = time.monotonic() + limit
         while not fact():
-            assert time.monotonic() < deadline, f"not within {limit} s: {what}; states {self.states()}"
+            states = Counter(state for states in self.states().values() for state in states)
+            assert time.monotonic() < deadline, f"not within {limit} s: {what}; deliveries are {dict(states)}"
             time.sleep(LOOK_SECONDS)
 
     def until_all(self, uids: Collection[str], state: DeliveryState = DeliveryState.CONFIRMED) -> None:

@@ -2,7 +2,7 @@
 
 Promise: `Gateway.start` returns once the gateway answers C-ECHO, `stop` is SIGTERM and returns its exit status,
 `kill` is SIGKILL. Its books are read from its database through a connection that can't write. Every wait looks at
-a fact again and again until a deadline, and its failure shows the end of the log. On leaving `gateway` nothing of
+a fact again and again until a deadline. A failure of the test shows the end of the log. On leaving `gateway` nothing of
 the process is left.
 """
 
@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -53,7 +54,7 @@ class From:
     port: int
     name: str = "main"
     ae: str = "RIS"
-    more: str = ""
+    timeout: str = "3s"
 
 
 def toml(
@@ -82,7 +83,7 @@ def toml(
     for one in ris:
         parts.append(
             f'[[ris]]\nname = "{one.name}"\nhost = "{HOST}"\nport = {one.port}\nae = "{one.ae}"\n'
-            f'timeout = "3s"\nrefresh = "500ms"\n{one.more}'
+            f'timeout = "{one.timeout}"\nrefresh = "500ms"'
         )
     for place in to:
         parts.append(
@@ -221,11 +222,12 @@ class Gateway:
     # -- waiting --
 
     def until(self, fact: Callable[[], object], *, what: str, limit: float = WAIT_LIMIT) -> None:
-        """Return once `fact()` is true; AssertionError with the log's end after `limit` seconds."""
+        """Return once `fact()` is true; AssertionError after `limit` seconds."""
         deadline = time.monotonic() + limit
         while not fact():
             if time.monotonic() > deadline:
-                raise AssertionError(f"not within {limit} s: {what}\n{self.log()[-_LOG_TAIL:]}")
+                states = Counter(row["state"] for row in self.rows("SELECT state FROM delivery"))
+                raise AssertionError(f"not within {limit} s: {what}; deliveries are {dict(states)}")
             time.sleep(_LOOK_EVERY)
 
     def until_state(
@@ -237,7 +239,7 @@ class Gateway:
             states = self.states(destination)
             return all(states.get(uid) == state for uid in wanted)
 
-        self.until(reached, what=f"{len(wanted)} deliveries {state}, are {self.states(destination)}", limit=limit)
+        self.until(reached, what=f"{len(wanted)} deliveries {state}", limit=limit)
 
     def until_confirmed(self, uids: Collection[str], *, destination: str = "pacs", limit: float = WAIT_LIMIT) -> None:
         self.until_state(uids, "confirmed", destination=destination, limit=limit)

@@ -13,6 +13,7 @@ from pydicom import Dataset, dcmread
 from pydicom.dataset import FileMetaDataset
 from pydicom.filereader import read_dataset
 from pydicom.uid import (
+    UID,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
@@ -87,5 +88,5 @@ def _parsed(got: Received) -> Dataset:
     implicit = got.TransferSyntaxUID == ImplicitVRLittleEndian
     data_set = read_dataset(BytesIO(got.dataset), implicit, is_little_endian=True)
     data_set.file_meta = FileMetaDataset()
-    data_set.file_meta.TransferSyntaxUID = got.TransferSyntaxUID
+    data_set.file_meta.TransferSyntaxUID = UID(got.TransferSyntaxUID)
     return data_set

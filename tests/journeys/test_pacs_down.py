@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydicom.uid import BasicTextSRStorage
@@ -32,7 +33,7 @@ def touchy_pacs(wicked: set[str]) -> Iterator[tuple[int, list[str]]]:
     """A PACS that aborts the association over each of these UIDs, and which of them it has met."""
     port, broken = free_port(), list[str]()
 
-    def store(event: evt.Event) -> int:
+    def store(event: Any) -> int:
         uid = str(event.request.AffectedSOPInstanceUID)
         if uid in wicked:
             broken.append(uid)

@@ -19,8 +19,10 @@ from tests.peers.pynetdicom_scp import worklist_scp
 
 pytestmark = pytest.mark.slow
 
-BOUND = 5.0
+BOUND = 4.5
 """Seconds a scanner may wait: the deadline of one, and a machine that is busy with other things."""
+TIMEOUT = "6s"
+"""How long a RIS may be silent before we give it up: longer than a scanner may wait."""
 BACK = 15.0
 """Seconds in which a RIS that is back must be heard again; it is asked every half second."""
 
@@ -38,7 +40,7 @@ def _names(box: Gateway, **keys: object) -> list[str]:
 @contextmanager
 def copied(folder: Path, ris: RisSimulator, rows: Sequence[object]) -> Iterator[Gateway]:
     """A gateway whose copy holds what the RIS has."""
-    with gateway(folder / "gw", ris=[From(port=ris.port)]) as box:
+    with gateway(folder / "gw", ris=[From(port=ris.port, timeout=TIMEOUT)]) as box:
         box.until(lambda: len(_names(box)) == len(rows), what="the copy is filled")
         yield box
 
