@@ -46,6 +46,8 @@ LOOK = 64 * 1024
 """Bytes of a data set in which its Study and Series Instance UID are looked for."""
 RESERVE_CHECK = 16 * 1024 * 1024
 """Bytes of one object between two looks at the free space."""
+ENTERED_SECONDS = 5.0
+"""How long a request waits for the rows of what was acknowledged: on a full disk they wait for space."""
 SAME_ASSOCIATION_SECONDS = 10.0
 POLL_SECONDS = 0.2
 
@@ -139,8 +141,11 @@ class Storage:
         items = tuple(
             commitments.Referenced(ReferencedSOPClassUID=UID(c), ReferencedSOPInstanceUID=UID(i)) for c, i in referenced
         )
-        # What was acknowledged before this request must be in the books when it is decided
-        await asyncio.wrap_future(self._committer.flush())
+        try:  # what was acknowledged before this request must be in the books when it is decided
+            await asyncio.wait_for(asyncio.wrap_future(self._committer.flush()), ENTERED_SECONDS)
+        except TimeoutError:
+            exchange.respond(Status.PROCESSING_FAILURE, comment="the spool can't be written, ask again later")
+            return
         await asyncio.wrap_future(
             self._spool.db.write(
                 lambda c: commitments.record_request(

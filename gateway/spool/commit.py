@@ -231,7 +231,8 @@ class GroupCommitter:
                 break
         if not self._rowless:
             for flushed in self._flushes:
-                flushed.set_result(None)
+                if flushed.set_running_or_notify_cancel():
+                    flushed.set_result(None)
             self._flushes.clear()
 
     def _enter_rows(self) -> None:

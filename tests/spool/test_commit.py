@@ -228,6 +228,15 @@ def test_a_flush_waits_for_the_rows_of_what_was_acknowledged(spool: Spool) -> No
     assert all(future.done() for future in futures)
 
 
+def test_a_cancelled_flush_leaves_the_others_waiting_for_theirs(spool: Spool, held: GroupCommitter, gate: Gate) -> None:
+    given_up, flushed = held.flush(), held.flush()
+    assert given_up.cancel()
+    gate.opened.set()
+    flushed.result(30)
+    assert not held.submit(receive(spool.files, "2.25.9", b"pixels")).result(30).duplicate
+    held.flush().result(30)
+
+
 def test_nobody_waits_for_a_cancelled_object(spool: Spool, held: GroupCommitter, gate: Gate) -> None:
     received = receive(spool.files, "2.25.7", b"gone")
     future = held.submit(received)
