@@ -8,12 +8,14 @@ read-only beside the gateway.
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -118,21 +120,22 @@ class Box:
         return [process.pid for process in self._processes.values() if process.poll() is None]
 
     def start(self, *units: str) -> None:
-        """Start the units that are not running (all of them if none is named) and await the listener's echo."""
+        """Start these units (all of them if none is named); each is ready, and who listens answers C-ECHO."""
         for unit in units or self.units:
             began = time.monotonic()
-            with self._log.open("ab") as log:
+            with self._log.open("ab") as log, readiness() as (place, ready):
                 self._processes[unit] = subprocess.Popen(
                     [*self._command, "serve", *UNITS[unit], "--config", str(self._config)],
                     cwd=ROOT,
-                    env={**os.environ, "GATEWAY_LOG_LEVEL": "warning"},
+                    env={**os.environ, "GATEWAY_LOG_LEVEL": "warning", "NOTIFY_SOCKET": place},
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
                 )
-            if unit != "forward":
-                self._await_echo(self._processes[unit])
-                self.times_to_echo.append(time.monotonic() - began)
+                if unit != "forward":
+                    self._await_echo(self._processes[unit])
+                    self.times_to_echo.append(time.monotonic() - began)
+                ready(self._processes[unit])
 
     def kill(self, unit: str) -> None:
         """SIGKILL; harmless if it has ended."""
@@ -171,6 +174,25 @@ class Box:
             assert process.poll() is None, f"the gateway ended with {process.returncode}"
             assert time.monotonic() < deadline, f"no C-ECHO within {START_SECONDS} s"
             time.sleep(_POLL)
+
+
+@contextmanager
+def readiness() -> Iterator[tuple[str, Callable[[subprocess.Popen[bytes]], None]]]:
+    """A NOTIFY_SOCKET as systemd gives it, and a wait for READY=1 on it."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener, TemporaryDirectory() as folder:
+        listener.bind(f"{folder}/notify")
+        listener.settimeout(0.1)
+
+        def ready(process: subprocess.Popen[bytes]) -> None:
+            deadline = time.monotonic() + START_SECONDS
+            while True:
+                with suppress(TimeoutError):
+                    if b"READY=1" in listener.recv(4096):
+                        return
+                assert process.poll() is None, f"the gateway ended with {process.returncode}"
+                assert time.monotonic() < deadline, f"not ready within {START_SECONDS} s"
+
+        yield f"{folder}/notify", ready
 
 
 def select(state: Path, query: str) -> list[tuple[Any, ...]]:
