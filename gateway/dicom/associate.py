@@ -153,6 +153,8 @@ def decode_accept(body: bytes) -> AssociateAccept:
 
 
 def _fixed(body: bytes) -> tuple[int, str, str]:
+    if len(body) < _FIXED.size:
+        raise PduError(f"A-ASSOCIATE has {len(body)} bytes; its fixed part has {_FIXED.size}")
     version, _reserved, called, calling = _FIXED.unpack_from(body, 0)
     return version, _ae_title(called), _ae_title(calling)
 

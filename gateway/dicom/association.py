@@ -110,7 +110,7 @@ class ReleaseRequested(NamedTuple):
 
 
 class Closing(NamedTuple):
-    """The association is over: close the transport once `data_to_send()` is out."""
+    """The association is over: close the transport once `data_to_send()` is out. `receive` tells it once."""
 
     released: bool
     """In good order, by A-RELEASE."""
@@ -190,6 +190,7 @@ class Association:
         self._out: list[bytes] = []
         self._peer_max_pdu = LARGEST_SENT_PDU
         self._reply_when_confirmed = False
+        self._end_told = False
 
     @classmethod
     def requestor(cls, request: AssociateRequest) -> Association:
@@ -308,26 +309,27 @@ class Association:
         return [Closing(False, True, "the peer closed the connection")]
 
     def _local(self, cause: _Input) -> None:
-        target = _TABLE.get((self.state, cause))
-        if target is None:
+        if (target := _TABLE.get((self.state, cause))) is None:
             raise LocalProtocolError(f"{cause.value} is not possible in state {self.state.name}")
         self.state = target
 
     def _peer_input(self, cause: _Input) -> None:
         """Move by a peer's PDU; an unexpected one ends the association."""
-        target = _TABLE.get((self.state, cause))
-        if target is None:
+        if (target := _TABLE.get((self.state, cause))) is None:
             raise PduError(f"PDU {cause.name} is not expected in state {self.state.name}", AbortReason.UNEXPECTED_PDU)
         self.state = target
 
     def _invalid(self, error: PduError, events: list[Event]) -> None:
         # AA-8 (AA-1 in Sta2, AA-7 in Sta13): say why, then wait for the transport to close
-        already_over = self.state is State.AWAIT_CLOSE
-        if not already_over:
+        if self.state is not State.AWAIT_CLOSE:
             self._out.append(Abort(2, error.reason).encode())
+            self._tell_end(events, Closing(False, False, str(error)))
         self.state = State.AWAIT_CLOSE
-        if not already_over:
-            events.append(Closing(False, False, str(error)))
+
+    def _tell_end(self, events: list[Event], closing: Closing) -> None:
+        if not self._end_told:  # a peer's A-ABORT may cross with our own last word
+            self._end_told = True
+            events.append(closing)
 
     def _pdu(self, pdu: ControlPdu | Fragment, events: list[Event]) -> None:
         if isinstance(pdu, ControlPdu):
@@ -372,14 +374,14 @@ class Association:
         else:
             abort = decode_abort(pdu.body)
             by = "service user" if abort.source == 0 else f"service provider, reason {abort.reason}"
-            events.append(Closing(False, True, f"A-ABORT by the peer's {by}"))
+            self._tell_end(events, Closing(False, True, f"A-ABORT by the peer's {by}"))
 
     def _release_confirmed(self, events: list[Event]) -> None:
         if self.state is State.CLOSED:
             events.append(Closing(True, False, "released"))
         elif self._reply_when_confirmed:
             self.release_reply()
-            events.append(Closing(True, False, "released after a collision"))
+            self._tell_end(events, Closing(True, False, "released after a collision"))
 
     def _announced(self, max_pdu: int) -> None:
         if 0 < max_pdu < SMALLEST_PEER_PDU:

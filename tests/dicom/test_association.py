@@ -275,6 +275,26 @@ def test_the_transport_closing_ends_every_state(state: State) -> None:
     assert association.transport_closed() == []
 
 
+@pytest.mark.parametrize("end", [b"\x08\0\0\0\0\0", RELEASE_RP], ids=["after our abort", "after a collision"])
+def test_an_abort_behind_the_end_is_no_second_end(end: bytes) -> None:
+    """Found by `make fuzz`: the peer's A-ABORT crossed with our own last word, and there were two `Closing`."""
+    association = established()
+    if end == RELEASE_RP:
+        association.release()
+        feed(association, RELEASE_RQ)
+        association.release_reply()
+    assert [type(event) for event in feed(association, end)] == [Closing]
+    assert feed(association, Abort(2, 1).encode()) == []
+    assert association.closed
+
+
+def test_an_abort_behind_our_rejection_is_told() -> None:
+    """Nobody has heard of an end yet, so the driver must."""
+    association = IN_STATE[State.DECIDING]()
+    association.reject(CALLED_AE_UNKNOWN)
+    assert [type(event) for event in feed(association, Abort(0, 0).encode())] == [Closing]
+
+
 @pytest.mark.parametrize(
     ("state", "timer", "said"),
     [
