@@ -14,10 +14,15 @@ Specific Character Set; other VRs are ASCII.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from pydicom.charset import python_encoding
 
+MOST_SETS: Final = 16
+"""More than there are to be combined (PS3.3 table C.12-3 and C.12-4)."""
+_LONGEST_DECLARATION: Final = MOST_SETS * 32
+"""A defined term is a CS: 16 characters, and some devices pad."""
 _DEPENDENT: Final = frozenset({"SH", "LO", "ST", "LT", "PN", "UC", "UT"})
 _DELIMITERS: Final = {"PN": "^=\\", "SH": "\\", "LO": "\\", "UC": "\\"}
 _CONTROLS: Final = "\t\n\f\r"
@@ -76,8 +81,9 @@ class Decoded(NamedTuple):
 
 
 def character_sets(value: bytes) -> list[str]:
-    """The values of Specific Character Set (0008,0005)."""
-    return [name.strip(" \0") for name in value.decode("latin-1").split("\\")] if value.strip(b" \0") else []
+    """The values of Specific Character Set (0008,0005), at most `MOST_SETS`: each costs work with every text."""
+    declared = value[:_LONGEST_DECLARATION].decode("latin-1")
+    return [name.strip(" \0") for name in declared.split("\\")[:MOST_SETS]] if declared.strip(" \0") else []
 
 
 def decode(value: bytes, vr: str, specific_character_set: list[str]) -> str:
@@ -90,7 +96,7 @@ def decode_checked(value: bytes, vr: str, specific_character_set: list[str]) -> 
     value = value.rstrip(b" \0")
     if value.isascii() and _ESCAPE not in value:
         return Decoded(value.decode(_ASCII), faithful=True)
-    codecs, known = _declared(vr, specific_character_set)
+    codecs, known = _declared(vr, tuple(specific_character_set))
     try:
         if codecs[0] in _WHOLE:
             return Decoded(value.decode(codecs[0]), faithful=known)
@@ -102,8 +108,8 @@ def decode_checked(value: bytes, vr: str, specific_character_set: list[str]) -> 
 
 def encode(text: str, vr: str, specific_character_set: list[str], *, replace: bool = False) -> bytes:
     """The unpadded value. Raises CharsetError unless `replace`, which writes "?" for what doesn't fit."""
-    codecs, _ = _declared(vr, specific_character_set)
-    encoded = b""
+    codecs, _ = _declared(vr, tuple(specific_character_set))
+    encoded = []
     for part in re.split(f"([{re.escape(_DELIMITERS.get(vr, '') + _CONTROLS)}])", text):
         component = _encode_component(part, codecs)
         if component is None or not _proven(component, part, vr, specific_character_set):
@@ -111,26 +117,27 @@ def encode(text: str, vr: str, specific_character_set: list[str], *, replace: bo
                 declared = "\\".join(specific_character_set) or "the default repertoire"
                 raise CharsetError(f"{vr} of {len(text)} characters does not fit {declared}; offer another set")
             component = _degraded(part, codecs[0])
-        encoded += component
-    return encoded
+        encoded.append(component)
+    return b"".join(encoded)
 
 
 def _proven(component: bytes, text: str, vr: str, names: list[str]) -> bool:
     return decode_checked(component, vr, names) == (text.rstrip(" \0"), True)
 
 
-def _declared(vr: str, names: list[str]) -> tuple[list[str], bool]:
+@lru_cache(maxsize=256)
+def _declared(vr: str, names: tuple[str, ...]) -> tuple[tuple[str, ...], bool]:
     """Codecs of the declared sets, the initial one first, and whether all names are known."""
     if vr not in _DEPENDENT:
-        return [_ASCII], True
+        return (_ASCII,), True
     codecs = [_CODEC[_key(name)] for name in names if _key(name) in _CODEC]
     known = len(codecs) == len(names)
     if not codecs or codecs[0] in _NOT_INITIAL:
         codecs.insert(0, _ASCII)
-    return codecs, known
+    return tuple(codecs), known
 
 
-def _decode_runs(value: bytes, vr: str, codecs: list[str]) -> tuple[str, bool]:
+def _decode_runs(value: bytes, vr: str, codecs: tuple[str, ...]) -> tuple[str, bool]:
     """Text of a value with code extensions, and whether an escape to an undeclared set was met."""
     parts: list[str] = []
     undeclared = False
@@ -153,7 +160,7 @@ def _decode_runs(value: bytes, vr: str, codecs: list[str]) -> tuple[str, bool]:
     return "".join(parts), undeclared
 
 
-def _guess(value: bytes, codecs: list[str]) -> str:
+def _guess(value: bytes, codecs: tuple[str, ...]) -> str:
     plain = _RUN.sub(rb"\2", value)
     for codec in (*codecs, "utf-8"):
         try:
@@ -163,7 +170,7 @@ def _guess(value: bytes, codecs: list[str]) -> str:
     return plain.decode("latin-1")
 
 
-def _encode_component(text: str, codecs: list[str]) -> bytes | None:
+def _encode_component(text: str, codecs: tuple[str, ...]) -> bytes | None:
     """One component in the first declared set that holds it whole, or None."""
     for index, codec in enumerate(codecs):
         try:

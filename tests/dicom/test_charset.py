@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
+from types import FrameType
 
 import pytest
 from hypothesis import given
@@ -141,3 +143,36 @@ def test_the_declaration_is_split() -> None:
     assert character_sets(b"\\ISO 2022 IR 87 ") == JAPANESE
     assert character_sets(b"ISO_IR 192") == ["ISO_IR 192"]
     assert character_sets(b" ") == []
+
+
+def test_a_declaration_of_many_sets_or_of_a_long_one_is_cut() -> None:
+    """Found by `make fuzz`: each value of a data set was held against each of its thousands of character sets."""
+    flood = b"\\".join([b"ISO 2022 IR 87"] * 4000)
+    assert character_sets(flood) == ["ISO 2022 IR 87"] * 16
+    assert sum(map(len, character_sets(b"I" * 1_000_000))) < 1000
+    assert character_sets(b"ISO_IR 100" + b" " * 5000) == ["ISO_IR 100"]
+
+
+def test_work_is_proportional_to_the_text() -> None:
+    """The declaration is read once for a text, not for every component of it."""
+    names = ["ISO 2022 IR 100", "ISO 2022 IR 144", "ISO 2022 IR 87"]
+    few, many = (calls(lambda size=size: encode("\u00c4\\" * size, "LO", names)) for size in (10, 1000))  # type: ignore[misc]
+    assert many < 120 * few
+    assert many < 60 * 1000
+
+
+def calls(work: object) -> int:
+    """Function calls that `work` makes: what it costs, on any machine."""
+    count = 0
+
+    def seen(_frame: FrameType, event: str, _argument: object) -> None:
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    assert callable(work)
+    sys.setprofile(seen)
+    try:
+        work()
+    finally:
+        sys.setprofile(None)
+    return count
