@@ -5,6 +5,8 @@ PYTHON ?= python3
 ARGS ?=
 # make run ONCE=1: one study makes the trip, then everything stops
 ONCE ?=
+# make fuzz LONG=1: a million inputs instead of tens of thousands
+LONG ?=
 # make bench ONLY=ingest,worklist ROUNDS=7: some of the tables; ARGS=--smoke: see that the bench works
 ONLY ?=
 ROUNDS ?= 5
@@ -82,8 +84,8 @@ check: .venv/.dev ## The fast gates: format, lint, types, floors, unit tests
 bench: .venv/.dev ## Measure beside DCMTK, Orthanc and pynetdicom (about an hour, ONLY=table: less) into docs/performance.md
 	@$(BIN)/python -m bench --rounds $(ROUNDS) $(if $(ONLY),--only $(ONLY)) $(ARGS)
 
-fuzz: .venv/.dev ## Fuzz everything that reads bytes of others
-	@$(BIN)/python -m tests.fuzz $(ARGS)
+fuzz: .venv/.dev ## Fuzz everything that reads bytes of others (LONG=1: a million inputs)
+	@$(BIN)/python -m tests.fuzz $(if $(LONG),--long) $(ARGS)
 
 safety: setup ## Kill and cut power under load, 30 times each: nothing acknowledged may be lost
 	@GATEWAY_KILLS=$(KILLS) GATEWAY_CUTS=$(CUTS) $(BIN)/python -m pytest -v -m safety --timeout=3600 $(ARGS)
