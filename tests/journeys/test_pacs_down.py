@@ -13,7 +13,7 @@ from pydicom.uid import BasicTextSRStorage
 from pynetdicom import AE, evt
 from structlog.testing import capture_logs
 
-from gateway.domain.model import Confirm, DeliveryState
+from gateway.domain.model import Confirm, DeliveryState, Lane
 from gateway.net.dicom_client import Peer
 from gateway.simulate.acceptor import hosted
 from gateway.simulate.pacs import PacsBehaviour, PacsSimulator
@@ -60,9 +60,11 @@ def test_after_a_day_without_the_pacs_everything_arrives_once(tmp_path: Path, mo
 
     hours = timedelta(hours=8)
     uids: list[str] = []
+    # One lane: at two hours a second a trial lasts half a minute, in which other lanes would begin theirs
+    places = [target(peer, confirm=Confirm.COMMITMENT, lanes=(Lane.ROUTINE,))]
     with (
         hosted(pacs) as host,
-        forwarding(tmp_path, [target(peer, confirm=Confirm.COMMITMENT)], monkeypatch=monkeypatch) as box,
+        forwarding(tmp_path, places, monkeypatch=monkeypatch) as box,
     ):
         host.call(pacs.behave(PacsBehaviour.DOWN))
         for phase, (behaviour, title) in enumerate(
