@@ -62,7 +62,7 @@ compression = "none"
 timeout = "1s"
 connect_timeout = "2s"
 commitment_wait = "2s"
-commitment_timeout = "4s"
+commitment_timeout = "{commitment_timeout}"
 retry = {{ base = "100ms", cap = "500ms" }}
 """
 _ABSENT_RIS: Final = """\
@@ -88,6 +88,7 @@ class Box:
         command: Sequence[str] = GATEWAY,
         reserve: str = "5%",
         absent_ris: bool = False,
+        commitment_timeout: str = "4s",
     ) -> None:
         """`absent_ris`: a RIS that is never there, so that the worklist role writes to the database all the time."""
         folder.mkdir(parents=True, exist_ok=True)
@@ -100,7 +101,14 @@ class Box:
         self._config = folder / "gateway.toml"
         self._log = folder / "gateway.log"
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
-        toml = _TOML.format(state=state, port=self.port, console_port=free_port(), pacs_port=pacs_port, reserve=reserve)
+        toml = _TOML.format(
+            state=state,
+            port=self.port,
+            console_port=free_port(),
+            pacs_port=pacs_port,
+            reserve=reserve,
+            commitment_timeout=commitment_timeout,
+        )
         more = _ABSENT_RIS.format(port=free_port()) if absent_ris else ""
         self._config.write_text(toml + more, encoding="utf-8")
 

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +25,7 @@ from tests.safety.box import GATEWAY, ROOT, Box, audit, put_aside, select, unfin
 
 KILLS: Final = int(os.environ.get("GATEWAY_KILLS", "3"))
 CUTS: Final = int(os.environ.get("GATEWAY_CUTS", "3"))
-DRAIN_SECONDS: Final = 120.0
+DRAIN_SECONDS: Final = 100.0
 _POLL: Final = 0.05
 _MOODS: Final = (
     *[PacsBehaviour.UP] * 4,
@@ -63,6 +63,14 @@ def until_promised(ledger: Path, count: int, *, limit: float = 60.0) -> None:
     while len(promises(ledger)) < count:
         assert time.monotonic() < deadline, f"{len(promises(ledger))} of {count} answers within {limit} s"
         time.sleep(0.005)
+
+
+def until(condition: Callable[[], bool], *, limit: float = 60.0) -> None:
+    """Wait for something that is seen from outside."""
+    deadline = time.monotonic() + limit
+    while not condition():
+        assert time.monotonic() < deadline, f"not so within {limit} s"
+        time.sleep(0.01)
 
 
 @contextmanager
@@ -168,6 +176,7 @@ def site(
     command: Sequence[str] = GATEWAY,
     reserve: str = "5%",
     absent_ris: bool = False,
+    commitment_timeout: str = "4s",
 ) -> Iterator[Site]:
     """PACS running, gateway configured and not started yet."""
     pacs = PacsSimulator(port=free_port(), seed=seed, behaviour=behaviour)
@@ -181,6 +190,7 @@ def site(
             command=command,
             reserve=reserve,
             absent_ris=absent_ris,
+            commitment_timeout=commitment_timeout,
         ) as box,
     ):
         yield Site(pacs, host, box, folder / "ledgers")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.safety.site import KILLS, Verdict, moody, percentile, see_through, sending, site
+from tests.safety.site import KILLS, Verdict, moody, percentile, see_through, sending, site, until
 
 pytestmark = [pytest.mark.safety, pytest.mark.timeout(200 + 20 * KILLS)]
 
@@ -53,3 +53,20 @@ def test_nothing_acknowledged_is_lost_by_kills(
     assert verdict.acknowledged > 20 * KILLS
     assert verdict.kept_every_promise, verdict
     assert not verdict.put_aside
+
+
+def test_a_report_that_nobody_waited_for_is_asked_for_again(tmp_path: Path) -> None:
+    """The association on which the PACS would have reported died with the process that asked."""
+    with site(tmp_path, state=tmp_path / "state", units=("edge", "forward"), commitment_timeout="2d") as place:
+        place.pacs.silent = True
+        place.box.start()
+        with sending(place.box, place.ledgers, "--count", "5", seed=14) as sender:
+            assert sender.wait(30) == 0
+        until(lambda: place.pacs.commitments > 0)
+        place.box.kill("forward")
+        place.pacs.silent = False
+        place.box.start("forward")
+        place.drain()
+        verdict = place.judge()
+    assert verdict.kept_every_promise, verdict
+    assert not verdict.repeated

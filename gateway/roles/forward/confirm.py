@@ -64,6 +64,7 @@ class Confirmer:
         self._breaker = breaker
         self._now = now
         self._changed = changed
+        self._took_over = False
         self.wake = threading.Event()
 
     def run(self, stop: threading.Event) -> None:
@@ -79,6 +80,8 @@ class Confirmer:
     def round(self) -> None:
         """Settle the reports that came, and ask for what has been sent and not asked for."""
         self._settle_reports()
+        if not self._took_over:
+            self._take_over()
         sent = self._unasked()
         if not sent or not self._breaker.may_try():
             return
@@ -97,6 +100,14 @@ class Confirmer:
             if error.code not in ("connect", "silence"):
                 self._alarm(ALARM_NOT_CONFIRMABLE)
             raise
+
+    def _take_over(self) -> None:
+        """What an earlier process asked is asked anew: a destination that reports on the association of the request
+        (PS3.4 J.3.3) has lost it. A late report on one of its own finds no transaction, and the new one holds."""
+        for transaction in self._transactions(CommitmentState.OPEN):
+            self._write(partial(commitments.withdraw_transaction, transaction_uid=transaction.transaction_uid))
+            log.info("commitment asked anew", dest=self._target.name, deliveries=len(transaction.deliveries))
+        self._took_over = True
 
     def _unasked(self) -> list[Pair]:
         c = self._spool.db.read()
