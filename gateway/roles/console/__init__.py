@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from gateway.domain.model import ConfigError
 from gateway.roles.console.api import ConfiguredScanner
@@ -27,6 +28,8 @@ from gateway.spool import Spool
 __all__ = ["Console", "Place", "ConfiguredScanner"]
 
 CONNECTIONS: Final = 64
+KEEP_ALIVE_SECONDS: Final = 15
+"""Longer than a page waits before it asks again."""
 DRAIN_SECONDS: Final = 2
 HEADERS_MAX: Final = 16 * 1024
 BACKLOG: Final = 64
@@ -59,25 +62,8 @@ class Console:
                 ' write "127.0.0.1" and come through an SSH tunnel (ssh -L 8080:127.0.0.1:8080)'
             )
         self._books = Books(spool, destinations=destinations, refresh=refresh, now=now)
-        site = Site(place=place, scanners=scanners, now=now)
         self._socket = _listening(address, port)
-        self._server = uvicorn.Server(
-            uvicorn.Config(
-                application(site, self._books),
-                loop="asyncio",
-                http="h11",
-                ws="none",
-                lifespan="off",
-                log_config=None,
-                access_log=False,
-                proxy_headers=False,
-                server_header=False,
-                limit_concurrency=CONNECTIONS,
-                timeout_keep_alive=15,
-                timeout_graceful_shutdown=DRAIN_SECONDS,
-                h11_max_incomplete_event_size=HEADERS_MAX,
-            )
-        )
+        self._server = _server(application(Site(place=place, scanners=scanners, now=now), self._books))
 
     @property
     def port(self) -> int:
@@ -109,6 +95,26 @@ class Console:
             self._server.run(sockets=[self._socket])
         finally:
             ended()
+
+
+def _server(app: ASGIApp) -> uvicorn.Server:
+    return uvicorn.Server(
+        uvicorn.Config(
+            app,
+            loop="asyncio",
+            http="h11",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            limit_concurrency=CONNECTIONS,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=DRAIN_SECONDS,
+            h11_max_incomplete_event_size=HEADERS_MAX,
+        )
+    )
 
 
 def _listening(address: str, port: int) -> socket.socket:

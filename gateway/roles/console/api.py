@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, HTTPException, Path, Query
 
-from gateway.domain.overview import Overview, Towards, WorklistSource, sentence
+from gateway.domain.overview import Alarm, Overview, Towards, WorklistSource, sentence
 from gateway.domain.study import Hops, Study
 from gateway.domain.words import admission, reason_of, step
 from gateway.roles.console import models
@@ -38,7 +38,18 @@ class ConfiguredScanner:
 def routes(books: Books, configured: Sequence[ConfiguredScanner]) -> APIRouter:
     """The operations over these books."""
     router = APIRouter(prefix="/api/v1", responses=_ERRORS)
+    _tell_what_stands(router, books)
+    _tell_studies(router, books)
 
+    @router.get("/peers")
+    async def peers() -> models.Peers:
+        """Who may call us, and who was turned away."""
+        return _peers(await books.standing(), configured)
+
+    return router
+
+
+def _tell_what_stands(router: APIRouter, books: Books) -> None:
     @router.get("/status")
     async def status() -> models.Status:
         """The state of the box, flat: one number per field."""
@@ -50,6 +61,23 @@ def routes(books: Books, configured: Sequence[ConfiguredScanner]) -> APIRouter:
         overview = (await books.standing()).overview
         return models.Queues(at=overview.now, destinations=[_queue(one, overview) for one in overview.destinations])
 
+    @router.get("/worklist/sources")
+    async def worklist_sources() -> models.WorklistSources:
+        """How fresh the worklist of each RIS is."""
+        overview = (await books.standing()).overview
+        asked = [_source(one, overview) for one in overview.worklist]
+        never = [_never_asked(name) for name in overview.never_asked]
+        return models.WorklistSources(at=overview.now, sources=asked + never)
+
+    @router.get("/alarms")
+    async def alarms(limit: Annotated[int, Query(ge=1, le=LISTED)] = LISTED) -> models.Alarms:
+        """The alarms that stand, oldest first, each with its next step."""
+        overview = (await books.standing()).overview
+        listed = [_alarm(one) for one in overview.alarms[:limit]]
+        return models.Alarms(at=overview.now, total=len(overview.alarms), alarms=listed)
+
+
+def _tell_studies(router: APIRouter, books: Books) -> None:
     @router.get("/studies")
     async def latest_studies(limit: Annotated[int, Query(ge=1, le=LISTED)] = 20) -> models.Studies:
         """The studies that images came for last, latest first."""
@@ -64,50 +92,6 @@ def routes(books: Books, configured: Sequence[ConfiguredScanner]) -> APIRouter:
         if found is None:
             raise HTTPException(404, "No image of that study was received; check the UID.")
         return _hops(found)
-
-    @router.get("/worklist/sources")
-    async def worklist_sources() -> models.WorklistSources:
-        """How fresh the worklist of each RIS is."""
-        overview = (await books.standing()).overview
-        never = [_never_asked(name) for name in overview.never_asked]
-        return models.WorklistSources(
-            at=overview.now, sources=[*(_source(one, overview) for one in overview.worklist), *never]
-        )
-
-    @router.get("/alarms")
-    async def alarms(limit: Annotated[int, Query(ge=1, le=LISTED)] = LISTED) -> models.Alarms:
-        """The alarms that stand, oldest first, each with its next step."""
-        overview = (await books.standing()).overview
-        listed = [
-            models.Alarm(
-                code=one.code,
-                subject=one.subject,
-                since=one.since,
-                last=one.last,
-                count=one.count,
-                next_step=step(one.code, one.subject),
-            )
-            for one in overview.alarms[:limit]
-        ]
-        return models.Alarms(at=overview.now, total=len(overview.alarms), alarms=listed)
-
-    @router.get("/peers")
-    async def peers() -> models.Peers:
-        """Who may call us, and who was turned away."""
-        standing = await books.standing()
-        return models.Peers(
-            at=standing.overview.now,
-            configured=[
-                models.ScannerOfConfiguration(ae=one.ae, addresses=list(one.addresses), profile=one.profile)
-                for one in configured
-            ],
-            added=[models.ScannerAdded(**asdict(one)) for one in standing.added],
-            turned_away=[
-                models.Stranger(**asdict(one), command=admission(one.calling_ae)) for one in standing.overview.strangers
-            ],
-        )
-
-    return router
 
 
 def status_of(standing: Standing) -> models.Status:
@@ -137,6 +121,30 @@ def status_of(standing: Standing) -> models.Status:
 def oldest_age(one: Towards, overview: Overview) -> float:
     """Seconds that the oldest for this destination has waited; 0 if nothing waits."""
     return 0.0 if one.oldest is None else max(0.0, (overview.now - one.oldest).total_seconds())
+
+
+def _alarm(one: Alarm) -> models.Alarm:
+    return models.Alarm(
+        code=one.code,
+        subject=one.subject,
+        since=one.since,
+        last=one.last,
+        count=one.count,
+        next_step=step(one.code, one.subject),
+    )
+
+
+def _peers(standing: Standing, configured: Sequence[ConfiguredScanner]) -> models.Peers:
+    strangers = standing.overview.strangers
+    return models.Peers(
+        at=standing.overview.now,
+        configured=[
+            models.ScannerOfConfiguration(ae=one.ae, addresses=list(one.addresses), profile=one.profile)
+            for one in configured
+        ],
+        added=[models.ScannerAdded(**asdict(one)) for one in standing.added],
+        turned_away=[models.Stranger(**asdict(one), command=admission(one.calling_ae)) for one in strangers],
+    )
 
 
 def _queue(one: Towards, overview: Overview) -> models.Queue:
