@@ -21,6 +21,7 @@ and does nothing. The kernel's own crash is not modelled.
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -108,7 +109,8 @@ class VolatileDisk:
         try:
             plugin = [f"file={self.image}", f"leak={self._leak}", f"seed={self._seed}", f"flush={self._flush}"]
             self._nbdkit = self._start("nbdkit", "-f", "-U", self._socket, "python", PLUGIN, *plugin)
-            _until(self._socket.exists, "nbdkit's socket", self._nbdkit)
+            # A socket that exists may not listen yet, and nbdfuse tries once
+            _until(lambda: _listens(self._socket), "nbdkit to listen", self._nbdkit)
             exported = self._fuse / "nbd"
             self._nbdfuse = self._start("nbdfuse", exported, "--unix", self._socket)
             _until(exported.exists, "nbdfuse's file", self._nbdfuse)
@@ -194,6 +196,13 @@ def _stopped(pid: int) -> bool:
     """Every thread is stopped, or in a system call that it cannot leave for user space without stopping first."""
     states = [_state(task / "stat") for task in Path(f"/proc/{pid}/task").iterdir()]
     return all(state in "tTDZX" for state in states)
+
+
+def _listens(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe, suppress(FileNotFoundError, ConnectionRefusedError):
+        probe.connect(str(path))
+        return True
+    return False
 
 
 def _ended(pid: int) -> bool:
