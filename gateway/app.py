@@ -33,6 +33,7 @@ from gateway.roles.reception import Reception
 from gateway.roles.storage import Storage, read_origin
 from gateway.roles.worklist import Policy, Upstream, Worklist
 from gateway.spool import Spool
+from gateway.spool.claims import Part
 
 ROLES: Final = ("worklist", "storage", "forward", "console")
 EDGE: Final = frozenset({"worklist", "storage"})
@@ -58,8 +59,10 @@ async def _serve(config: Config, roles: frozenset[str]) -> int:
     async with AsyncExitStack() as stack:
         spool = Spool.open(config.box.state, now=_now, reserve=config.limits.disk_reserve.bytes)
         stack.callback(spool.close)
-        for part in ("edge",) * bool(roles & EDGE) + ("forward",) * ("forward" in roles):
-            stack.enter_context(spool.claim(part))
+        if roles & EDGE:
+            stack.enter_context(spool.claim(Part.EDGE))
+        if "forward" in roles:
+            stack.enter_context(spool.claim(Part.FORWARD))
         running = await _start_edge(config, spool, roles, stop, stack) if roles & EDGE else []
         if "forward" in roles:
             running.append(await _start_forward(config, spool, stop))

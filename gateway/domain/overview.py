@@ -14,11 +14,16 @@ from enum import StrEnum
 from typing import Final
 
 from gateway.domain.model import AETitle, InstanceState, SourceName
+from gateway.domain.retry import TransportFailure
 from gateway.domain.words import age, images, in_short, step
 
 STALE_AFTER: Final = timedelta(minutes=10)
 MISSED_REFRESHES: Final = 3
 """A copy of a worklist that is older than both is worth a word."""
+
+
+_WAITING_ALARMS: Final = frozenset({"delivery-late", "destination-unreachable"})
+"""They say why images wait, which the sentence says better."""
 
 
 class Mood(StrEnum):
@@ -97,6 +102,8 @@ class Overview:
     """How often each RIS of the configuration is asked, by name."""
     alarms: Sequence[Alarm]
     strangers: Sequence[Caller]
+    stopped: Sequence[str] = ()
+    """Parts of the gateway that no process is: "edge" takes in, "forward" lets out."""
 
     @property
     def never_asked(self) -> list[str]:
@@ -119,7 +126,7 @@ class Overview:
     @property
     def needs_a_person(self) -> bool:
         """Whether anything stands that does not end by itself."""
-        return bool(self.alarms or self.orphans or any(one.refused for one in self.destinations))
+        return bool(self.stopped or self.alarms or self.orphans or any(one.refused for one in self.destinations))
 
     @property
     def mood(self) -> Mood:
@@ -131,6 +138,9 @@ class Overview:
 
 def sentence(overview: Overview) -> str:
     """The worst that stands, with what to look at."""
+    if overview.stopped:
+        parts = " and ".join(overview.stopped)
+        return f"The gateway is not running: no process is its {parts}. Start it with `gateway serve`."
     for one in overview.destinations:
         if one.refused:
             verb = "was" if one.refused == 1 else "were"
@@ -138,7 +148,7 @@ def sentence(overview: Overview) -> str:
     for one in overview.orphans:
         remedy = "write its [[destination]] section again"
         return f"{_wait(one.waiting + one.sent)} for {one.name}, which the configuration does not name: {remedy}."
-    loud = [alarm.code for alarm in overview.alarms if alarm.code != "delivery-late"]
+    loud = [alarm.code for alarm in overview.alarms if alarm.code not in _WAITING_ALARMS]
     if loud:
         count = len(loud)
         words = "alarm needs" if count == 1 else "alarms need"
@@ -169,7 +179,8 @@ def _waiting(overview: Overview) -> str:
     late = [one for one in overview.destinations if one.waiting and one.oldest is not None]
     if late:
         worst = min(late, key=lambda one: one.oldest or overview.now)
-        why = in_short(worst.last_status)
+        unreachable = any(a.code == "destination-unreachable" and a.subject == worst.name for a in overview.alarms)
+        why = in_short(TransportFailure.CONNECT if unreachable else worst.last_status)
         oldest = age(worst.oldest or overview.now, overview.now)
         return (
             f"{_wait(worst.waiting)} for {worst.name}, the oldest for {oldest}{f': {worst.name} {why}' if why else ''}."

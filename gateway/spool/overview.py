@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from pathlib import Path
 
 from gateway.domain.model import DeliveryState, DestinationName
 from gateway.domain.overview import Overview, Towards
 from gateway.spool import audit, deliveries, instances, peers, worklist
+from gateway.spool.claims import unclaimed
 from gateway.spool.db import Connection
 from gateway.spool.deliveries import Backlog
 
@@ -27,6 +29,7 @@ def look(c: Connection, *, destinations: Sequence[str], refresh: Mapping[str, ti
         refresh=refresh,
         alarms=audit.active_alarms(c),
         strangers=peers.callers(c),
+        stopped=unclaimed(Path(c.execute("PRAGMA database_list").fetchone()["file"]).parent),
     )
 
 

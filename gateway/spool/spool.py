@@ -11,17 +11,15 @@ with `spool.db.read()`.
 
 from __future__ import annotations
 
-import fcntl
-import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 
-from gateway.domain.model import TemporaryFailure
 from gateway.spool import instances
+from gateway.spool.claims import Part, claim
 from gateway.spool.commit import GroupCommitter
 from gateway.spool.db import Database
 from gateway.spool.files import SpoolFiles, sync_directory
@@ -69,24 +67,9 @@ class Spool:
         self._committer = GroupCommitter(files=self.files, db=self.db, now=self._now, trace=trace)
         return self._committer
 
-    @contextmanager
-    def claim(self, part: str) -> Iterator[None]:
-        """Be the one process that is `part` of this spool ("edge", "forward"), until the context ends.
-
-        Raises TemporaryFailure if another process is: two edges would sweep each other's objects.
-        """
-        fd = os.open(self._state / f"{part}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                message = (
-                    f"another process is the {part} of this spool; stop it, or give this one a state folder of its own"
-                )
-                raise TemporaryFailure(message, code="claimed") from error
-            yield
-        finally:
-            os.close(fd)
+    def claim(self, part: Part) -> AbstractContextManager[None]:
+        """Be the one process that is `part` of this spool; see `gateway.spool.claims`."""
+        return claim(self._state, part)
 
     def purge(self, *, retention: timedelta, limit: int) -> int:
         """Lets go of up to `limit` instances whose time is over (instances.py says which and how).

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,7 @@ from typer.testing import CliRunner, Result
 from gateway.cli.commands import app
 from gateway.domain.model import Delivery, DestinationName, Instance, Lane
 from gateway.spool import Connection, GroupCommitter, Spool, audit, deliveries
+from gateway.spool.claims import Part
 from tests.spool.objects import Clock, open_spool, receive
 
 T = TypeVar("T")
@@ -54,15 +56,26 @@ class Site:
         self.state = folder / "state"
         self.clock = Clock(at=datetime.now(UTC))
         self._spool: Spool | None = None
+        self._claims = ExitStack()
         self._committer: GroupCommitter | None = None
 
     @property
     def spool(self) -> Spool:
-        """Made at the first use."""
-        self._spool = self._spool or open_spool(self.state, self.clock)
+        """Made at the first use, as the gateway that runs would: it is edge and forward."""
+        if self._spool is None:
+            self._spool = open_spool(self.state, self.clock)
+            for part in Part:
+                self._claims.enter_context(self._spool.claim(part))
         return self._spool
 
+    def stop(self, part: Part) -> None:
+        """Nobody is that part any more."""
+        self._claims.close()
+        for other in set(Part) - {part}:
+            self._claims.enter_context(self.spool.claim(other))
+
     def close(self) -> None:
+        self._claims.close()
         if self._spool is not None:
             self._spool.close()
 

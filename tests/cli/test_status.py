@@ -8,10 +8,13 @@ from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
+import pytest
+
 import gateway
 from gateway.domain.model import AETitle
 from gateway.domain.words import STEPS
 from gateway.spool import audit, deliveries, peers
+from gateway.spool.claims import Part
 from tests.cli.site import Site
 
 ROOT = Path(gateway.__file__).parent
@@ -133,3 +136,12 @@ def test_times_are_shown_in_the_zone_of_the_site(site: Site) -> None:
     site.alarm("no-route", "routing")
     tomorrow = (site.clock.at + timedelta(hours=9)).date()
     assert f"{tomorrow} 05:00:00 JST" in site.run("status").stdout
+
+
+@pytest.mark.parametrize("part", list(Part))
+def test_a_part_that_does_not_run_comes_before_everything_else(site: Site, part: Part) -> None:
+    site.spool.db.read()
+    site.stop(part)
+    result = site.run("status")
+    assert f"The gateway is not running: no process is its {part}." in " ".join(result.output.split())
+    assert result.exit_code == 1

@@ -57,7 +57,7 @@ def test_it_serves_until_it_is_told_to_stop(tmp_path: Path, roles: tuple[str, ..
     with program(serve, port=port, folder=tmp_path, env={"PYTHONPATH": str(ROOT)}) as running:
         served = Served(port)
         assert served.json("/healthz")["index_read"] is True
-        assert served.json("/api/v1/status")["sentence"] == "No image has been received yet."
+        assert served.json("/api/v1/status")["instances_received"] == 0
         running.process.send_signal(number)
         assert running.process.wait(timeout=30) == 0
         assert "event=stopping" in running.text()
