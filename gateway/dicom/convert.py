@@ -49,6 +49,8 @@ from gateway.dicom.layout import (
 EXTENT_FROM: Final = 64 << 10
 """Values of this many bytes and more are not copied."""
 
+MAX_INFLATED: Final = 256 << 20
+"""Bytes of the longest deflated data set that is converted: it is held in memory, and anyone may have sent it."""
 _PIXEL_REPRESENTATION: Final = 0x00280103
 _PIXEL_DATA: Final = 0x7FE00010
 _NATIVE: Final = frozenset({IMPLICIT_LITTLE, EXPLICIT_LITTLE, EXPLICIT_BIG, DEFLATED})
@@ -71,14 +73,14 @@ def length_of(segments: list[Segment]) -> int:
 
 
 def implicit_little_endian(
-    source: bytes | memoryview, transfer_syntax: str, *, max_inflated: int = 512 << 20
+    source: bytes | memoryview, transfer_syntax: str, *, max_inflated: int = MAX_INFLATED
 ) -> list[Segment]:
     """The data set of `source` in Implicit VR LE. Raises ElementError."""
     return _converted(source, transfer_syntax, IMPLICIT_LITTLE, max_inflated)
 
 
 def explicit_little_endian(
-    source: bytes | memoryview, transfer_syntax: str, *, max_inflated: int = 512 << 20
+    source: bytes | memoryview, transfer_syntax: str, *, max_inflated: int = MAX_INFLATED
 ) -> list[Segment]:
     """The data set of `source` in Explicit VR LE. Raises ElementError.
 

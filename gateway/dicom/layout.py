@@ -41,6 +41,8 @@ NUMBER_UNIT: Final = {
     **dict.fromkeys(("FD", "OD", "OV", "SV", "UV"), "Q"),
 }
 """The VRs of binary numbers and the array code of their width (PS3.5 7.3)."""
+_DEFLATED_AT_ONCE: Final = 64 << 10
+_INFLATED_AT_ONCE: Final = 1 << 20
 _LONGEST_SHORT: Final = 0xFFFE
 _LONG_HEADER: Final = 12
 _PRIVATE_CREATORS: Final = range(0x10, 0x100)
@@ -162,17 +164,35 @@ def swapped(value: bytes, vr: str) -> bytes:
 
 
 def inflate(source: bytes | memoryview, *, limit: int) -> bytes:
-    """The data set inside a deflated stream (PS3.5 A.5, RFC 1951), at most `limit` bytes."""
-    stream = zlib.decompressobj(-zlib.MAX_WBITS)
+    """The data set inside a deflated stream (PS3.5 A.5, RFC 1951), at most `limit` bytes.
+
+    It is counted before it is kept: a stream that inflates to more, or is damaged, costs no memory.
+    """
     try:
-        inflated = stream.decompress(source, limit + 1)
+        length, ended = _inflated_length(source, limit)
+        if length > limit:
+            raise ElementError(0, f"inflates to more than {limit} bytes", "send it without deflate")
+        if not ended:
+            raise ElementError(0, "deflate stream cut short", "send the whole data set")
+        return zlib.decompressobj(-zlib.MAX_WBITS).decompress(source)
     except zlib.error as error:
         raise ElementError(0, "not a deflate stream", "encode in the negotiated transfer syntax") from error
-    if len(inflated) > limit:
-        raise ElementError(0, f"inflates to more than {limit} bytes", "send it without deflate")
-    if not stream.eof:
-        raise ElementError(0, "deflate stream cut short", "send the whole data set")
-    return inflated
+
+
+def _inflated_length(source: bytes | memoryview, limit: int) -> tuple[int, bool]:
+    """How long the stream is inflated, counted until it is over the limit, and whether its end was met."""
+    stream = zlib.decompressobj(-zlib.MAX_WBITS)
+    length = 0
+    for start in range(0, len(source), _DEFLATED_AT_ONCE):
+        piece: bytes | memoryview = source[start : start + _DEFLATED_AT_ONCE]
+        while length <= limit and not stream.eof:
+            inflated = len(stream.decompress(piece, _INFLATED_AT_ONCE))
+            length, piece = length + inflated, stream.unconsumed_tail
+            if inflated < _INFLATED_AT_ONCE:
+                break
+        if length > limit or stream.eof:
+            break
+    return length, stream.eof
 
 
 def bounded(tag: int, position: int, length: int, end: int) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import struct
+import tracemalloc
 import warnings
 import zlib
 from pathlib import Path
@@ -132,6 +133,20 @@ def test_encoding_is_bounded_in_depth_too() -> None:
         data_set = {SEQUENCE: Element("SQ", [data_set])}
     with pytest.raises(ElementError, match="nest less"):
         encode(data_set, EXPLICIT_LITTLE)
+
+
+def test_a_deflate_bomb_is_refused_before_it_is_held() -> None:
+    """128 MiB in 128 KB; what is over the limit is counted, not kept."""
+    stream = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    bomb = stream.compress(bytes(128 << 20)) + stream.flush()
+    tracemalloc.start()
+    try:
+        with pytest.raises(ElementError, match="inflates to more than"):
+            parse(bomb, DEFLATED, max_inflated=100 << 20)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 8 << 20
 
 
 def test_a_bomb_of_empty_items_is_an_element_error() -> None:
