@@ -190,7 +190,7 @@ def response_to(request: CommandSet, status: int, *, comment: str = "", data_set
     return CommandSet(
         CommandField=request.CommandField | 0x8000,
         AffectedSOPClassUID=request.sop_class or None,
-        AffectedSOPInstanceUID=request.AffectedSOPInstanceUID or request.RequestedSOPInstanceUID,
+        AffectedSOPInstanceUID=request.AffectedSOPInstanceUID or request.RequestedSOPInstanceUID or None,
         MessageIDBeingRespondedTo=request.MessageID or 0,
         CommandDataSetType=0x0001 if data_set else NO_DATA_SET,
         Status=status,

@@ -23,6 +23,7 @@ from gateway.dicom.dimse import (
     MessageReader,
     Status,
     decode_command,
+    encoded_response,
     response_to,
 )
 from gateway.dicom.pdu import AbortReason, Fragment, PduError
@@ -199,6 +200,13 @@ def test_whatever_a_peer_names_its_answer_can_be_encoded(name: bytes, instance: 
     answer = decode_command(response_to(request, Status.SUCCESS).encode())
     assert answer.MessageIDBeingRespondedTo == 5
     assert answer.AffectedSOPInstanceUID == (request.AffectedSOPInstanceUID or None)
+
+
+def test_both_ways_to_a_response_leave_out_an_empty_instance() -> None:
+    """Found by `make fuzz`: one of the two answered an empty UID with an empty UID."""
+    request = CommandSet(CommandField=CommandField.N_ACTION_RQ, MessageID=1, RequestedSOPInstanceUID="")
+    assert response_to(request, 0).AffectedSOPInstanceUID is None
+    assert encoded_response(request, 0) == response_to(request, 0).encode()
 
 
 def test_unknown_and_retired_elements_are_skipped() -> None:

@@ -40,8 +40,8 @@ def test_seeds_are_valid_inputs_of_several_kinds(target: Target) -> None:
     """A target whose seeds are all refused at once would test nothing behind that refusal."""
     seeds = target.seeds()
     answers = {target.check(seed) for seed in seeds}
-    assert len(seeds) == 1 or len(answers) > 1
-    assert target.name == "commitments" or not all("Error" in answer for answer in answers)
+    assert target.name == "commitments" or len(seeds) == 1 or len(answers) > 1
+    assert not all(answer.startswith("PduError") or "Error(" in answer for answer in answers)
     assert all(len(seed) <= 1 << 16 for seed in seeds)
 
 
@@ -108,12 +108,12 @@ def test_a_planted_fault_is_found_and_kept(
 ) -> None:
     run = trials(check)
     run.attempt(b"abc")
-    run.attempt(b"abd")
+    run.attempt(b"abe")
     (finding,) = run.outcome.findings
     assert finding.kind.startswith(kind)
-    assert Path(finding.path).read_bytes() in {b"abc", b"abd"}
+    assert Path(finding.path).read_bytes() in {b"abc", b"abe"}
     assert Path(finding.path).parent.name == "planted"
-    assert under_trial(tmp_path, "planted") == b"abd"
+    assert under_trial(tmp_path, "planted") == b"abe"
     assert Outcome.read(tmp_path / "planted.json").findings == [finding]
 
 
