@@ -98,16 +98,14 @@ def _converted(source: bytes | memoryview, transfer_syntax: str, target: str, ma
         source = inflate(source, limit=max_inflated)
         if target == EXPLICIT_LITTLE:
             return [source]
-    conversion = _Conversion(
-        memoryview(source),
-        layout_of(target),
-        in_place=not layout.deflated,
-        native=transfer_syntax in _NATIVE,
-    )
     representation = leading(source, transfer_syntax, frozenset({_PIXEL_REPRESENTATION})) if layout.implicit else {}
     signed = any(representation.get(_PIXEL_REPRESENTATION, b""))
     out = _Output()
-    conversion.data_set(out, 0, len(source), _Level(layout, 0, signed, delimited=False))
+    # Released even if an error keeps the frames alive, or the caller could not close what `source` maps
+    with memoryview(source) as view:
+        native = transfer_syntax in _NATIVE
+        conversion = _Conversion(view, layout_of(target), in_place=not layout.deflated, native=native)
+        conversion.data_set(out, 0, len(view), _Level(layout, 0, signed, delimited=False))
     return out.finished()
 
 

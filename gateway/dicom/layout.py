@@ -206,7 +206,8 @@ def sequence_layout(tag: int, vr: str, layout: Layout) -> Layout:
     """The layout of the items of an element of undefined length (PS3.5 6.2.2 for UN)."""
     if vr == "UN":
         return IMPLICIT
-    if vr != "SQ":
+    # Implicit VR names no VR: whoever wrote an undefined length there wrote a sequence, whatever the dictionary says
+    if vr != "SQ" and (not layout.implicit or vr == "OW"):
         raise ElementError(tag, f"undefined length with VR {vr}", "send native values, not encapsulated ones")
     return layout
 

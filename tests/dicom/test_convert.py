@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import mmap
 import struct
 import warnings
 import zlib
@@ -244,3 +245,21 @@ def test_noise_raises_nothing_but_element_errors(
     except ElementError:
         return
     assert length_of(segments) == len(joined(noise, segments))
+
+
+@pytest.mark.parametrize(
+    ("convert", "syntax"),
+    [
+        (implicit_little_endian, EXPLICIT_LITTLE),
+        (implicit_little_endian, EXPLICIT_BIG),
+        (explicit_little_endian, IMPLICIT_LITTLE),
+        (explicit_little_endian, EXPLICIT_BIG),
+    ],
+)
+def test_a_refusal_holds_no_view_of_the_source(convert: Callable[..., object], syntax: str) -> None:
+    """Found by `tests/test_known_attacks.py`: a damaged object could not be unmapped while its error was in hand,
+    and the lane that wanted to send it failed for ever."""
+    damaged = mmap.mmap(-1, 4096)
+    damaged.write(b"\0\x08\x08\0UI\xff\xff" * 20)
+    with pytest.raises(ElementError), damaged, memoryview(damaged) as view, view[1:] as data_set:
+        convert(data_set, syntax)

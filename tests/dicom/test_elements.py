@@ -135,6 +135,12 @@ def test_encoding_is_bounded_in_depth_too() -> None:
         encode(data_set, EXPLICIT_LITTLE)
 
 
+def test_a_sequence_under_a_tag_of_text_comes_back_from_implicit_vr() -> None:
+    """Found by `make fuzz`: what we wrote with undefined length, our own reader refused for its dictionary's VR."""
+    data_set: DataSet = {0x00400400: Element("SQ", [{PATIENT_ID: Element("LO", b"A ")}])}
+    assert parse(encode(data_set, IMPLICIT_LITTLE), IMPLICIT_LITTLE) == data_set
+
+
 def test_a_deflate_bomb_is_refused_before_it_is_held() -> None:
     """128 MiB in 128 KB; what is over the limit is counted, not kept."""
     stream = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
