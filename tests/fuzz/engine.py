@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from random import Random
 
-from tests.fuzz.trial import Trials
+from tests.fuzz.trial import HANG_SECONDS, INSTRUMENTED, Trials
 
 MOST_KEPT = 4000
 _OTHERS = 8
@@ -54,7 +54,7 @@ def run_guided(name: str, *, inputs: int, seed: int, folder: Path) -> None:
         from tests.fuzz.targets import TARGETS
 
     target = TARGETS[name]
-    trials = Trials(name, target.check, folder)
+    trials = Trials(name, target.check, folder, limit=HANG_SECONDS * INSTRUMENTED)
     pool = [*target.seeds(), *target.corpus()]
     corpus = folder / "corpus" / name
     corpus.mkdir(parents=True, exist_ok=True)
