@@ -24,7 +24,7 @@ from tests.fuzz.trial import HANG_SECONDS, Finding, Outcome, under_trial
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "build" / "fuzz"
-INPUTS, MANY = 60_000, 1_000_000
+INPUTS, MANY = 100_000, 1_000_000
 STUCK_SECONDS = 60.0
 """Without a report for so long, a process hangs where no signal reaches it."""
 _SHARE = {"association": 3, "walker": 2, "conversion": 2, "query": 2}

@@ -74,6 +74,8 @@ def run_guided(name: str, *, inputs: int, seed: int, folder: Path) -> None:
             return target.mutated(data, random, random.choices(pool, k=_OTHERS))[:most]
         return bytes(atheris.Mutate(data, most))
 
-    options = ["-timeout=0", "-rss_limit_mb=0", f"-seed={seed + 1}", "-max_len=65536", "-len_control=0"]
+    # A trial has bounds of its own; libFuzzer's must never be met, as they end the process (0 would mean one second)
+    bounds = ["-timeout=3600", "-rss_limit_mb=0", "-max_len=65536", "-len_control=0"]
+    options = [*bounds, f"-seed={seed + 1}", f"-artifact_prefix={folder}/{name}."]
     atheris.Setup([sys.argv[0], *options, str(corpus)], one, custom_mutator=mutated)
     atheris.Fuzz()
