@@ -28,6 +28,7 @@ from tests.peers.pynetdicom_scp import STANDARD_STORAGE, Received, StorageSCP, s
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
 NATIVE = {ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian}
+MOST_LOST = 3
 ALL = sendable_pydicom_files()
 FIRST = {one.SOPInstanceUID: one for one in ALL if not one.duplicate}
 
@@ -41,7 +42,12 @@ def journey(folder: Path, *, transfer_syntaxes: list[str]) -> Iterator[tuple[Gat
         gateway(folder / "gw", to=[To(port=pacs.port)]) as box,
     ):
         sent = pynetdicom_scu.send_verbatim(box.port, [one.path for one in ALL], called="GATEWAY")
-        assert {str(one.path): (one.status, one.problem) for one in sent if one.status != 0} == {}
+        # pynetdicom's own reactor sometimes takes an answer away from its sender: ask for those once more
+        lost = [one.path for one in sent if one.status is None]
+        assert len(lost) <= MOST_LOST
+        again = pynetdicom_scu.send_verbatim(box.port, lost, called="GATEWAY") if lost else []
+        assert {str(one.path): one.status for one in (*sent, *again) if one.status not in (0, None)} == {}
+        assert all(one.status == 0 for one in again)
         yield box, pacs
 
 
