@@ -226,14 +226,14 @@ def _pynetdicom_request() -> bytes:
         context.context_id = 2 * number + 1
     length, implementation = MaximumLengthNotification(), ImplementationClassUIDNotification()
     length.maximum_length_received = 16382
-    implementation.implementation_class_uid = "1.2.826.0.1.3680043.9.3811.3.0.4"  # type: ignore[assignment]
+    implementation.implementation_class_uid = "1.2.826.0.1.3680043.9.3811.3.0.4"
     window, extended, identity = (
         AsynchronousOperationsWindowNegotiation(),
         SOPClassExtendedNegotiation(),
         UserIdentityNegotiation(),
     )
     window.maximum_number_operations_invoked = 5
-    extended.sop_class_uid, extended.service_class_application_information = CT, b"\2\0\0\0"  # type: ignore[assignment]
+    extended.sop_class_uid, extended.service_class_application_information = CT, b"\2\0\0\0"
     identity.user_identity_type, identity.primary_field, identity.positive_response_requested = 1, b"TEST", False
     asked.user_information = [length, implementation, window, extended, identity]
     pdu = A_ASSOCIATE_RQ()
