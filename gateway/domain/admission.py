@@ -48,12 +48,13 @@ def admit(
     for caller in named:
         if caller.called_ae and not any(same_ae(called_ae, title) for title in caller.called_ae):
             continue
-        if not caller.networks or any(_within(address, network) for network in caller.networks):
+        if not caller.networks or any(within(address, network) for network in caller.networks):
             return caller
     return Refusal.ADDRESS
 
 
-def _within(address: str, network: IPv4Network | IPv6Network) -> bool:
+def within(address: str, network: IPv4Network | IPv6Network) -> bool:
+    """Whether an address, as a socket names its peer, is of `network`; False for what is no IP address."""
     try:
         return ip_address(address.removeprefix("::ffff:")) in network
     except ValueError:

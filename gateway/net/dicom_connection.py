@@ -13,7 +13,7 @@ import socket
 from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
-from typing import Protocol, cast
+from typing import cast
 
 import structlog
 
@@ -23,29 +23,18 @@ from gateway.dicom.dimse import Command, CommandField, CommandSet, Data, Status,
 from gateway.dicom.pdu import LOCAL_LIMIT
 from gateway.net.dicom_asking import OwnRequests
 from gateway.net.dicom_buffer import ReceiveBuffer
+from gateway.net.dicom_gathering import Gathering
 from gateway.net.dicom_incoming import Incoming, outcome
+from gateway.net.dicom_registry import Registry
 from gateway.net.dicom_service import Caller, Exchange, Handler, Services
-from gateway.net.dicom_timers import Durations, Timers
+from gateway.net.dicom_timers import Timers
 
-MAX_IDENTIFIER = 16 * 1024 * 1024
-"""Bytes of the longest data set held in memory: a commitment request for 100,000 instances fits."""
 MAX_OUTSTANDING = 16
 """Requests of one association that may wait for their answer before we stop reading."""
 MOST_EXCHANGES = 64
 """Requests other than C-STORE that one full buffer may start before they are answered "out of resources"."""
 
 log = structlog.get_logger()
-
-
-class Registry(Durations, Protocol):
-    """Counts sockets and associations for all connections of a process."""
-
-    def take_socket(self, connection: Connection, address: str) -> bool: ...
-    def leave_socket(self, address: str) -> None: ...
-    def take_association(self, calling_ae: str, address: str) -> str | None: ...
-    def leave_association(self, calling_ae: str, address: str) -> None: ...
-    def forget(self, connection: Connection) -> None: ...
-    def start(self, handler: Handler, exchange: Exchange, done: Callable[[], None]) -> None: ...
 
 
 class Connection(asyncio.BufferedProtocol):
@@ -61,12 +50,12 @@ class Connection(asyncio.BufferedProtocol):
         self._caller: Caller | None = None
         self._address = ""
         self._counted = False
+        self._cut: Callable[[], None] | None = None
         self.gone = False
         """Nothing more is said or heard; the socket may still be on its way out."""
         self._timers = Timers(registry, self._loop.time())
         self._incoming: Incoming | None = None
-        self._identifier = bytearray()
-        self._awaiting: Command | None = None
+        self._gathering: Gathering | None = None
         self._exchanges: dict[int, Exchange] = {}
         self._own_requests = OwnRequests(self._loop)
         self._outstanding = 0
@@ -75,12 +64,20 @@ class Connection(asyncio.BufferedProtocol):
         self._writable = asyncio.Event()
         self._writable.set()
 
-    def enter(self, address: str) -> bool:
-        """Take a place among the sockets that have no association yet; False if there is none."""
-        self._address = address
-        self._counted = self._registry.take_socket(self, address)
+    def enter(self, address: str, cut: Callable[[], None] | None = None) -> bool:
+        """Take a place among the sockets without an association; False if there is none. `cut` ends a TLS handshake."""
+        self._address, self._cut = address, cut
+        self._counted = self._registry.take_socket(self, address, expected=self._services.expects(address))
         self.gone = not self._counted
         return self._counted
+
+    def displace(self) -> None:
+        """Make room for another; only while there is no association."""
+        self.gone, self._counted = True, False
+        if self._transport is not None:
+            self._transport.abort()
+        elif self._cut is not None:
+            self._cut()
 
     # -- asyncio's side --
 
@@ -88,7 +85,7 @@ class Connection(asyncio.BufferedProtocol):
         self._transport = cast(asyncio.Transport, transport)
         self._socket: socket.socket = transport.get_extra_info("socket")
         peer = transport.get_extra_info("peername")  # None if the peer has already left
-        if not self._counted and not self.enter(str(peer[0]) if peer else ""):
+        if self.gone or (not self._counted and not self.enter(str(peer[0]) if peer else "")):
             self._transport.abort()
             return
         with contextlib.suppress(OSError):  # the peer has left: reading will tell
@@ -106,7 +103,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._caller is not None:
             self._registry.leave_association(self._caller.calling_ae, self._address)
         elif self._counted:
-            self._registry.leave_socket(self._address)
+            self._registry.leave_socket(self, self._address)
         self._registry.forget(self)
 
     def pause_writing(self) -> None:
@@ -242,13 +239,13 @@ class Connection(asyncio.BufferedProtocol):
                     address=self._address,
                     association=association,
                 )
-                self._registry.leave_socket(self._address)
+                self._registry.leave_socket(self, self._address)
                 self._association.accept(answer)
                 log.info("association accepted", association=association, contexts=len(self._association.contexts))
                 return
         self._association.reject(answer)
         self._timers.ended(self._loop.time())
-        log.info("association refused", result=answer.result, source=answer.source, reason=answer.reason)
+        self._registry.refused(answer)
 
     def _command(self, event: Command) -> None:
         command = event.command
@@ -259,10 +256,11 @@ class Connection(asyncio.BufferedProtocol):
         elif field == CommandField.C_STORE_RQ and command.has_data_set:
             context = self._association.contexts[event.context_id]
             self._incoming = Incoming(event, partial(self._services.begin_store, self._caller, context, command))
-        elif command.has_data_set:
-            self._awaiting = event
         else:
-            self._whole(event, b"")
+            handled = field in self._services.handlers
+            self._gathering = Gathering(event, handled=handled, memory=self._registry.memory, address=self._address)
+            if not command.has_data_set:
+                self._whole(self._gathering)
 
     def _data(self, event: Data) -> None:
         if self._incoming is not None:
@@ -270,16 +268,12 @@ class Connection(asyncio.BufferedProtocol):
             if event.last:
                 self._finish_store(self._incoming)
             return
-        assert self._awaiting is not None
-        if len(self._identifier) + len(event.data) > MAX_IDENTIFIER:
+        assert self._gathering is not None
+        if not self._gathering.add(event.data):
             self._association.abort(provider=True)
-            self._close(f"a data set longer than {MAX_IDENTIFIER} bytes outside C-STORE")
-            return
-        self._identifier += event.data
-        if event.last:
-            command, data_set = self._awaiting, bytes(self._identifier)
-            self._awaiting, self._identifier = None, bytearray()
-            self._whole(command, data_set)
+            self._close("more outside C-STORE than we hold for one peer")
+        elif event.last:
+            self._whole(self._gathering)
 
     def _finish_store(self, incoming: Incoming) -> None:
         self._incoming = None
@@ -300,9 +294,10 @@ class Connection(asyncio.BufferedProtocol):
         response = response_to(command.command, status, comment=comment) if comment else None
         self.send(command.context_id, response or encoded_response(command.command, status), None)
 
-    def _whole(self, event: Command, data_set: bytes) -> None:
+    def _whole(self, request: Gathering) -> None:
         """A message other than C-STORE is there with its data set."""
-        command = event.command
+        event, command = request.message, request.message.command
+        self._gathering = None
         assert self._caller is not None
         if command.CommandField == CommandField.C_CANCEL_RQ:
             exchange = self._exchanges.get(command.MessageIDBeingRespondedTo or 0)
@@ -315,16 +310,20 @@ class Connection(asyncio.BufferedProtocol):
         elif self._outstanding >= MOST_EXCHANGES:
             self._answer(event, Status.OUT_OF_RESOURCES)
         else:
-            self._exchange(handler, event, self._caller, data_set)
+            self._exchange(handler, request, self._caller)
+            return
+        request.forget()
 
-    def _exchange(self, handler: Handler, event: Command, caller: Caller, data_set: bytes) -> None:
-        context = self._association.contexts[event.context_id]
-        exchange = Exchange(self, caller, context, event.command, data_set)
-        message_id = event.command.MessageID or 0
+    def _exchange(self, handler: Handler, request: Gathering, caller: Caller) -> None:
+        command = request.message.command
+        context = self._association.contexts[request.message.context_id]
+        exchange = Exchange(self, caller, context, command, request.content())
+        message_id = command.MessageID or 0
         self._exchanges[message_id] = exchange
         self._begin_outstanding()
 
         def done() -> None:
+            request.forget()
             if self._exchanges.get(message_id) is exchange:
                 del self._exchanges[message_id]
             self._end_outstanding()
@@ -396,3 +395,5 @@ class Connection(asyncio.BufferedProtocol):
         incoming, self._incoming = self._incoming, None
         if incoming is not None:
             incoming.abandon()
+        if self._gathering is not None:
+            self._gathering.forget()

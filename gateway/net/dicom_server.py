@@ -5,31 +5,42 @@ What is promised: C-ECHO is answered for every admitted caller. A C-STORE is ans
 its own. Memory per peer is one receive buffer plus one bounded identifier per request; the length a
 peer declares never decides how much is allocated. Sockets that have not asked for an association
 yet are capped per address and in total before anything is done for them, TLS handshakes included, and
-closed after ARTIM (PS3.8 9.1.5); an association that is idle, trickles a message, or does not read its
-answers, is aborted.
+closed after ARTIM (PS3.8 9.1.5); who makes room when they are too many is told in `dicom_places`. An
+association that is idle, trickles a message, or does not read its answers, is aborted. A flood of calls
+that are turned away becomes no flood of log lines.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import socket
 import ssl
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import structlog
 
 from gateway.dicom.dimse import Status
+from gateway.dicom.pdu import Reject
 from gateway.net.dicom_connection import Connection
+from gateway.net.dicom_gathering import Memory
+from gateway.net.dicom_places import Places
 from gateway.net.dicom_service import Exchange, Handler, Services
+from gateway.net.rate import Rate
 
 SWEEP_SECONDS = 1.0
 BACKLOG = 512
 ACCEPT_PAUSE = 0.1
 """Seconds to wait when a connection can't be taken."""
+REFUSALS_PER_SECOND = 2.0
+REFUSALS_AT_ONCE = 20
+TELL_SECONDS = 60.0
+"""Between two lines about the refusals that got no line of their own."""
 
 log = structlog.get_logger()
 _Key = TypeVar("_Key")
@@ -56,8 +67,12 @@ class DicomServer:
         self.limits = limits
         self.artim, self.idle, self.message = limits.artim, limits.idle, limits.message
         self.refused_sockets = 0
+        self.memory = Memory()
         self._connections: set[Connection] = set()
-        self._waiting: Counter[str] = Counter()
+        self._waiting = Places(total=limits.sockets, per_address=limits.sockets_per_address)
+        self._refusals = Rate(per_second=REFUSALS_PER_SECOND, burst=REFUSALS_AT_ONCE)
+        self._told_at = -TELL_SECONDS
+        self._told_sockets = 0
         self._associations: Counter[tuple[str, str]] = Counter()
         self._listeners: list[asyncio.Server] = []
         self._numbers = itertools.count(1)
@@ -95,7 +110,7 @@ class DicomServer:
                     await asyncio.sleep(ACCEPT_PAUSE)
                     continue
                 connection = Connection(self, services)
-                if connection.enter(str(peer[0])):
+                if connection.enter(str(peer[0]), partial(_cut, sock)):
                     self._keep(self._shake_hands(connection, sock, tls))
                 else:
                     sock.close()
@@ -106,7 +121,8 @@ class DicomServer:
                 lambda: connection, sock, ssl=tls, ssl_handshake_timeout=self.artim, ssl_shutdown_timeout=self.artim
             )
         except (OSError, asyncio.CancelledError) as error:
-            log.info("no TLS connection", error=type(error).__name__)
+            if self._refusals.allows(asyncio.get_running_loop().time()):
+                log.info("no TLS connection", error=type(error).__name__)
             connection.connection_lost(None)
             sock.close()
 
@@ -139,6 +155,18 @@ class DicomServer:
         self._sweeper = loop.call_later(SWEEP_SECONDS, self._sweep)
         for connection in list(self._connections):
             connection.check_timers(loop.time())
+        self._tell(loop.time())
+
+    def _tell(self, now: float) -> None:
+        """One line for all refusals that got none: a flood of calls must not become one of lines."""
+        if now - self._told_at < TELL_SECONDS:
+            return
+        turned_away = self.refused_sockets + self._waiting.displaced
+        sockets, self._told_sockets = turned_away - self._told_sockets, turned_away
+        refusals = self._refusals.take_left_out()
+        if sockets or refusals:
+            self._told_at = now
+            log.warning("too many calls to log each", sockets=sockets, refusals=refusals)
 
     def _keep(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -147,20 +175,23 @@ class DicomServer:
 
     # -- `Registry`, called by the connections --
 
-    def take_socket(self, connection: Connection, address: str) -> bool:
-        if self._waiting.total() >= self.limits.sockets or self._waiting[address] >= self.limits.sockets_per_address:
+    def take_socket(self, connection: Connection, address: str, *, expected: bool) -> bool:
+        if not self._waiting.take(connection, address, expected=expected):
             self.refused_sockets += 1
             return False
-        self._waiting[address] += 1
         self._connections.add(connection)
         return True
 
-    def leave_socket(self, address: str) -> None:
-        _decrease(self._waiting, address)
+    def leave_socket(self, connection: Connection, address: str) -> None:
+        self._waiting.leave(connection, address)
+
+    def refused(self, answer: Reject) -> None:
+        if self._refusals.allows(asyncio.get_running_loop().time()):
+            log.info("association refused", result=answer.result, source=answer.source, reason=answer.reason)
 
     def take_association(self, calling_ae: str, address: str) -> str | None:
         """A short identifier for a new association; None if there are too many."""
-        peer = (calling_ae, address)
+        peer = (_folded(calling_ae), address)
         if self._draining or self._associations.total() >= self.limits.associations:
             return None
         if self._associations[peer] >= self.limits.associations_per_peer:
@@ -169,7 +200,7 @@ class DicomServer:
         return f"a{next(self._numbers)}"
 
     def leave_association(self, calling_ae: str, address: str) -> None:
-        _decrease(self._associations, (calling_ae, address))
+        _decrease(self._associations, (_folded(calling_ae), address))
 
     def forget(self, connection: Connection) -> None:
         self._connections.discard(connection)
@@ -194,6 +225,17 @@ async def _handle(handler: Handler, exchange: Exchange) -> None:
         log.error("request failed", field=f"{exchange.command.CommandField:04x}", error=type(error).__name__)
     if not exchange.answered:
         exchange.respond(Status.PROCESSING_FAILURE)
+
+
+def _folded(calling_ae: str) -> str:
+    """An AE title as admission knows it: "CT1" and "ct1" are one peer, not two with a share each."""
+    return calling_ae.strip().casefold()
+
+
+def _cut(sock: socket.socket) -> None:
+    """End a connection whose TLS handshake runs; the handshake's own failure cleans up."""
+    with contextlib.suppress(OSError):
+        sock.shutdown(socket.SHUT_RDWR)
 
 
 def _decrease(counter: Counter[_Key], key: _Key) -> None:

@@ -128,6 +128,9 @@ Handler = Callable[[Exchange], Coroutine[Any, Any, None]]
 class Services(Protocol):
     """What a listener offers."""
 
+    def expects(self, address: str) -> bool:
+        """Whether a known caller may come from `address`; asked before anything is read: quick, and it never raises."""
+
     def admit(self, request: AssociateRequest, address: str) -> AssociateAccept | Reject:
         """Decide on an association; called on the event loop, so it must not wait."""
 

@@ -2,16 +2,18 @@
 
 C-ECHO is answered on every AE title for everybody we admit. Scanners get what the port offers; a
 destination or RIS that calls us is one of our own peers and may report storage commitment, no more.
-A stranger is refused and remembered, so that a person can add it with one command. Nothing here
-waits: it runs on the event loop, for every association.
+A stranger is refused and remembered, so that a person can add it with one command; a flood of them,
+under whatever names and from however many addresses, writes and logs no more than `STRANGERS_PER_SECOND`.
+Nothing here waits: it runs on the event loop, for every connection.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
-from ipaddress import ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Protocol
 
 import structlog
@@ -35,13 +37,20 @@ from gateway.dicom.pdu import (
     PROTOCOL_VERSION,
     Reject,
 )
-from gateway.domain.admission import KnownCaller, Refusal, admit
+from gateway.domain.admission import KnownCaller, Refusal, admit, within
 from gateway.domain.model import AETitle
 from gateway.net.dicom_service import Caller, Exchange, Handler, StoreReceiver, StoreRefused
+from gateway.net.rate import Rate
 from gateway.spool import Spool, peers
 
 REMEMBER_EVERY = timedelta(seconds=5)
 STRANGERS_KEPT = 1000
+STRANGERS_PER_SECOND = 2.0
+STRANGERS_AT_ONCE = 50
+NAMES_PER_SECOND = 0.2
+NAMES_AT_ONCE = 10
+"""New names under which one address is remembered: one that tries them all must not hide a new scanner."""
+LOOK_UP_EVERY = timedelta(seconds=1)
 
 log = structlog.get_logger()
 Chooser = Callable[[Iterable[str]], str | None]
@@ -82,11 +91,25 @@ class Reception:
         self._us = us
         self._now = now
         self._remembered: dict[tuple[str, str, str], datetime] = {}
+        self._names: dict[str, Rate] = {}
+        self._strangers = Rate(per_second=STRANGERS_PER_SECOND, burst=STRANGERS_AT_ONCE)
+        self._networks: frozenset[IPv4Network | IPv6Network] = frozenset()
+        self._looked_up: datetime | None = None
         self._handlers = self._make_handlers()
 
     @property
     def handlers(self) -> Mapping[int, Handler]:
         return self._handlers
+
+    def expects(self, address: str) -> bool:
+        """Whether a scanner is listed with this address."""
+        now = self._now()
+        if self._looked_up is None or now - self._looked_up >= LOOK_UP_EVERY:
+            self._looked_up = now
+            with contextlib.suppress(Exception):  # the database fails: those known so far are known still
+                known = (*self._scanners, *self._added())
+                self._networks = frozenset(network for scanner in known for network in scanner.networks)
+        return any(within(address, network) for network in self._networks)
 
     def admit(self, request: AssociateRequest, address: str) -> AssociateAccept | Reject:
         """Decide on an association (PS3.8 9.3.4 for the reasons of a refusal)."""
@@ -155,8 +178,12 @@ class Reception:
         last = self._remembered.get(stranger)
         if last is not None and now - last < REMEMBER_EVERY:
             return
-        if len(self._remembered) >= STRANGERS_KEPT:
+        if len(self._remembered) >= STRANGERS_KEPT or len(self._names) >= STRANGERS_KEPT:
             self._remembered.clear()
+            self._names.clear()
+        names = self._names.setdefault(address, Rate(per_second=NAMES_PER_SECOND, burst=NAMES_AT_ONCE))
+        if not (names.allows(now.timestamp()) and self._strangers.allows(now.timestamp())):
+            return
         self._remembered[stranger] = now
         log.warning("stranger refused", address=address, reason=refusal)
         self._spool.db.write(

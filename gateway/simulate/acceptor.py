@@ -79,6 +79,9 @@ class Session:
         """Who chooses the transfer syntax for a class; None if it is not served."""
         raise NotImplementedError
 
+    def expects(self, address: str) -> bool:
+        return True
+
     def admit(self, request: AssociateRequest, address: str) -> AssociateAccept | Reject:
         if self.refuses():
             return NO_REASON

@@ -8,17 +8,20 @@ import gc
 import hashlib
 import socket
 import struct
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pytest
+import structlog
 
 from gateway.dicom.associate import ProposedContext, RoleSelection
 from gateway.dicom.dimse import CommandField, CommandSet, Status
 from gateway.dicom.negotiation import STORAGE_COMMITMENT, VERIFICATION
 from gateway.dicom.pdu import Abort, AbortReason, ControlPdu, PduType, data_headers, fragment_message
-from gateway.net.dicom_connection import MAX_IDENTIFIER, MAX_OUTSTANDING
+from gateway.net.dicom_connection import MAX_OUTSTANDING
+from gateway.net.dicom_gathering import FREE, MAX_IDENTIFIER, MAX_QUERY, PER_ADDRESS
 from gateway.net.dicom_service import Exchange, Handler, StoreRefused
 from tests.net.wire import (
     CT,
@@ -501,11 +504,60 @@ def test_connections_reset_before_they_are_looked_at(box: Box) -> None:
     box.wait_until(lambda: box.empty)
 
 
+def begin_commitment(context: int = 7) -> bytes:
+    """A storage commitment request whose data set is to come."""
+    command = CommandSet(
+        CommandField=CommandField.N_ACTION_RQ,
+        MessageID=1,
+        RequestedSOPClassUID=STORAGE_COMMITMENT,
+        RequestedSOPInstanceUID="1.2.840.10008.1.20.1.1",
+        ActionTypeID=1,
+        CommandDataSetType=0,
+    )
+    return b"".join(fragment_message(context, command.encode(), command=True, max_pdu=MAX_PDU))
+
+
+def data(context: int, content: bytes, *, last: bool) -> bytes:
+    return data_headers(context, len(content), command=False, last=last) + content
+
+
+def test_a_query_longer_than_any_is_aborted(open_box: Opener) -> None:
+    box = open_box(Ward(handlers={CommandField.C_FIND_RQ: rows_of(0)}))
+    with Raw(box.port).associate() as raw:
+        raw.send(find_rq(identifier=bytes(MAX_QUERY)))
+        assert raw.message()[0].Status == Status.SUCCESS
+        raw.send(find_rq(identifier=bytes(MAX_QUERY + 2)))
+        assert raw.aborted() == (2, 0)
+
+
+def test_what_one_address_may_have_us_hold_is_bounded_and_small_requests_pass(open_box: Opener) -> None:
+    async def answered(exchange: Exchange) -> None:
+        exchange.respond(Status.SUCCESS)
+
+    box = open_box(Ward(handlers={CommandField.N_ACTION_RQ: answered}))
+    half = data(7, bytes(1 << 20), last=False) * (PER_ADDRESS // 2 // (1 << 20))
+    with Raw(box.port).associate() as one, Raw(box.port).associate() as two, Raw(box.port).associate() as three:
+        for raw in (one, two):
+            raw.send(begin_commitment(), half)
+        box.wait_until(lambda: len(box.server.memory) == PER_ADDRESS - 2 * FREE)
+        three.send(begin_commitment(), half)
+        assert three.aborted() == (2, 0)
+        with Raw(box.port).associate() as small:
+            small.send(begin_commitment(), data(7, bytes(FREE), last=True))
+            assert small.message()[0].Status == Status.SUCCESS
+        with Raw(box.port, source="127.0.0.2").associate() as other:
+            other.send(begin_commitment(), half, data(7, b"", last=True))
+            assert other.message()[0].Status == Status.SUCCESS
+        box.wait_until(lambda: len(box.server.memory) == PER_ADDRESS - 2 * FREE)
+        one.send(data(7, b"", last=True))
+        assert one.message()[0].Status == Status.SUCCESS
+
+
 def test_an_identifier_without_end_is_aborted(open_box: Opener) -> None:
     box = open_box(Ward())
-    piece = data_headers(5, 1 << 20, command=False, last=False) + bytes(1 << 20)
+    piece = data_headers(7, 1 << 20, command=False, last=False) + bytes(1 << 20)
     with Raw(box.port).associate() as raw:
-        raw.send(find_rq()[:-20])
+        raw.send(begin_commitment())
         raw.send(piece * (MAX_IDENTIFIER // (1 << 20) + 1))
         assert raw.aborted() == (2, 0)
     box.wait_until(lambda: box.empty)
@@ -522,24 +574,88 @@ def assert_refused(port: int, source: str = HOST) -> None:
 def test_silent_sockets_are_capped_per_address(open_box: Opener) -> None:
     box = open_box(sockets=8, sockets_per_address=5)
     silent = [Raw(box.port) for _ in range(5)]
-    box.wait_until(lambda: box.server._waiting["127.0.0.1"] == 5)
+    box.wait_until(lambda: box.server._waiting.of("127.0.0.1") == 5)
     assert_refused(box.port)
     assert box.server.refused_sockets == 1
-    others = [Raw(box.port, source="127.0.0.2") for _ in range(3)]
-    box.wait_until(lambda: box.server._waiting.total() == 8)
-    assert_refused(box.port, "127.0.0.3")
     silent.pop().socket.close()
-    box.wait_until(lambda: box.server._waiting.total() == 7)
+    box.wait_until(lambda: len(box.server._waiting) == 4)
     with Raw(box.port).associate() as raw:
         raw.release()
-    for one in (*silent, *others):
+    for one in silent:
         one.socket.close()
+
+
+def test_strangers_that_hold_every_place_keep_no_scanner_out(open_box: Opener) -> None:
+    box = open_box(Ward(expected=frozenset({HOST})), sockets=6, sockets_per_address=3)
+    strangers = [Raw(box.port, source=f"127.0.1.{number}") for number in range(1, 7)]
+    box.wait_until(lambda: len(box.server._waiting) == 6)
+    scanner = [Raw(box.port) for _ in range(3)]
+    assert_displaced(strangers[:3])
+    assert_refused(box.port)
+    for one in scanner:
+        one.associate()
+    box.wait_until(lambda: len(box.server._waiting) == 3)
+    for one in (*scanner, *strangers):
+        one.socket.close()
+
+
+def test_without_a_listed_address_the_oldest_of_the_biggest_crowd_makes_room(open_box: Opener) -> None:
+    box = open_box(sockets=4, sockets_per_address=3)
+    crowd = [Raw(box.port, source="127.0.0.2") for _ in range(3)]
+    box.wait_until(lambda: len(box.server._waiting) == 3)
+    with Raw(box.port, source="127.0.0.3") as other, Raw(box.port) as raw:
+        raw.associate()
+        assert_displaced(crowd[:1])
+        other.associate()
+    for one in crowd:
+        one.socket.close()
+
+
+def assert_displaced(peers: list[Raw]) -> None:
+    for one in peers:
+        assert one.pdu() is None
+
+
+def test_a_tls_handshake_makes_room_too(open_box: Opener, certificate: Certificate) -> None:
+    box = open_box(Ward(expected=frozenset({HOST})), tls=certificate.server, sockets=2)
+    strangers = [Raw(box.port, source="127.0.0.2") for _ in range(2)]
+    box.wait_until(lambda: len(box.server._waiting) == 2)
+    with Raw(box.port, tls=certificate.client).associate() as raw:
+        assert_displaced(strangers[:1])
+        raw.release()
+    for one in strangers:
+        one.socket.close()
+
+
+def test_an_ae_title_in_other_letters_gets_no_share_of_its_own(open_box: Opener) -> None:
+    box = open_box(associations_per_peer=2)
+    peers = [Raw(box.port).associate(calling=calling) for calling in ("CT1", "ct1")]
+    with Raw(box.port) as third:
+        third.send(request(calling="Ct1").encode())
+        pdu = third.pdu()
+        assert isinstance(pdu, ControlPdu)
+        assert pdu.type == PduType.ASSOCIATE_RJ
+    for one in peers:
+        one.socket.close()
+
+
+def test_a_flood_of_refusals_is_no_flood_of_lines(open_box: Opener) -> None:
+    box = open_box(Ward(called=frozenset({"OTHER"})))
+    with structlog.testing.capture_logs() as lines:
+        for _ in range(60):
+            with Raw(box.port) as raw:
+                raw.send(request().encode())
+                assert isinstance(raw.pdu(), ControlPdu)
+        box.wait_until(lambda: any(line["event"] == "too many calls to log each" for line in lines))
+    events = Counter(line["event"] for line in lines)
+    assert 20 <= events["association refused"] < 60
+    assert events["too many calls to log each"] == 1
 
 
 def test_tls_sockets_are_capped_before_the_handshake(open_box: Opener, certificate: Certificate) -> None:
     box = open_box(tls=certificate.server, sockets_per_address=3)
     silent = [Raw(box.port) for _ in range(3)]
-    box.wait_until(lambda: box.server._waiting.total() == 3)
+    box.wait_until(lambda: len(box.server._waiting) == 3)
     assert_refused(box.port)
     for one in silent:
         one.socket.close()
@@ -586,10 +702,10 @@ def test_artim_closes_a_silent_socket_and_one_that_trickles(open_box: Opener) ->
     box = open_box(artim=30)
     with Raw(box.port) as silent, Raw(box.port) as trickling:
         trickling.send(request().encode()[:40])
-        box.wait_until(lambda: box.server._waiting.total() == 2)
+        box.wait_until(lambda: len(box.server._waiting) == 2)
         box.later(29)
         trickling.send(request().encode()[40:41])
-        assert box.on_loop(box.server._waiting.total) == 2
+        assert box.on_loop(lambda: len(box.server._waiting)) == 2
         box.later(31)
         assert silent.pdu() is None
         assert trickling.pdu() is None
@@ -705,7 +821,7 @@ def test_idle_sockets_cost_little(box: Box) -> None:
     warm = [Raw(box.port) for _ in range(5)]
     before = rss()
     silent = [Raw(box.port) for _ in range(300)]
-    box.wait_until(lambda: box.server._waiting.total() == 305)
+    box.wait_until(lambda: len(box.server._waiting) == 305)
     assert rss() - before < 10_000_000
     for one in (*warm, *silent):
         one.socket.close()
@@ -718,7 +834,7 @@ def test_idle_sockets_cost_little(box: Box) -> None:
 def test_drain_lets_an_object_finish_and_takes_no_new_association(open_box: Opener) -> None:
     box = open_box(Ward(on_complete=lambda _: None))
     with Raw(box.port).associate() as raw, Raw(box.port) as late:
-        box.wait_until(lambda: box.server._waiting.total() == 1)
+        box.wait_until(lambda: len(box.server._waiting) == 1)
         raw.send(store_rq(b"object"))
         (held,) = box.ward.wait_for("complete")
         draining = asyncio.run_coroutine_threadsafe(box.server.drain(20), box.loop)

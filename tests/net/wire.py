@@ -91,6 +91,7 @@ class Ward:
     asynchronous: tuple[int, int] | None = (16, 1)
     max_pdu: int = MAX_PDU
     called: frozenset[str] | None = None
+    expected: frozenset[str] = frozenset()
     handlers: dict[int, Handler] = field(default_factory=dict)
     on_admit: Callable[[AssociateRequest], None] = lambda _: None
     on_begin: Callable[[CommandSet], None] = lambda _: None
@@ -100,6 +101,9 @@ class Ward:
     objects: list[Received] = field(default_factory=list)
     told: list[tuple[str, Any]] = field(default_factory=list)
     changed: threading.Condition = field(default_factory=threading.Condition)
+
+    def expects(self, address: str) -> bool:
+        return address in self.expected
 
     def admit(self, request: AssociateRequest, address: str) -> AssociateAccept | Reject:
         self.on_admit(request)
@@ -184,7 +188,8 @@ class Box:
     def empty(self) -> bool:
         """Nobody is connected and nothing is counted."""
         server = self.server
-        return not (server._connections or server._waiting or server._associations or server._tasks)
+        counted = (server._connections, server._waiting, server._associations, server._tasks, server.memory)
+        return not any(map(len, counted))
 
     def listen(self, ward: Ward, tls: ssl.SSLContext | None = None) -> int:
         opened = self.server.listen(ward, HOST, 0, tls=tls)
