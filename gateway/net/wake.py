@@ -7,8 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 from pathlib import Path
+
+from gateway.domain.model import ConfigError
+
+LONGEST_PATH = 107
+"""Bytes of the path of a Unix socket (unix(7), sun_path)."""
 
 
 class Wake(asyncio.DatagramProtocol):
@@ -20,7 +26,13 @@ class Wake(asyncio.DatagramProtocol):
 
     @classmethod
     async def bind(cls, path: Path) -> Wake:
-        """Listen at `path`; a socket that an earlier process left there is replaced."""
+        """Listen at `path`; a socket that an earlier process left there is replaced. Raises ConfigError."""
+        length = len(os.fsencode(path))
+        if length > LONGEST_PATH:
+            raise ConfigError(
+                f"box.runtime: its sockets would have paths of {length} bytes, and the system allows {LONGEST_PATH};"
+                " write a shorter folder, like /run/gateway"
+            )
         path.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(FileNotFoundError):
             path.unlink()

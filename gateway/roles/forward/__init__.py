@@ -110,6 +110,7 @@ class Forward:
         finally:
             self._stop.set()
             self._ring()
+            wake.close()
             housekeeping.cancel()
             await asyncio.gather(*(asyncio.to_thread(thread.join) for thread in threads))
 
