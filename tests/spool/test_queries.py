@@ -30,7 +30,17 @@ def test_each_statement_fits_the_schema_and_is_used(spool: Spool, name: str) -> 
 
 @pytest.mark.parametrize(
     "name",
-    ["instance_same_content", "instance_same_uid", "instance_get", "delivery_due", "delivery_tally", "alarm_clear"],
+    [
+        "instance_same_content",
+        "instance_same_uid",
+        "instance_by_uid",
+        "instance_in_study",
+        "instance_get",
+        "delivery_of_instance",
+        "delivery_due",
+        "delivery_tally",
+        "alarm_clear",
+    ],
 )
 def test_the_hot_statements_use_an_index(spool: Spool, name: str) -> None:
     values = dict.fromkeys(re.findall(r":(\w+)", sql(name)), 1)
