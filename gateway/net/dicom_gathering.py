@@ -3,11 +3,13 @@
 What is promised: only a request that somebody handles is held, the rest is counted. A query may be 64 KB,
 far more than every key there is, and other requests `MAX_IDENTIFIER`. What associations hold beyond `FREE`
 bytes each is bounded for one address and in total, so that neither a peer with many associations nor many
-peers take the memory, and small requests always pass.
+peers take the memory, and small requests always pass. What was held goes back to the system when it is over.
 """
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 from collections import Counter
 
 from gateway.dicom.dimse import Command, CommandField
@@ -18,6 +20,8 @@ MAX_QUERY = 64 * 1024
 FREE = 64 * 1024
 PER_ADDRESS = MAX_IDENTIFIER
 IN_TOTAL = 2 * MAX_IDENTIFIER
+_M_MMAP_THRESHOLD = -3
+_LARGE = 1024 * 1024
 
 
 class Memory:
@@ -25,6 +29,10 @@ class Memory:
 
     def __init__(self) -> None:
         self._held: Counter[str] = Counter()
+        # glibc learns from one large block to keep all later ones in its heap, where they stay after their end:
+        # with a fixed threshold (mallopt(3)) the kernel gets them back. Another C library does without
+        with contextlib.suppress(AttributeError):
+            ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _LARGE)
 
     def take(self, address: str, count: int) -> bool:
         """Whether `count` bytes more may be held for `address`."""
