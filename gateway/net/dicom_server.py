@@ -176,6 +176,8 @@ class DicomServer:
     # -- `Registry`, called by the connections --
 
     def take_socket(self, connection: Connection, address: str, *, expected: bool) -> bool:
+        if self._draining:
+            return False  # it came as the listener closed: nobody would end it later
         if not self._waiting.take(connection, address, expected=expected):
             self.refused_sockets += 1
             return False

@@ -19,6 +19,7 @@ from concurrent.futures import Future
 from typing import Any, Final, Protocol, TypeVar, cast
 
 import structlog
+import uvloop
 
 from gateway.dicom.associate import AssociateAccept, AssociateRequest, UserInformation
 from gateway.dicom.association import AcceptedContext
@@ -185,7 +186,7 @@ class Host:
 @contextlib.contextmanager
 def hosted(*simulators: Simulator) -> Iterator[Host]:
     """Run simulators in a thread, started in order and stopped in reverse."""
-    loop = asyncio.new_event_loop()
+    loop = uvloop.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="simulators", daemon=True)
     thread.start()
     host = Host(loop)

@@ -1,0 +1,49 @@
+"""A simulated peer that is switched off: nobody stays connected to it, whoever came in at that moment."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+
+import pytest
+import uvloop
+
+from gateway.simulate.acceptor import Chooser, Port, Session
+
+
+class Mute(Session):
+    """Serves nothing."""
+
+    ae = "PACS"
+
+    def chooser(self, abstract_syntax: str) -> Chooser | None:
+        return None
+
+
+async def ended_for_who_came(turns: int) -> bool:
+    """Whether the caller is told, if the port closes `turns` of the loop after the call."""
+    port = Port(Mute, "127.0.0.1", 0)
+    await port.open()
+    with socket.create_connection(("127.0.0.1", port.number)) as caller:
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await port.close()
+        return await asyncio.to_thread(_ends, caller)
+
+
+def _ends(caller: socket.socket) -> bool:
+    """Whether the connection ends, after an A-ABORT or without a word."""
+    caller.settimeout(5)
+    try:
+        while caller.recv(100):
+            pass
+    except ConnectionResetError:
+        return True
+    except TimeoutError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("turns", range(6))
+def test_nobody_stays_connected_to_a_port_that_closed(turns: int) -> None:
+    assert uvloop.run(ended_for_who_came(turns))  # as the gateway; asyncio itself forgets a socket in that moment
