@@ -87,8 +87,8 @@ bench: .venv/.dev ## Measure beside DCMTK, Orthanc and pynetdicom (about an hour
 fuzz: .venv/.dev ## Fuzz everything that reads bytes of others (LONG=1: a million inputs)
 	@$(BIN)/python -m tests.fuzz $(if $(LONG),--long) $(ARGS)
 
-safety: setup ## Kill and cut power under load, 30 times each: nothing acknowledged may be lost
-	@GATEWAY_KILLS=$(KILLS) GATEWAY_CUTS=$(CUTS) $(BIN)/python -m pytest -v -m safety --timeout=3600 $(ARGS)
+safety: setup ## Kill and cut power under load, 30 times each, and besiege the listeners: nothing acknowledged may be lost
+	@GATEWAY_KILLS=$(KILLS) GATEWAY_CUTS=$(CUTS) GATEWAY_SIEGE=full $(BIN)/python -m pytest -v -m safety --timeout=3600 $(ARGS)
 
 soak: .venv/.dev ## Run for long under load and watch memory, files and latency
 	@$(BIN)/python -m bench soak $(ARGS)

@@ -17,9 +17,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
+from typing import TypeVar
 
 import structlog
 
@@ -52,6 +53,7 @@ SAME_ASSOCIATION_SECONDS = 10.0
 POLL_SECONDS = 0.2
 
 log = structlog.get_logger()
+T = TypeVar("T")
 
 
 class Storage:
@@ -71,6 +73,7 @@ class Storage:
         self._object_max = object_max
         self._now = now
         self._received = received
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="commitment-reader")
 
     def begin_store(self, caller: Caller, context: AcceptedContext, command: CommandSet) -> ObjectReceiver:
         """Open a receiver; raises `StoreRefused` (A700) when the disk reserve would be touched."""
@@ -133,7 +136,7 @@ class Storage:
     async def commitment_requested(self, exchange: Exchange) -> None:
         """N-ACTION from a scanner (PS3.4 J.3.2): acknowledged when it is durable."""
         try:
-            transaction, referenced = parse_request(exchange.data_set, exchange.context.transfer_syntax)
+            transaction, referenced = await self._parsed(parse_request, exchange)
         except (CommitmentError, elements.ElementError) as error:
             exchange.respond(Status.INVALID_ARGUMENT, comment=str(error))
             return
@@ -158,6 +161,13 @@ class Storage:
         self._received()
         log.info("commitment requested", association=exchange.caller.association, instances=len(items))
         await self._report_here(exchange, UID(transaction), scanner)
+
+    async def _parsed(self, parse: Callable[[bytes, str], T], exchange: Exchange) -> T:
+        """A message read; a long one on a thread, as a hundred thousand references take seconds."""
+        if len(exchange.data_set) <= LOOK:
+            return parse(exchange.data_set, exchange.context.transfer_syntax)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._reader, parse, exchange.data_set, exchange.context.transfer_syntax)
 
     async def _report_here(self, exchange: Exchange, transaction: UID, scanner: AETitle) -> None:
         """Report on the association that asked, if the result comes soon and the scanner stays."""
@@ -193,7 +203,7 @@ class Storage:
     async def commitment_reported(self, exchange: Exchange) -> None:
         """N-EVENT-REPORT from a destination (PS3.4 J.3.3): matched by Transaction UID, not by address."""
         try:
-            result = parse_result(exchange.data_set, exchange.context.transfer_syntax)
+            result = await self._parsed(parse_result, exchange)
         except (CommitmentError, elements.ElementError) as error:
             exchange.respond(Status.INVALID_ARGUMENT, comment=str(error))
             return

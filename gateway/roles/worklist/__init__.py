@@ -15,35 +15,23 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import TypeAlias
 
 import structlog
 
-from gateway.dicom import charset, elements
+from gateway.dicom import elements
 from gateway.dicom.dimse import Status
 from gateway.domain import upstream
-from gateway.domain.matching import Prefilter, Query, compile_query
+from gateway.domain.matching import Query, compile_query
 from gateway.domain.model import AETitle, SourceName, TemporaryFailure
 from gateway.domain.retry import Circuit
-from gateway.domain.worklist import (
-    DONE,
-    SPECIFIC_CHARACTER_SET,
-    DataSet,
-    Decode,
-    Freshness,
-    columns,
-    freshness,
-    merge_key,
-    project,
-    split_steps,
-    validate_row,
-)
+from gateway.domain.worklist import DONE, DataSet, Freshness, freshness
 from gateway.net.dicom_client import Peer
 from gateway.net.dicom_service import Exchange
 from gateway.net.worklist_query import Answer, ask
+from gateway.roles.worklist.rows import as_elements, da, decoder, look_up_keys, parsed, response, shape_of, validated
 from gateway.spool import Connection, Spool
 from gateway.spool import worklist as copy
-from gateway.spool.worklist import Candidate, WorklistKeys, WorklistRow
+from gateway.spool.worklist import Candidate
 
 RESPONSES_PER_WRITE = 8
 """Fewer than the ten responses within which a C-CANCEL must take effect."""
@@ -53,14 +41,9 @@ THREADS_PER_RIS = 3
 """Questions one RIS may leave hanging before it is not asked more."""
 MAINTENANCE_SECONDS = 600.0
 SERVED_AGAIN = timedelta(minutes=1)
-RESPONSES_KEPT = 8000
-"""Encoded answers, of about half a kilobyte each, for consoles that poll."""
-ROWS_KEPT = 2000
-"""Parsed rows, of about ten kilobytes each."""
 CONFIRMED_WITHIN = timedelta(days=1)
 
 log = structlog.get_logger()
-Shape: TypeAlias = "tuple[tuple[int, str, tuple[Shape, ...]], ...]"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +108,7 @@ class Worklist:
         except elements.ElementError as error:
             exchange.respond(Status.UNABLE_TO_PROCESS, comment=str(error))
             return
-        query = compile_query(identifier, _decoder(identifier))
+        query = compile_query(identifier, decoder(identifier))
         policy = self._policy_of(exchange.caller.calling_ae)
         if policy.ask:
             await self._ask_stale(query, identifier, exchange.caller.calling_ae, policy)
@@ -138,14 +121,14 @@ class Worklist:
     # -- answering --
 
     async def _answer(self, exchange: Exchange, identifier: elements.DataSet, rows: Sequence[Candidate]) -> None:
-        shape, syntax = _shape(identifier), exchange.context.transfer_syntax
+        shape, syntax = shape_of(identifier), exchange.context.transfer_syntax
         answered: list[Candidate] = []
         for number, row in enumerate(rows):
             if number % RESPONSES_PER_WRITE == 0:
                 await exchange.flush()
             if exchange.cancelled or exchange.closed:
                 break
-            exchange.respond(Status.PENDING, data_set=_response(row.dataset, shape, syntax))
+            exchange.respond(Status.PENDING, data_set=response(row.dataset, shape, syntax))
             answered.append(row)
         exchange.respond(Status.CANCEL if exchange.cancelled else Status.SUCCESS)
         log.info("worklist answered", association=exchange.caller.association, rows=len(answered))
@@ -161,13 +144,13 @@ class Worklist:
         self._spool.db.write(lambda c: copy.record_served(c, calling, served=answered, now=now), rebuildable=True)
 
     async def _matching(self, query: Query) -> list[Candidate]:
-        found = copy.candidates(self._spool.db.read(), _keys(query.prefilter), limit=MAX_ROWS)
+        found = copy.candidates(self._spool.db.read(), look_up_keys(query.prefilter), limit=MAX_ROWS)
         rows: dict[str, Candidate] = {}
         for number, row in enumerate(found):
             if number % 64 == 63:
                 await asyncio.sleep(0)  # a long list must not hold up the other associations
-            dataset = _parsed(row.dataset)
-            if query.matches(dataset, _decoder(dataset)):
+            dataset = parsed(row.dataset)
+            if query.matches(dataset, decoder(dataset)):
                 rows.setdefault(row.key, row)
         return list(rows.values())
 
@@ -207,7 +190,7 @@ class Worklist:
             log.warning("RIS not answering", ris=source.upstream.name, code=error.code)
             return
         source.circuit = source.circuit.after_success()
-        rows, _ = _validated(source.upstream.name, answer)
+        rows, _ = validated(source.upstream.name, answer)
         if rows:
             await asyncio.wrap_future(
                 self._spool.db.write(lambda c: copy.merge_answer(c, source.upstream.name, rows=rows, now=self._now()))
@@ -235,8 +218,8 @@ class Worklist:
             )
             return
         source.circuit = source.circuit.after_success()
-        rows, refused = _validated(name, answer)
-        window = (_da(first), _da(last)) if answer.complete and not refused else None
+        rows, refused = validated(name, answer)
+        window = (da(first), da(last)) if answer.complete and not refused else None
         removed = await asyncio.wrap_future(
             self._spool.db.write(lambda c: copy.replace_source(c, name, rows=rows, now=self._now(), window=window))
         )
@@ -249,7 +232,7 @@ class Worklist:
 
     def _expire(self, c: Connection) -> None:
         now = self._now()
-        started_before = _da(self._today() - timedelta(days=1))
+        started_before = da(self._today() - timedelta(days=1))
         copy.expire(c, started_before=started_before, confirmed_before=now - CONFIRMED_WITHIN, statuses=DONE)
         copy.forget_served(c, before=now - self._served_for)
 
@@ -273,7 +256,7 @@ class _Source:
         self._asking += 1
         future = asyncio.get_running_loop().run_in_executor(
             self.threads,
-            functools.partial(ask, self.upstream.peer(calling), _as_elements(identifier), limit=MAX_ROWS),
+            functools.partial(ask, self.upstream.peer(calling), as_elements(identifier), limit=MAX_ROWS),
         )
         future.add_done_callback(self._asked)
         return await asyncio.shield(future)
@@ -282,100 +265,6 @@ class _Source:
         self._asking -= 1
         if not future.cancelled():
             future.exception()  # seen, also when nobody waits any more
-
-
-def _validated(name: SourceName, answer: Answer) -> tuple[list[WorklistRow], int]:
-    """The rows of an answer that can be kept, one per step, and how many steps can not."""
-    rows: dict[str, WorklistRow] = {}
-    refused = 0
-    for whole in answer.rows:
-        for dataset in split_steps(whole):
-            if validate_row(dataset):
-                refused += 1
-                continue
-            row = _worklist_row(name, dataset)
-            rows[row.key] = row
-    return list(rows.values()), refused
-
-
-def _worklist_row(name: SourceName, dataset: DataSet) -> WorklistRow:
-    found = columns(dataset, _decoder(dataset))
-    return WorklistRow(
-        source=name,
-        key=merge_key(dataset),
-        PatientID=found.PatientID,
-        PatientName=found.PatientName,
-        AccessionNumber=found.AccessionNumber,
-        StudyInstanceUID=found.StudyInstanceUID,
-        RequestedProcedureID=found.RequestedProcedureID,
-        ScheduledProcedureStepID=found.ScheduledProcedureStepID,
-        start_date=_da(found.start_date) if found.start_date else "",
-        start_time=found.start_time.strftime("%H%M%S") if found.start_time else "",
-        Modality=found.Modality,
-        ScheduledStationAETitle="\\".join(found.StationAETitles),
-        status=found.status,
-        dataset=elements.encode(_as_elements(dataset), elements.EXPLICIT_LITTLE),
-    )
-
-
-def _shape(identifier: DataSet) -> Shape:
-    """What a query asks for, without the values it asks by: answers of one shape are made once."""
-    return tuple(
-        (tag, vr, () if isinstance(value, bytes) else tuple(map(_shape, value)))
-        for tag, (vr, value) in identifier.items()
-    )
-
-
-def _identifier(shape: Shape) -> DataSet:
-    return {tag: (vr, list(map(_identifier, items)) if vr == "SQ" else b"") for tag, vr, items in shape}
-
-
-@functools.lru_cache(maxsize=RESPONSES_KEPT)
-def _response(dataset: bytes, shape: Shape, transfer_syntax: str) -> bytes:
-    """A row projected to the requested keys, encoded."""
-    return elements.encode(_as_elements(project(_identifier(shape), _parsed(dataset))), transfer_syntax)
-
-
-@functools.lru_cache(maxsize=ROWS_KEPT)
-def _parsed(dataset: bytes) -> elements.DataSet:
-    return elements.parse(dataset, elements.EXPLICIT_LITTLE)
-
-
-def _decoder(dataset: DataSet) -> Decode:
-    element = dataset.get(SPECIFIC_CHARACTER_SET)
-    names = charset.character_sets(element[1]) if element and isinstance(element[1], bytes) else []
-    return functools.partial(_decode, tuple(names))
-
-
-@functools.lru_cache(maxsize=20_000)
-def _decode(names: tuple[str, ...], value: bytes, vr: str) -> str:
-    return charset.decode(value, vr, list(names))
-
-
-def _keys(prefilter: Prefilter) -> WorklistKeys:
-    def only(values: tuple[str, ...] | None) -> str | None:
-        return values[0] if values is not None and len(values) == 1 else None
-
-    return WorklistKeys(
-        AccessionNumber=prefilter.AccessionNumber,
-        PatientID=prefilter.PatientID,
-        Modality=only(prefilter.Modality),
-        ScheduledStationAETitle=only(prefilter.StationAETitles),
-        start_from=_da(prefilter.date_from) if prefilter.date_from else None,
-        start_to=_da(prefilter.date_to) if prefilter.date_to else None,
-    )
-
-
-def _as_elements(dataset: DataSet) -> elements.DataSet:
-    """A data set of the domain in the form that `elements` writes."""
-    return {
-        tag: elements.Element(vr, value if isinstance(value, bytes) else [*map(_as_elements, value)])
-        for tag, (vr, value) in dataset.items()
-    }
-
-
-def _da(day: date) -> str:
-    return day.isoformat().replace("-", "")
 
 
 async def _waited_out(work: Awaitable[None]) -> None:

@@ -1,0 +1,151 @@
+"""Rows of the worklist between their forms: as a RIS sent them, as the copy keeps them, as a scanner is answered.
+
+What is promised: rows are parsed, and answers of one shape made, once while they are in use; what is kept is
+bounded in number and in size, as peers choose both the rows and the queries.
+"""
+
+from __future__ import annotations
+
+import functools
+from datetime import date
+from typing import TypeAlias
+
+from gateway.dicom import charset, elements
+from gateway.domain.matching import Prefilter
+from gateway.domain.model import SourceName
+from gateway.domain.worklist import (
+    SPECIFIC_CHARACTER_SET,
+    DataSet,
+    Decode,
+    columns,
+    merge_key,
+    project,
+    split_steps,
+    validate_row,
+)
+from gateway.net.worklist_query import Answer
+from gateway.spool.worklist import WorklistKeys, WorklistRow
+
+RESPONSES_KEPT = 8000
+"""Encoded answers, of about half a kilobyte each, for consoles that poll."""
+SHAPE_KEPT = 200
+"""Keys of a query whose answers are kept: no console asks for half as many."""
+VALUE_KEPT = 256
+"""Bytes of a value whose text is kept."""
+ROWS_KEPT = 2000
+"""Parsed rows, of about ten kilobytes each."""
+
+Shape: TypeAlias = "tuple[tuple[int, str, tuple[Shape, ...]], ...]"
+
+
+def validated(name: SourceName, answer: Answer) -> tuple[list[WorklistRow], int]:
+    """The rows of an answer that can be kept, one per step, and how many steps can not."""
+    rows: dict[str, WorklistRow] = {}
+    refused = 0
+    for whole in answer.rows:
+        for dataset in split_steps(whole):
+            if validate_row(dataset):
+                refused += 1
+                continue
+            row = _worklist_row(name, dataset)
+            rows[row.key] = row
+    return list(rows.values()), refused
+
+
+def _worklist_row(name: SourceName, dataset: DataSet) -> WorklistRow:
+    found = columns(dataset, decoder(dataset))
+    return WorklistRow(
+        source=name,
+        key=merge_key(dataset),
+        PatientID=found.PatientID,
+        PatientName=found.PatientName,
+        AccessionNumber=found.AccessionNumber,
+        StudyInstanceUID=found.StudyInstanceUID,
+        RequestedProcedureID=found.RequestedProcedureID,
+        ScheduledProcedureStepID=found.ScheduledProcedureStepID,
+        start_date=da(found.start_date) if found.start_date else "",
+        start_time=found.start_time.strftime("%H%M%S") if found.start_time else "",
+        Modality=found.Modality,
+        ScheduledStationAETitle="\\".join(found.StationAETitles),
+        status=found.status,
+        dataset=elements.encode(as_elements(dataset), elements.EXPLICIT_LITTLE),
+    )
+
+
+def shape_of(identifier: DataSet) -> Shape:
+    """What a query asks for, without the values it asks by: answers of one shape are made once."""
+    return tuple(
+        (tag, vr, () if isinstance(value, bytes) else tuple(map(shape_of, value)))
+        for tag, (vr, value) in identifier.items()
+    )
+
+
+def response(dataset: bytes, shape: Shape, transfer_syntax: str) -> bytes:
+    """A row projected to the requested keys, encoded. A query for more than any console asks is not remembered."""
+    make = _response if _size(shape) <= SHAPE_KEPT else _response.__wrapped__
+    return make(dataset, shape, transfer_syntax)
+
+
+def _size(shape: Shape) -> int:
+    """How many keys, nested ones included."""
+    return sum(1 + sum(map(_size, items)) for _, _, items in shape)
+
+
+def _identifier(shape: Shape) -> DataSet:
+    return {tag: (vr, list(map(_identifier, items)) if vr == "SQ" else b"") for tag, vr, items in shape}
+
+
+@functools.lru_cache(maxsize=RESPONSES_KEPT)
+def _response(dataset: bytes, shape: Shape, transfer_syntax: str) -> bytes:
+    return elements.encode(as_elements(project(_identifier(shape), parsed(dataset))), transfer_syntax)
+
+
+@functools.lru_cache(maxsize=ROWS_KEPT)
+def parsed(dataset: bytes) -> elements.DataSet:
+    """A row as the copy keeps it."""
+    return elements.parse(dataset, elements.EXPLICIT_LITTLE)
+
+
+def decoder(dataset: DataSet) -> Decode:
+    """How to read the text of a data set: by the character sets it declares (PS3.3 C.12.1.1.2)."""
+    element = dataset.get(SPECIFIC_CHARACTER_SET)
+    names = charset.character_sets(element[1]) if element and isinstance(element[1], bytes) else []
+    return functools.partial(_decode, tuple(names))
+
+
+def _decode(names: tuple[str, ...], value: bytes, vr: str) -> str:
+    return (_decode_once if len(value) <= VALUE_KEPT else _decode_once.__wrapped__)(names, value, vr)
+
+
+@functools.lru_cache(maxsize=20_000)
+def _decode_once(names: tuple[str, ...], value: bytes, vr: str) -> str:
+    return charset.decode(value, vr, list(names))
+
+
+def look_up_keys(prefilter: Prefilter) -> WorklistKeys:
+    """What the index can look up of a query; alternatives it can't."""
+
+    def only(values: tuple[str, ...] | None) -> str | None:
+        return values[0] if values is not None and len(values) == 1 else None
+
+    return WorklistKeys(
+        AccessionNumber=prefilter.AccessionNumber,
+        PatientID=prefilter.PatientID,
+        Modality=only(prefilter.Modality),
+        ScheduledStationAETitle=only(prefilter.StationAETitles),
+        start_from=da(prefilter.date_from) if prefilter.date_from else None,
+        start_to=da(prefilter.date_to) if prefilter.date_to else None,
+    )
+
+
+def as_elements(dataset: DataSet) -> elements.DataSet:
+    """A data set of the domain in the form that `elements` writes."""
+    return {
+        tag: elements.Element(vr, value if isinstance(value, bytes) else [*map(as_elements, value)])
+        for tag, (vr, value) in dataset.items()
+    }
+
+
+def da(day: date) -> str:
+    """A day as a DA value, which sorts."""
+    return day.isoformat().replace("-", "")
