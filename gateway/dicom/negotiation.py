@@ -44,6 +44,7 @@ LOSSLESS = (
     "1.2.840.10008.1.2.5",  # RLE Lossless
     "1.2.840.10008.1.2.8.1",  # Deflated Image Frame
     _COMPRESSED + "110",  # JPEG XL Lossless
+    "1.2.840.10008.1.2.1.98",  # Encapsulated Uncompressed Explicit VR Little Endian: pixels beyond 4 GiB
 )
 _RANK = {syntax: rank for rank, syntax in enumerate((*NATIVE, *LOSSLESS))}
 _KNOWN_TRANSFER_SYNTAXES = frozenset(uid for uid, entry in UID_dictionary.items() if entry[1] == "Transfer Syntax")

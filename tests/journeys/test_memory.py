@@ -53,3 +53,30 @@ def test_a_large_object_passes_in_little_memory(tmp_path: Path, syntax: str) -> 
         assert box.memory("VmHWM") - before <= GROWTH
         assert pacs.held[uid].size >= FRAMES * FRAME
         assert pacs.held[uid].TransferSyntaxUID == syntax
+
+
+@pytest.mark.safety
+@pytest.mark.timeout(1200)
+def test_five_gigabytes_pass(tmp_path: Path) -> None:
+    """More than a native Pixel Data element can hold, and more than 32 bits can count."""
+    large = objects.write_huge(tmp_path / "large.dcm", frames=5000, frame_bytes=MB, encapsulated=True)
+    uid = objects.uid("large")
+    with large.open("rb") as file:
+        offset = data_set_offset(file.read(4096))
+    pacs = PacsSimulator(transfer_syntaxes=[objects.ENCAPSULATED_UNCOMPRESSED])
+    with hosted(pacs), gateway(tmp_path / "gw", to=[To(port=pacs.port)], limits='disk_reserve = "0"') as box:
+        before = box.memory("VmHWM")
+        statuses = raw_scanner.store(
+            box.port,
+            large,
+            [uid],
+            SOPClassUID=UltrasoundMultiFrameImageStorage,
+            TransferSyntaxUID=objects.ENCAPSULATED_UNCOMPRESSED,
+            offset=offset,
+        )
+        assert statuses == [0]
+        box.until_confirmed([uid], limit=600)
+        grown = box.memory("VmHWM") - before
+        print(f"5 GB object: {pacs.held[uid].size} bytes at the PACS, VmHWM grew by {grown / MB:.1f} MB")
+        assert grown <= GROWTH
+        assert pacs.held[uid].size == large.stat().st_size - offset
