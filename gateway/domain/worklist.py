@@ -172,8 +172,8 @@ def columns(row: DataSet, decode: Decode) -> RowColumns:
         ScheduledProcedureStepID=first_value(text(step, SPS_ID, decode)),
         start_date=date_of(first_value(text(step, SPS_START_DATE))),
         start_time=None if span is None else _time_at(span[0]),
-        Modality=first_value(text(step, MODALITY)).upper(),
-        StationAETitles=tuple(value.upper() for value in all_values(text(step, SCHEDULED_STATION_AE_TITLE))),
+        Modality=first_value(text(step, MODALITY, decode)).upper(),
+        StationAETitles=tuple(value.upper() for value in all_values(text(step, SCHEDULED_STATION_AE_TITLE, decode))),
         status=status_of(step),
     )
 
