@@ -52,6 +52,8 @@ _SOP_INSTANCE: Final = tag("SOPInstanceUID")
 _RETRIEVE_AE: Final = tag("RetrieveAETitle")
 
 log = structlog.get_logger()
+DAMAGED: Final = b"\x08\x00\x95\x11UI\xff\xff1.2"
+"""An element that declares more than there is."""
 
 
 class PacsBehaviour(StrEnum):
@@ -116,6 +118,8 @@ class PacsSimulator:
         """None: results come on the association of the request."""
         self.silent = False
         """Commitment requests are accepted and their results never sent."""
+        self.damaged = False
+        """What we say of what we hold, in reports and in answers to queries, can't be read."""
         self.fail = set(fail)
         """SOP Instance UIDs whose commitment fails (Processing failure)."""
         self.queries = 0
@@ -297,7 +301,7 @@ class _PacsSession(Session):
             if exchange.cancelled:
                 exchange.respond(Status.CANCEL)
                 return
-            exchange.respond(Status.PENDING, data_set=encoded(row, syntax))
+            exchange.respond(Status.PENDING, data_set=DAMAGED if self.pacs.damaged else encoded(row, syntax))
             await exchange.flush()
         exchange.respond(Status.SUCCESS)
 
@@ -324,7 +328,8 @@ class _PacsSession(Session):
             EventTypeID=commitment.SOME_FAILED if failed else commitment.ALL_COMMITTED,
             CommandDataSetType=1,
         )
-        body = partial(commitment.report, transaction, promised, failed)
+        report: Callable[[str], bytes] = partial(commitment.report, transaction, promised, failed)
+        body = _damaged if self.pacs.damaged else report
         if self.pacs.report_to is None:
             exchange.send(command, body(exchange.context.transfer_syntax))
             return
@@ -336,6 +341,10 @@ class _PacsSession(Session):
     def _next_message_id(self) -> int:
         self._message_id = self._message_id % 0xFFFF + 1
         return self._message_id
+
+
+def _damaged(_transfer_syntax: str) -> bytes:
+    return DAMAGED
 
 
 def _report(calling_ae: str, to: ReportTo, command: CommandSet, body: Callable[[str], bytes]) -> None:

@@ -93,9 +93,9 @@ def record_request(
     return c.execute(sql("request_insert"), {**values, "referenced": json.dumps(items)}).rowcount > 0
 
 
-def requests(c: Connection, *, state: CommitmentState, limit: int) -> tuple[CommitmentRequest, ...]:
-    """Requests in that state, oldest first."""
-    values = {"state": state, "limit": limit}
+def requests(c: Connection, *, state: CommitmentState, limit: int, offset: int = 0) -> tuple[CommitmentRequest, ...]:
+    """Requests in that state, oldest first, the first `offset` left out."""
+    values = {"state": state, "limit": limit, "offset": offset}
     return tuple(_request(row) for row in c.execute(sql("requests_in_state"), values))
 
 

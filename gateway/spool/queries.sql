@@ -310,7 +310,7 @@ VALUES (:transaction_uid, :scanner, :now, :referenced, 'open', '')
 ON CONFLICT (transaction_uid, scanner) DO NOTHING
 
 -- requests_in_state --
-SELECT * FROM commitment_request WHERE state = :state ORDER BY received_at, rowid LIMIT :limit
+SELECT * FROM commitment_request WHERE state = :state ORDER BY received_at, rowid LIMIT :limit OFFSET :offset
 
 -- request_decide --
 UPDATE commitment_request SET state = 'decided', result = :result
@@ -366,7 +366,8 @@ DELETE FROM instance WHERE id = :id AND state = 'purged'
 DELETE FROM commitment_transaction WHERE state = 'settled' AND answered_at < :before
 
 -- trim_requests --
-DELETE FROM commitment_request WHERE state = 'answered' AND answered_at < :before
+-- A decided one that its scanner never took has nobody left to take it.
+DELETE FROM commitment_request WHERE state <> 'open' AND received_at < :before
 
 -- trim_alarms --
 DELETE FROM alarm WHERE cleared_at < :before

@@ -13,8 +13,10 @@ from pydicom.uid import BasicTextSRStorage
 from pynetdicom import AE, evt
 from structlog.testing import capture_logs
 
-from gateway.domain.model import Confirm, DeliveryState, Lane
-from gateway.net.dicom_client import Peer
+from gateway.dicom.association import AcceptedContext
+from gateway.domain.model import Confirm, DeliveryState, Instance, Lane
+from gateway.net.dicom_client import Peer, Requestor
+from gateway.roles.forward import lane
 from gateway.simulate.acceptor import hosted
 from gateway.simulate.pacs import PacsBehaviour, PacsSimulator
 from tests.journeys.forwarding import RETENTION, forwarding, target, to
@@ -184,3 +186,43 @@ def test_nothing_is_purged_before_it_is_confirmed(tmp_path: Path, monkeypatch: p
         box.clock.advance(timedelta(minutes=2))
         box.until(lambda: box.files() == 0, what="the file is gone")
         assert box.instance_states(uid) == ["purged"]
+
+
+@pytest.mark.parametrize("confirm", [Confirm.COMMITMENT, Confirm.QUERY])
+def test_proof_that_cannot_be_read_is_no_proof_and_no_fault_of_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, confirm: Confirm
+) -> None:
+    pacs = PacsSimulator()
+    pacs.damaged = True
+    with (
+        capture_logs() as logs,
+        hosted(pacs),
+        forwarding(tmp_path, [target(pacs.port, confirm=confirm)], monkeypatch=monkeypatch) as box,
+    ):
+        uid = box.put(objects.write(tmp_path, objects.ct(1)))
+        box.until(lambda: "confirmation-refused" in box.alarms(), what="an alarm that proof can't be had")
+        assert box.states()[uid] == [DeliveryState.SENT]
+        pacs.damaged = False
+        box.clock.run_at(600)
+        box.until_all([uid])
+    assert [entry for entry in logs if entry["event"] == "restarted after a fault"] == []
+
+
+def test_an_object_that_meets_a_fault_of_ours_blocks_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = [objects.write(tmp_path, objects.ct(seed, study="s")) for seed in range(4)]
+    bad = files[0].stem
+    real = lane.send
+
+    def faulty(requestor: Requestor, context: AcceptedContext, instance: Instance, path: Path) -> int:
+        if instance.SOPInstanceUID == bad:
+            raise RuntimeError("a fault nobody thought of")
+        return real(requestor, context, instance, path)
+
+    monkeypatch.setattr(lane, "send", faulty)
+    pacs = PacsSimulator()
+    with hosted(pacs), forwarding(tmp_path, [target(pacs.port)], monkeypatch=monkeypatch) as box:
+        uids = [box.put(path) for path in files]
+        box.until_all([uid for uid in uids if uid != bad])
+        monkeypatch.setattr(lane, "send", real)
+        box.clock.run_at(600)
+        box.until_all([bad])

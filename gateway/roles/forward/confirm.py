@@ -15,14 +15,15 @@ import threading
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from functools import partial
+from typing import TypeVar
 
 import structlog
 from pydicom.uid import generate_uid
 
 from gateway.dicom.associate import ProposedContext, RoleSelection
-from gateway.dicom.commitment import Result, action_request, parse_result
+from gateway.dicom.commitment import CommitmentError, Result, action_request, parse_result
 from gateway.dicom.dimse import CommandField, response_to
-from gateway.dicom.elements import DataSet, Element, encode, parse, text_of
+from gateway.dicom.elements import DataSet, Element, ElementError, encode, parse, text_of
 from gateway.dicom.negotiation import NATIVE, STORAGE_COMMITMENT, STUDY_ROOT_FIND
 from gateway.domain.model import UID, Confirm, Delivery, DeliveryState, GatewayError, Instance, TemporaryFailure
 from gateway.net.dicom_client import Requestor
@@ -37,6 +38,9 @@ SLICE_SECONDS = 0.5
 POLL_SECONDS = 2.0
 LOOKED_FOR = timedelta(minutes=10)
 """How long an instance may be missing at a destination that said it stored it, before it is sent again."""
+ASKED_AGAIN = timedelta(hours=1)
+"""A request without a report is repeated, as its association may have broken before the report; the first one
+stays open, and whichever report comes counts."""
 SENT_LIMIT = 2000
 ALARM_NOT_COMMITTED = "not-committed"
 ALARM_NOT_CONFIRMABLE = "confirmation-refused"
@@ -45,6 +49,7 @@ _LEVEL, _CLASS, _INSTANCE, _STUDY, _SERIES = 0x00080052, 0x00080016, 0x00080018,
 
 log = structlog.get_logger()
 Pair = tuple[Delivery, Instance]
+T = TypeVar("T")
 
 
 class Confirmer:
@@ -111,9 +116,11 @@ class Confirmer:
 
     def _unasked(self) -> list[Pair]:
         c = self._spool.db.read()
+        lately = self._now() - ASKED_AGAIN
         asked = {
             delivery_id
             for transaction in self._transactions(CommitmentState.OPEN)
+            if transaction.asked_at > lately
             for delivery_id in transaction.deliveries
         }
         sent = deliveries.in_state(c, destination=self._target.name, state=DeliveryState.SENT, limit=SENT_LIMIT)
@@ -150,7 +157,7 @@ class Confirmer:
                 return
             message = requestor.await_message(SLICE_SECONDS)
             if message is not None and message.command.CommandField == CommandField.N_EVENT_REPORT_RQ:
-                result = parse_result(bytes(message.data_set), context.transfer_syntax)
+                result = _read(parse_result, message.data_set, context.transfer_syntax)
                 self._write(partial(_record, result=result, now=self._now()))
                 requestor.reply(message, response_to(message.command, 0))
 
@@ -281,10 +288,18 @@ def _held(requestor: Requestor, wanted: Sequence[Instance]) -> set[str]:
     for message in requestor.find(context, encode(identifier, context.transfer_syntax)):
         status = message.command.Status or 0
         if status in (0xFF00, 0xFF01):
-            found.add(text_of(parse(bytes(message.data_set), context.transfer_syntax), _INSTANCE))
+            found.add(text_of(_read(parse, message.data_set, context.transfer_syntax), _INSTANCE))
         elif status != 0:
             raise TemporaryFailure(f"the query was answered {status:04X}", code=f"{status:04X}")
     return found
+
+
+def _read(parse: Callable[[bytes, str], T], data_set: bytes | bytearray, transfer_syntax: str) -> T:
+    """What a destination says. Raises TemporaryFailure if it can't be read: that proves nothing."""
+    try:
+        return parse(bytes(data_set), transfer_syntax)
+    except (CommitmentError, ElementError) as error:
+        raise TemporaryFailure(f"the destination's answer can't be read: {error}", code="unreadable") from error
 
 
 def _text(vr: str, value: str) -> Element:

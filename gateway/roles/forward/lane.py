@@ -207,6 +207,11 @@ class LaneSender:
             self._breaker.failed()
             settled.append(self._defer(delivery, error.code))
             return False
+        except Exception as error:  # noqa: BLE001 -- the delivery's edge: a fault over one object must not hold its lane
+            log.error("fault over an object", instance=instance.id, error=type(error).__name__)
+            self._break_off()
+            settled.append(self._defer(delivery, "fault"))
+            return False
         settled.append(self._settle(delivery, instance, outcome))
         return not outcome.blames_destination
 

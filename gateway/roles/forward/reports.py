@@ -51,6 +51,7 @@ class Reporter:
         self._random = random
         self._failures: dict[str, int] = {}
         self._not_before: dict[str, datetime] = {}
+        self._offset = {CommitmentState.OPEN: 0, CommitmentState.DECIDED: 0}
         self.wake = threading.Event()
 
     def run(self, stop: threading.Event) -> None:
@@ -66,7 +67,7 @@ class Reporter:
     def round(self) -> None:
         """Decide what can be decided, and report what is due."""
         c = self._spool.db.read()
-        for request in commitments.requests(c, state=CommitmentState.OPEN, limit=REQUESTS):
+        for request in self._next(c, CommitmentState.OPEN):
             outcome = decide(c, request)
             if outcome is not None:
                 log.info("commitment decided", ok=len(outcome.succeeded), failed=len(outcome.failed))
@@ -78,9 +79,16 @@ class Reporter:
                         outcome=outcome,
                     )
                 )
-        for request in commitments.requests(c, state=CommitmentState.DECIDED, limit=REQUESTS):
+        for request in self._next(c, CommitmentState.DECIDED):
             if self._due(request):
                 self._report(request)
+
+    def _next(self, c: Connection, state: CommitmentState) -> tuple[CommitmentRequest, ...]:
+        """Some requests of a state, all of them in turn: those that wait for ever must not hide the others."""
+        offset = self._offset[state]
+        found = commitments.requests(c, state=state, limit=REQUESTS, offset=offset)
+        self._offset[state] = offset + REQUESTS if len(found) == REQUESTS else 0
+        return found
 
     def _due(self, request: CommitmentRequest) -> bool:
         now = self._now()
