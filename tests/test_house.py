@@ -18,6 +18,9 @@ FUNCTION_LINES = 60
 # Where a test must let real time pass, each with its reason
 MAY_SLEEP: dict[str, str] = {
     "tests/powercut/test_rig.py": "looks again and again at the ledger that another process writes",
+    "tests/safety/test_disk_errors.py": "looks again and again at the ledger that another process writes",
+    "tests/safety/test_kill.py": "the random moment of a kill",
+    "tests/safety/test_power.py": "the random moment of a power cut",
 }
 MACHINE_PATHS = re.compile(r"/(?:work|opt|root)/[a-z.]|/home/[a-z]", re.IGNORECASE)
 REGISTRY_HOSTS = re.compile(
