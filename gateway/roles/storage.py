@@ -16,7 +16,7 @@ association of its own is recorded here, as edge owns every listener.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
@@ -36,7 +36,7 @@ from gateway.dicom.dimse import CommandSet, Status
 from gateway.domain.model import UID, AETitle, Instance, InstanceId, Origin, TemporaryFailure
 from gateway.net.dicom_service import Caller, Exchange, StoreRefused
 from gateway.spool import Spool, commitments
-from gateway.spool.commit import Committed, GroupCommitter, Received
+from gateway.spool.commit import GroupCommitter, Received
 from gateway.spool.files import Incoming, content_hash
 from gateway.spool.recovery import Unfinished
 
@@ -70,6 +70,7 @@ class Storage:
     ) -> None:
         self._spool = spool
         self._committer = committer
+        committer.entered = self._entered
         self._object_max = object_max
         self._now = now
         self._received = received
@@ -120,15 +121,18 @@ class Storage:
                 log.error("object not stored", code=getattr(error, "code", ""), error=type(error).__name__)
                 answer.set_result((Status.OUT_OF_RESOURCES, "not stored, send again later"))
 
-        self._committer.submit(received, durable=durable).add_done_callback(self._entered)
+        self._committer.submit(received, durable=durable)
         return answer
 
-    def _entered(self, committed: Future[Committed]) -> None:
-        """The object is in the books: `forward` may have it."""
-        if committed.cancelled() or committed.exception() is not None or committed.result().duplicate:
-            return
-        instance = committed.result().instance
-        log.info("received", instance=instance.id, size=instance.size, quarantine=instance.quarantine)
+    def _entered(self, entered: Sequence[Instance]) -> None:
+        """Objects are in the books: `forward` may have them."""
+        aside = [instance.id for instance in entered if instance.quarantine]
+        log.info(
+            "received",
+            instances=",".join(instance.id for instance in entered),
+            bytes=sum(instance.size for instance in entered),
+            quarantine=",".join(aside),
+        )
         self._received()
 
     # -- storage commitment --

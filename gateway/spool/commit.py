@@ -26,6 +26,7 @@ import queue
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -81,6 +82,14 @@ class _Pending:
     """Its file is a promise now: nothing may remove it."""
 
 
+@dataclass(slots=True, eq=False)
+class _Batch:
+    """Rows on their way into the index."""
+
+    pending: list[_Pending]
+    rows: list[Future[Committed]]
+
+
 class GroupCommitter:
     """The committing thread of a process that receives objects. Close it before the database."""
 
@@ -92,15 +101,18 @@ class GroupCommitter:
         now: Callable[[], datetime],
         trace: Callable[[str], None] = lambda _: None,
     ) -> None:
+        self.entered: Callable[[Sequence[Instance]], None] = lambda _: None
+        """Told of the instances that a transaction entered, on the committing thread; duplicates are none."""
         self._files = files
         self._db = db
         self._now = now
         self._trace = trace
         self._lock = threading.Lock()
         self._closed = False
-        self._waiting: queue.SimpleQueue[_Pending | Future[None] | None] = queue.SimpleQueue()
+        self._waiting: queue.SimpleQueue[_Pending | _Batch | Future[None] | None] = queue.SimpleQueue()
         self._rowless: list[_Pending] = []
         self._retrying = False
+        self._entering: _Batch | None = None
         self._flushes: list[Future[None]] = []
         self._thread = threading.Thread(target=self._run, name="spool-committer", daemon=True)
         self._thread.start()
@@ -139,36 +151,41 @@ class GroupCommitter:
 
     def _run(self) -> None:
         closing = False
-        while not closing:
-            group, closing = self._next_group()
+        while not closing or self._entering is not None or (self._rowless and not self._retrying):
+            group, last, quiet = self._next_group()
+            closing = closing or last
             started = [pending for pending in group if self._still_wanted(pending)]
             try:
                 self._rowless += self._make_durable(started)
-                self._enter_due_rows(now=closing or bool(self._flushes) or not started)
+                asked = bool(self._flushes) and not self._retrying
+                self._enter_due_rows(now=closing or quiet or asked)
             except Exception as error:  # noqa: BLE001 - a fault of ours may fail this group, not stop the thread
                 for pending in started:
                     self._give_up(pending, error)
 
-    def _next_group(self) -> tuple[list[_Pending], bool]:
-        """What is waiting; nothing, if rows are due before anything comes. Whether it is the last."""
+    def _next_group(self) -> tuple[list[_Pending], bool, bool]:
+        """What is waiting; whether it is the last; whether nothing came for as long as rows may wait."""
         group: list[_Pending] = []
         try:
             item = self._waiting.get(timeout=self._patience)
+        except queue.Empty:
+            return group, False, True
+        with suppress(queue.Empty):
             while item is not None:
                 if isinstance(item, _Pending):
                     group.append(item)
+                elif isinstance(item, _Batch):
+                    self._entered(item)
                 else:
                     self._flushes.append(item)
                 if len(group) == GROUP:
-                    return group, False
+                    break
                 item = self._waiting.get_nowait()
-        except queue.Empty:
-            return group, False
-        return group, True
+        return group, item is None, False
 
     @property
     def _patience(self) -> float | None:
-        if not self._rowless:
+        if not self._rowless or self._entering is not None:
             return None
         return RETRY_SECONDS if self._retrying else ROWS_WITHIN
 
@@ -224,36 +241,39 @@ class GroupCommitter:
         return durable
 
     def _enter_due_rows(self, *, now: bool) -> None:
-        """Full transactions at once, the rest if it is due `now`."""
-        while len(self._rowless) >= GROUP or (now and self._rowless):
-            self._enter_rows()
-            if self._retrying:
-                break
-        if not self._rowless:
+        """Begin a transaction of rows if it is full, or due `now`; one at a time, and nobody waits for it here."""
+        if self._entering is None and self._rowless and (now or len(self._rowless) >= GROUP):
+            entering, self._rowless = self._rowless[:GROUP], self._rowless[GROUP:]
+            at = self._now()
+            jobs = [partial(_accept, instance=_instance(pending), now=at) for pending in entering]
+            batch = self._entering = _Batch(entering, self._db.write_together(jobs, rebuildable=True))
+            batch.rows[-1].add_done_callback(lambda _: self._waiting.put(batch))
+        if self._entering is None and not self._rowless:
             for flushed in self._flushes:
                 if flushed.set_running_or_notify_cancel():
                     flushed.set_result(None)
             self._flushes.clear()
 
-    def _enter_rows(self) -> None:
-        """The rows of what was acknowledged, one transaction; what fails waits for the next try."""
-        now = self._now()
-        entering, self._rowless = self._rowless[:GROUP], self._rowless[GROUP:]
-        jobs = [partial(_accept, instance=_instance(pending), now=now) for pending in entering]
+    def _entered(self, batch: _Batch) -> None:
+        """The transaction is over; what failed waits for the next."""
+        self._entering = None
         failed: list[_Pending] = []
-        entered: list[tuple[_Pending, Committed]] = []
-        for pending, row in zip(entering, self._db.write_together(jobs, rebuildable=True), strict=True):
-            if row.exception() is None:
-                entered.append((pending, row.result()))
-            else:
-                failed.append(pending)
-        self._rowless = failed + self._rowless
-        self._retrying = bool(failed)
+        fresh: list[Instance] = []
         self._trace("rows-committed")
-        for pending, accepted in entered:
+        for pending, row in zip(batch.pending, batch.rows, strict=True):
+            if row.exception() is not None:
+                failed.append(pending)
+                continue
+            accepted = row.result()
             if accepted.duplicate:
                 self._settle_duplicate(pending, accepted)
+            else:
+                fresh.append(accepted.instance)
             pending.future.set_result(accepted)
+        if fresh:
+            self.entered(fresh)
+        self._rowless = failed + self._rowless
+        self._retrying = bool(failed)
 
     def _settle_duplicate(self, pending: _Pending, accepted: Committed) -> None:
         try:

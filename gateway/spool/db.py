@@ -75,7 +75,10 @@ class Connection(sqlite.Connection):
 
     def execute(self, sql: str, parameters: Any = (), /) -> sqlite.Cursor:
         """As sqlite3, with such text among the parameters."""
-        return super().execute(sql, _bindable(parameters))
+        try:
+            return super().execute(sql, parameters)
+        except UnicodeEncodeError:  # rare enough that looking at every value first would cost more
+            return super().execute(sql, _bindable(parameters))
 
     def executemany(self, sql: str, parameters: Iterable[Any], /) -> sqlite.Cursor:
         """As sqlite3, with such text among the parameters."""
