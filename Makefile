@@ -90,8 +90,8 @@ fuzz: .venv/.dev ## Fuzz everything that reads bytes of others (LONG=1: a millio
 safety: setup ## Kill and cut power under load, 30 times each, and besiege the listeners: nothing acknowledged may be lost
 	@GATEWAY_KILLS=$(KILLS) GATEWAY_CUTS=$(CUTS) GATEWAY_SIEGE=full $(BIN)/python -m pytest -v -m safety --timeout=3600 $(ARGS)
 
-soak: .venv/.dev ## Run for long under load and watch memory, files and latency
-	@$(BIN)/python -m bench soak $(ARGS)
+soak: ## make safety, ten times as long
+	@$(MAKE) --no-print-directory safety KILLS=300 CUTS=300
 
 LOCK := $(BIN)/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe --no-header \
   --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --build-deps-for editable
