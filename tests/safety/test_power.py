@@ -58,7 +58,7 @@ def test_nothing_acknowledged_is_lost_by_power_cuts(tmp_path: Path, capsys: pyte
     chance = random.Random(21)
     ends: list[int] = []
     with (
-        rig.VolatileDisk(tmp_path / "rig", size=1 << 30, seed=21) as disk,
+        rig.VolatileDisk(tmp_path / "rig", size=4 << 30, seed=21) as disk,
         site(tmp_path, state=disk.mount / "state", units=PRODUCTION, seed=21) as place,
     ):
         place.box.start()
