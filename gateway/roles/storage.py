@@ -276,7 +276,8 @@ class ObjectReceiver:
     def complete(self) -> Future[tuple[int, str]]:
         if self._header is not None:  # a data set without a byte is kept too
             self.write([])
-        found = elements.leading(bytes(self._look), self._syntax, _IDENTIFYING)
+        look, self._look = bytes(self._look), bytearray()  # who still knows this receiver must not keep the bytes alive
+        found = elements.leading(look, self._syntax, _IDENTIFYING)
         return self._storage.commit(
             Received(
                 incoming=self._incoming,
@@ -291,6 +292,7 @@ class ObjectReceiver:
         )
 
     def abandon(self) -> None:
+        self._look = bytearray()
         self._incoming.abandon()
 
 
