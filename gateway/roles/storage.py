@@ -212,18 +212,7 @@ class Storage:
             exchange.respond(Status.INVALID_ARGUMENT, comment=str(error))
             return
         known = await asyncio.wrap_future(
-            self._spool.db.write(
-                lambda c: commitments.record_result(
-                    c,
-                    transaction_uid=UID(result.transaction_uid),
-                    succeeded=[UID(uid) for uid in result.succeeded],
-                    failed=[
-                        commitments.Failed(ReferencedSOPInstanceUID=UID(uid), FailureReason=reason)
-                        for uid, reason in result.failed
-                    ],
-                    now=self._now(),
-                )
-            )
+            self._spool.db.write(lambda c: commitments.record_report(c, result, now=self._now()))
         )
         # An unknown Transaction UID is acknowledged too: a report that is refused would come for ever
         exchange.respond(Status.SUCCESS)

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from gateway.dicom.commitment import Result
 from gateway.domain.model import UID, AETitle, DestinationName
 from gateway.spool.db import Connection, Row
 from gateway.spool.queries import sql
@@ -151,6 +152,17 @@ def record_result(
         },
     )
     return True
+
+
+def record_report(c: Connection, result: Result, *, now: datetime) -> bool:
+    """Keeps a report as it was read, whichever association it came on; see `record_result`."""
+    return record_result(
+        c,
+        transaction_uid=UID(result.transaction_uid),
+        succeeded=[UID(uid) for uid in result.succeeded],
+        failed=[Failed(ReferencedSOPInstanceUID=UID(uid), FailureReason=reason) for uid, reason in result.failed],
+        now=now,
+    )
 
 
 def get_transaction(c: Connection, transaction_uid: UID) -> CommitmentTransaction | None:

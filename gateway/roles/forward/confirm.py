@@ -21,7 +21,7 @@ import structlog
 from pydicom.uid import generate_uid
 
 from gateway.dicom.associate import ProposedContext, RoleSelection
-from gateway.dicom.commitment import CommitmentError, Result, action_request, parse_result
+from gateway.dicom.commitment import CommitmentError, action_request, parse_result
 from gateway.dicom.dimse import CommandField, response_to
 from gateway.dicom.elements import DataSet, Element, ElementError, encode, parse, text_of
 from gateway.dicom.negotiation import NATIVE, STORAGE_COMMITMENT, STUDY_ROOT_FIND
@@ -29,7 +29,7 @@ from gateway.domain.model import UID, Confirm, Delivery, DeliveryState, GatewayE
 from gateway.net.dicom_client import Requestor
 from gateway.roles.forward.target import Breaker, Target
 from gateway.spool import Connection, Spool, audit, commitments, deliveries, instances
-from gateway.spool.commitments import CommitmentState, CommitmentTransaction, Failed
+from gateway.spool.commitments import CommitmentState, CommitmentTransaction
 
 REFERENCES = 500
 """Instances named in one request, so that one answer stays small."""
@@ -158,7 +158,7 @@ class Confirmer:
             message = requestor.await_message(SLICE_SECONDS)
             if message is not None and message.command.CommandField == CommandField.N_EVENT_REPORT_RQ:
                 result = _read(parse_result, message.data_set, context.transfer_syntax)
-                self._write(partial(_record, result=result, now=self._now()))
+                self._write(partial(commitments.record_report, result=result, now=self._now()))
                 requestor.reply(message, response_to(message.command, 0))
 
     def _request(self, requestor: Requestor, pairs: Sequence[Pair]) -> str:
@@ -305,13 +305,3 @@ def _read(parse: Callable[[bytes, str], T], data_set: bytes | bytearray, transfe
 def _text(vr: str, value: str) -> Element:
     raw = value.encode("latin-1", "replace")
     return Element(vr, raw + (b"\0" if vr == "UI" else b" ") * (len(raw) % 2))
-
-
-def _record(c: Connection, *, result: Result, now: datetime) -> bool:
-    return commitments.record_result(
-        c,
-        transaction_uid=UID(result.transaction_uid),
-        succeeded=[UID(uid) for uid in result.succeeded],
-        failed=[Failed(ReferencedSOPInstanceUID=UID(uid), FailureReason=reason) for uid, reason in result.failed],
-        now=now,
-    )
