@@ -16,12 +16,14 @@ from pydicom import Dataset
 from pydicom.filereader import read_file_meta_info
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, generate_uid
 from pynetdicom import AE, _config, build_context, evt
+from pynetdicom.association import Association
 from pynetdicom.sop_class import ModalityWorklistInformationFind, StorageCommitmentPushModel, Verification
 
 from tests.peers.processes import HOST
 from tests.peers.pynetdicom_scp import COMMITMENT_INSTANCE
 
 _MOST_CONTEXTS = 128
+_LITTLE = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,11 +93,13 @@ def find_worklist(
     cancel_after: int | None = None,
     transfer_syntax: str = ImplicitVRLittleEndian,
 ) -> Found:
-    """Query the worklist; `cancel_after=n` sends C-CANCEL after the n-th row."""
+    """Query the worklist; `cancel_after=n` sends C-CANCEL after the n-th row, of which few can be on their way."""
     contexts = [build_context(ModalityWorklistInformationFind, transfer_syntax)]
     with _associated(port, called=called, calling=calling, contexts=contexts) as assoc:
         if not assoc.is_established:
             return Found(rows=(), status=None, after_cancel=0)
+        if cancel_after is not None:
+            _receive_little(assoc)
         rows: list[Dataset] = []
         status = None
         for answer, row in assoc.send_c_find(query, ModalityWorklistInformationFind, msg_id=1):
@@ -106,6 +110,13 @@ def find_worklist(
                     assoc.send_c_cancel(1, query_model=ModalityWorklistInformationFind)
         late = len(rows) - cancel_after if cancel_after is not None else 0
         return Found(rows=tuple(rows), status=status, after_cancel=late)
+
+
+def _receive_little(assoc: Association) -> None:
+    """Else the kernel grows its buffer and takes in megabytes of answer before a cancel is sent."""
+    assert assoc.dul.socket is not None
+    assert assoc.dul.socket.socket is not None
+    assoc.dul.socket.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _LITTLE)
 
 
 def worklist_query(**keys: object) -> Dataset:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.dicom.elements import Element
 from gateway.domain.model import TemporaryFailure
 from gateway.net.dicom_client import AssociationRefused, TransportFailure
 from gateway.simulate.acceptor import hosted
@@ -56,10 +57,13 @@ def test_findscu_gets_its_rows(ris: RisSimulator, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_scanner_that_cancels_gets_no_more_than_it_can_have_been_sent(ris: RisSimulator) -> None:
-    ris.rows = [sample_row(DAY, "CT", "CT1", number) for number in range(5000)]
-    found = pynetdicom_scu.find_worklist(ris.port, pynetdicom_scu.worklist_query(), called="RIS", cancel_after=5)
+    comment = (0x00401400, Element("LT", b"x" * 10_000))
+    # More megabytes than the kernel takes off the hands of a server whose peer reads little
+    ris.rows = [dict([*sample_row(DAY, "CT", "CT1", number).items(), comment]) for number in range(1500)]
+    query = pynetdicom_scu.worklist_query(RequestedProcedureComments="")
+    found = pynetdicom_scu.find_worklist(ris.port, query, called="RIS", cancel_after=5)
     assert found.status == 0xFE00
-    assert len(found.rows) < 5000
+    assert len(found.rows) < 1500
     assert len(scanner(ris).query(limit=7)) == 7
     assert ris.cancelled == 2
 
