@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
-from typing import Final
+from typing import Final, TypeAlias
 
 from gateway.domain.keys import (
     DateKey,
@@ -95,6 +95,10 @@ _PATIENT_KEYS: Final = frozenset(
 )
 
 
+TagPath: TypeAlias = tuple[int, ...]
+"""A key by its tags, from the outermost sequence in."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prefilter:
     """Conditions for an index that keep every row the query matches, and more. None: no condition.
@@ -127,6 +131,18 @@ class _Keys:
             if element is None or not test(element[1], decode):
                 return False
         return self.period is None or self.period.holds(source)
+
+    def failing(self, source: DataSet, decode: Decode) -> list[TagPath]:
+        """Every key that does not hold; a period counts as its date. Empty exactly if `matches`."""
+        failed: list[TagPath] = []
+        for tag, test in self.tests:
+            element = source.get(tag)
+            if element is None or not test(element[1], decode):
+                inner = test.failing(element[1], decode) if element and isinstance(test, _SequenceKey) else [()]
+                failed += ((tag, *path) for path in inner)
+        if self.period is not None and not self.period.holds(source):
+            failed.append((SPS_START_DATE,))
+        return failed
 
     def tags(self) -> frozenset[int]:
         return frozenset(tag for tag, _ in self.tests)
@@ -166,6 +182,12 @@ class _SequenceKey:
             return False
         return any(keys.matches(item, decode) for item in value for keys in self.alternatives)
 
+    def failing(self, value: Value, decode: Decode) -> list[TagPath]:
+        """What fails between the item and the alternative that come nearest to each other; `[()]` without an item."""
+        found = [] if isinstance(value, bytes) else value
+        tried = (keys.failing(item, decode) for item in found for keys in self.alternatives)
+        return min(tried, key=len, default=[()])
+
 
 @dataclass(frozen=True, slots=True)
 class Query:
@@ -183,9 +205,15 @@ class Query:
 
         A step that is done or held is hidden unless the query asks for a state.
         """
-        if not self.asks_status and any(status_of(step) in HIDDEN for step in items(row, SPS_SEQUENCE)):
-            return False
-        return self.keys.matches(row, decode)
+        return not self.hides(row) and self.keys.matches(row, decode)
+
+    def hides(self, row: DataSet) -> bool:
+        """Whether the row is left out for the state of its step alone, whatever the keys say."""
+        return not self.asks_status and any(status_of(step) in HIDDEN for step in items(row, SPS_SEQUENCE))
+
+    def failing(self, row: DataSet, decode: Decode) -> list[TagPath]:
+        """Every key that keeps the row out of the answer, for a person who asks why; empty if none does."""
+        return self.keys.failing(row, decode)
 
     def covers(self, window_from: date, window_to: date) -> bool:
         """Whether every row the query can match starts within these days, inclusive."""

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from gateway.dicom import elements
 from gateway.domain.matching import Query, compile_query
-from gateway.domain.worklist import DataSet, Element, columns
+from gateway.domain.worklist import DataSet, Element, columns, items
 from tests.domain.rows import dataset, query, row, utf8
 
 AE, DA, TM, MOD, SPSID, STATUS = "_00400001", "_00400002", "_00400003", "_00080060", "_00400009", "_00400020"
@@ -256,6 +256,15 @@ def test_prefilter_has_exact_values_only() -> None:
     assert (wild.date_from, wild.date_to) == (date(2026, 7, 5), None)
 
 
+def test_the_keys_that_fail_are_named_from_the_outside_in() -> None:
+    asked = compile_query(query({AE: "CT9", MOD: "CT", DA: "20260101-20260102", TM: "08-09"}, _00100020="OTHER"), utf8)
+    assert asked.failing(row(), utf8) == [(0x00100020,), (0x00400100, 0x00400001), (0x00400100, 0x00400002)]
+    assert asked.failing(dataset(_00100020="OTHER"), utf8) == [(0x00400100,)]
+    two = query(_00100020="PID1")
+    two = {**two, 0x00400100: Element("SQ", [dataset(**{AE: "CT9", MOD: "MR"}), dataset(**{AE: "CT1", MOD: "MR"})])}
+    assert compile_query(two, utf8).failing(row(), utf8) == [(0x00400100, 0x00080060)]  # of the nearest alternative
+
+
 def test_patient_based() -> None:
     def is_patient_based(identifier: DataSet) -> bool:
         return compile_query(identifier, utf8).is_patient_based
@@ -347,6 +356,15 @@ def test_adding_a_key_never_adds_rows(asked: Asked) -> None:
         if tag == DA and TM in step:
             continue  # the standard's own exception: two ranges are one period
         assert finds(query({t: v for t, v in step.items() if t != tag}, **top), stored)
+
+
+@given(meetings(), st.sampled_from(["SCHEDULED", "HELD"]))
+def test_some_key_fails_exactly_if_the_row_does_not_match(asked: Asked, status: str) -> None:
+    stored, top, step = asked
+    (its_step,) = items(stored, 0x00400100)
+    stored = {**stored, 0x00400100: Element("SQ", [{**its_step, 0x00400020: Element("CS", status.encode())}])}
+    compiled = compile_query(query(step, **top), utf8)
+    assert compiled.matches(stored, utf8) is not (compiled.hides(stored) or bool(compiled.failing(stored, utf8)))
 
 
 @given(meetings())
