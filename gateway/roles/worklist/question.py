@@ -1,0 +1,39 @@
+"""What one scanner asked, and how that scanner's questions are answered."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from gateway.dicom import elements
+from gateway.domain.matching import Query, compile_query
+from gateway.roles.worklist.rows import decoder
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """How one scanner's queries are answered."""
+
+    ask: bool
+    """Ask the RISs when the copy is not fresh; else answer from the copy alone."""
+    deadline: timedelta
+    fresh_for: timedelta
+    max_stale: timedelta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """One C-FIND: who asks, what, and by which policy it is answered."""
+
+    calling: str
+    """The AE title of the scanner, as it called."""
+    identifier: elements.DataSet
+    query: Query
+    policy: Policy
+
+
+def read(data_set: bytes, transfer_syntax: str, *, calling: str, policy: Policy) -> Question:
+    """The question of an identifier. Raises `ElementError` if it can't be read."""
+    identifier = elements.parse(data_set, transfer_syntax)
+    query = compile_query(identifier, decoder(identifier))
+    return Question(calling=calling, identifier=identifier, query=query, policy=policy)
