@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Final, TypeAlias
 
+from gateway.domain.transliteration import LETTERS, PUNCTUATION
 from gateway.domain.worklist import (
     DAY,
     Decode,
@@ -36,9 +37,7 @@ UNSPLIT: Final = frozenset({"LT", "ST", "UT", "UR"})
 """VRs in which a backslash is a character (PS3.5 6.2)."""
 _COMBINING: Final = range(0x0300, 0x0370)
 """Accents. Marks of other scripts (Japanese voicing, Indic vowels) tell names apart and stay."""
-_LETTERS: Final = str.maketrans(
-    {"ø": "o", "đ": "d", "ð": "d", "ł": "l", "\u0131": "i", "æ": "ae", "œ": "oe", "þ": "th"}
-)
+_PLAIN: Final = str.maketrans({**LETTERS, **PUNCTUATION})
 _SEPARATORS: Final = str.maketrans({"^": " ", ",": " "})
 
 
@@ -101,10 +100,10 @@ def _after(segment: str, text: str, at: int, end: int) -> int:
 
 
 def fold(name: str) -> str:
-    """A name without case and accents, so that an operator finds it from any keyboard."""
+    """A name without case, accents and typographer's marks, so that an operator finds it from any keyboard."""
     if name.isascii():
         return name.lower()
-    plain = unicodedata.normalize("NFKD", name.casefold()).casefold().translate(_LETTERS)
+    plain = unicodedata.normalize("NFKD", name.casefold()).casefold().translate(_PLAIN)
     return unicodedata.normalize("NFC", "".join(c for c in plain if ord(c) not in _COMBINING))
 
 
