@@ -3,8 +3,8 @@
 Promises: `decode` always gives text and never a replacement character: what doesn't fit the declared sets
 is read with the other declared ones, then as UTF-8, then as Latin-1, and `decode_checked` says that it had
 to guess. `encode` is proven by decoding: it gives bytes that a reader of the same declaration turns into
-the same text, or fails with `CharsetError`, so a caller can try the next set a peer accepts; `replace`
-degrades the value to "?" instead.
+the same text, or fails with `CharsetError`, so a caller can try the next set a peer accepts or write the text
+plainer (`gateway.domain.transliteration`). There is no way to write "?" for what doesn't fit.
 
 Code extensions (ISO 2022) reset at the delimiters of their VR (PS3.5 6.1.2.5.3): for PN "^", "=" and "\\",
 for other multi-valued text "\\", for all TAB, LF, FF and CR. Only SH, LO, ST, LT, PN, UC and UT depend on
@@ -40,6 +40,8 @@ _CODEC: Final = {_key(name): codec.lower() for name, codec in python_encoding.it
     "ISO 2022 IR 6": _ASCII,
     "ISO 2022 IR 58": "gb2312",
     "ISO 2022 IR 159": "iso2022_jp_1",
+    "ISO IR 203": "iso8859_15",
+    "ISO 2022 IR 203": "iso8859_15",
 }
 """Defined terms as they are spelled, and misspelled with other separators, to Python's codecs."""
 _WHOLE: Final = frozenset({"utf8", "gb18030", "gbk"})
@@ -58,6 +60,7 @@ _INTO_G1: Final = {
     b"\x1b-L": "iso_ir_144",
     b"\x1b-M": "iso_ir_148",
     b"\x1b-T": "iso_ir_166",
+    b"\x1b-b": "iso8859_15",
     b"\x1b)I": "shift_jis",
     b"\x1b$)C": "euc_kr",
     b"\x1b$)A": "gb2312",
@@ -106,17 +109,15 @@ def decode_checked(value: bytes, vr: str, specific_character_set: list[str]) -> 
         return Decoded(_guess(value, codecs), faithful=False)
 
 
-def encode(text: str, vr: str, specific_character_set: list[str], *, replace: bool = False) -> bytes:
-    """The unpadded value. Raises CharsetError unless `replace`, which writes "?" for what doesn't fit."""
+def encode(text: str, vr: str, specific_character_set: list[str]) -> bytes:
+    """The unpadded value. Raises CharsetError unless the declared sets hold all of the text."""
     codecs, _ = _declared(vr, tuple(specific_character_set))
     encoded = []
     for part in re.split(f"([{re.escape(_DELIMITERS.get(vr, '') + _CONTROLS)}])", text):
         component = _encode_component(part, codecs)
         if component is None or not _proven(component, part, vr, specific_character_set):
-            if not replace:
-                declared = "\\".join(specific_character_set) or "the default repertoire"
-                raise CharsetError(f"{vr} of {len(text)} characters does not fit {declared}; offer another set")
-            component = _degraded(part, codecs[0])
+            declared = "\\".join(specific_character_set) or "the default repertoire"
+            raise CharsetError(f"{vr} of {len(text)} characters does not fit {declared}; offer another set")
         encoded.append(component)
     return b"".join(encoded)
 
@@ -171,21 +172,43 @@ def _guess(value: bytes, codecs: tuple[str, ...]) -> str:
 
 
 def _encode_component(text: str, codecs: tuple[str, ...]) -> bytes | None:
-    """One component in the first declared set that holds it whole, or None."""
+    """One component in the first declared set that holds it whole, else switching between them, or None."""
     for index, codec in enumerate(codecs):
-        try:
-            encoded = text.encode(codec)
-        except UnicodeError:
-            continue
-        if codec == "shift_jis" and len(encoded) != len(text):
-            continue  # JIS X 0201 has one byte a character; the rest of Shift JIS is not DICOM
-        if codec in _INTO_G0.values():
-            tail = _TO_JIS_ROMAN if codecs[0] == "shift_jis" else _BACK_TO_ASCII
-            return encoded.replace(_BACK_TO_ASCII, tail)
-        return _ESCAPE_OF.get(codec, b"") + encoded if index else encoded
-    return None
+        whole = _encode_run(text, codec, codecs)
+        if whole is not None:
+            return _ESCAPE_OF.get(codec, b"") + whole if index else whole
+    return _encode_switching(text, codecs) if len(codecs) > 1 else None
 
 
-def _degraded(text: str, codec: str) -> bytes:
-    """What of a component fits into the initial set, and "?" for the rest."""
-    return text.replace("\x1b", "?").encode(_ASCII if codec == "shift_jis" else codec, "replace")
+def _encode_switching(text: str, codecs: tuple[str, ...]) -> bytes | None:
+    """Each character in the set of the one before it, or else in the first that holds it."""
+    runs: list[tuple[str, str]] = []
+    for character in text:
+        last = runs[-1][0] if runs else codecs[0]
+        fits = (codec for codec in (last, *codecs) if _encode_run(character, codec, codecs) is not None)
+        codec = next(fits, None)
+        if codec is None:
+            return None
+        if runs and codec == last:
+            runs[-1] = (codec, runs[-1][1] + character)
+        else:
+            runs.append((codec, character))
+    encoded = []
+    for number, (codec, run) in enumerate(runs):
+        # Behind two-byte characters some readers forget the right half, so it is named again
+        encoded.append(_ESCAPE_OF.get(codec, b"") if number or codec != codecs[0] else b"")
+        encoded.append(_encode_run(run, codec, codecs) or b"")
+    return b"".join(encoded)
+
+
+def _encode_run(text: str, codec: str, codecs: tuple[str, ...]) -> bytes | None:
+    """The text in one set, without the escape to a right half; None if that set doesn't hold it."""
+    try:
+        encoded = text.encode(codec)
+    except UnicodeError:
+        return None
+    if codec == "shift_jis" and len(encoded) != len(text):
+        return None  # JIS X 0201 has one byte a character; the rest of Shift JIS is not DICOM
+    if codec in _INTO_G0.values():
+        return encoded.replace(_BACK_TO_ASCII, _TO_JIS_ROMAN if codecs[0] == "shift_jis" else _BACK_TO_ASCII)
+    return encoded
