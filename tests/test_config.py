@@ -153,6 +153,14 @@ def test_every_fault_is_told_at_once() -> None:
     assert "[[listen]]" in found["listen"]
 
 
+def test_a_sender_of_orders_has_a_name_of_its_own() -> None:
+    ris = '[[ris]]\nname = "main"\nhost = "ris.example"\nae = "RIS"\n'
+    senders = '[[sender]]\nname = "main"\ncharset = "8859/99"\n[[sender]]\nname = "desk"\nprocessing = []\n'
+    found = problems(MINIMAL + ris + senders)
+    assert set(found) == {"sender[main].name", "sender[main].charset", "sender[desk].name", "sender[desk].processing"}
+    assert '"8859/1"' in found["sender[main].charset"]
+
+
 def test_what_proves_delivery_is_a_choice_that_must_be_made() -> None:
     found = problems(MINIMAL + PACS.replace('confirm = "query"\n', "").replace('compression = "none"\n', ""))
     assert set(found) == {"destination[pacs].confirm", "destination[pacs].compression"}

@@ -1,6 +1,8 @@
 """The configuration: one TOML file in, frozen values out, or every fault at once with its remedy (DESIGN 9)."""
 
+from gateway.config.hl7 import Mllp, Sender
 from gateway.config.loading import ConfigError, Problem, load, parse
+from gateway.config.section import Tls
 from gateway.config.sections import (
     Backoff,
     Box,
@@ -13,7 +15,6 @@ from gateway.config.sections import (
     HoldTimes,
     Limits,
     Listen,
-    Mllp,
     Mqtt,
     OrdersOut,
     Retention,
@@ -22,7 +23,6 @@ from gateway.config.sections import (
     Scanner,
     Service,
     Site,
-    Tls,
     Window,
     WorklistMode,
     WorklistPolicy,
@@ -51,6 +51,7 @@ __all__ = [
     "Ris",
     "Routing",
     "Scanner",
+    "Sender",
     "Service",
     "Site",
     "Tls",

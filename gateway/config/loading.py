@@ -33,7 +33,7 @@ _REMEDIES: Final = {
     "string_pattern_mismatch": "write a host name or an IP address: letters, digits, dot, dash, colon",
     "model_type": "write it as a section of keys",
 }
-_NAMED_BY: Final = {"scanner": "ae", "ris": "name", "destination": "name", "listen": "port"}
+_NAMED_BY: Final = {"scanner": "ae", "ris": "name", "sender": "name", "destination": "name", "listen": "port"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +89,7 @@ def parse(text: str, *, base: Path, origin: str = "gateway.toml") -> Config:
     except ValidationError as error:
         problems += [_problem(dict(detail), raw) for detail in error.errors(include_url=False)]
     problems += _names_twice(raw)
+    problems += _names_of_two(raw)
     problems += _names_nowhere(raw)
     if problems or config is None:
         raise ConfigError(problems)
@@ -175,6 +176,15 @@ def _names_twice(raw: dict[str, Any]) -> Iterator[Problem]:
         for name in dict.fromkeys(twice):
             remedy = f"give each [[{section}]] a {named_by} of its own"
             yield Problem(key=f"{section}[{name}].{named_by}", wrong="is there more than once", remedy=remedy)
+
+
+def _names_of_two(raw: dict[str, Any]) -> Iterator[Problem]:
+    """Find senders that are named as a RIS: the rows of one must not be taken for those of the other."""
+    known = [table.get("name") for table in _tables(raw, "ris")]
+    for name in (table.get("name") for table in _tables(raw, "sender")):
+        if isinstance(name, str) and name in known:
+            remedy = 'give it another, such as the same with "-hl7"'
+            yield Problem(key=f"sender[{name}].name", wrong="is also the name of a [[ris]]", remedy=remedy)
 
 
 def _names_nowhere(raw: dict[str, Any]) -> Iterator[Problem]:

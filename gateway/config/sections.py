@@ -10,10 +10,12 @@ from __future__ import annotations
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import BeforeValidator, Field, field_validator
 
+from gateway.config.hl7 import Mllp, Sender
+from gateway.config.section import Section, ServerTls, Tls, spelled
 from gateway.config.values import (
     AE,
     Count,
@@ -30,7 +32,6 @@ from gateway.config.values import (
     OptionalPath,
     OptionalPort,
     Port,
-    SecretPath,
     Size,
     SOPClass,
     Timezone,
@@ -60,39 +61,6 @@ class WorklistMode(StrEnum):
     """Ask the RISs until the deadline and merge with the copy."""
     COPY = "copy"
     """Answer from the copy alone."""
-
-
-def spelled(text: object) -> Any:
-    """Give a key its default as an operator would spell it; `{}` is a section with all its defaults."""
-    return Field(default=text, validate_default=True)
-
-
-class Section(BaseModel):
-    """A table of the file: frozen, and an unknown key is an error."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", hide_input_in_errors=True, use_attribute_docstrings=True, str_max_length=4096
-    )
-
-
-class Tls(Section):
-    """The keys of an encrypted connection to a peer, shared by [[ris]] and [[destination]]."""
-
-    tls: Flag = spelled(False)
-    """Encrypt the connection; the peer's certificate is always checked."""
-    ca: OptionalPath = spelled("")
-    """Certificates that may have signed the peer's; empty: those of the system."""
-    certificate: OptionalPath = spelled("")
-    """Our certificate, if the peer asks for one."""
-    key: SecretPath = spelled("")
-    """The key of our certificate; not readable by every user."""
-
-    @field_validator("key")
-    @classmethod
-    def _paired(cls, key: Path | None, info: ValidationInfo) -> Path | None:
-        if (info.data.get("certificate") is None) != (key is None):
-            raise invalid("and certificate must go together", "write the paths of both, or of neither")
-        return key
 
 
 class Site(Section):
@@ -143,7 +111,7 @@ class Limits(Section):
     """Which SOP classes are stored: "any" takes private and unknown ones too."""
 
 
-class Listen(Section):
+class Listen(ServerTls):
     address: Host = spelled("0.0.0.0")  # noqa: S104  a scanner's network is the site's to choose
     """The address to listen at."""
     port: Port = spelled(11112)
@@ -152,28 +120,6 @@ class Listen(Section):
     """The AE titles we answer to on this port."""
     services: Annotated[tuple[Service, ...], Field(min_length=1)] = spelled([service.value for service in Service])
     """What this port offers: any of "echo", "worklist", "mpps", "storage", "commitment"."""
-    tls: Flag = spelled(False)
-    """Encrypt; needs certificate and key."""
-    certificate: OptionalPath = spelled("")
-    """Our certificate."""
-    key: SecretPath = spelled("")
-    """The key of our certificate; not readable by every user."""
-    client_ca: OptionalPath = spelled("")
-    """Certificates that must have signed the scanner's; empty: the scanner needs none."""
-
-    @field_validator("key")
-    @classmethod
-    def _encrypted(cls, key: Path | None, info: ValidationInfo) -> Path | None:
-        if info.data.get("tls") and (key is None or info.data.get("certificate") is None):
-            raise invalid("and certificate are needed for tls", "write the paths of both, or set tls = false")
-        return key
-
-
-class Mllp(Section):
-    address: Host = spelled("0.0.0.0")  # noqa: S104  as [[listen]]
-    """The address to listen at for HL7 messages."""
-    port: OptionalPort = spelled(2575)
-    """The TCP port; 0: no HL7 messages are received."""
 
 
 class WorklistPolicy(Section):
@@ -367,6 +313,7 @@ class Config(Section):
     limits: Limits = spelled({})
     listen: tuple[Listen, ...] = spelled([{}])
     mllp: Mllp = spelled({})
+    sender: tuple[Sender, ...] = spelled([])
     scanner: tuple[Scanner, ...] = spelled([])
     ris: tuple[Ris, ...] = spelled([])
     destination: tuple[Destination, ...] = spelled([])
