@@ -31,7 +31,7 @@ from gateway.net.wake import Bell, Wake
 from gateway.roles.forward import Forward, Target
 from gateway.roles.reception import Reception
 from gateway.roles.storage import Storage, read_origin
-from gateway.roles.worklist import Policy, Upstream, Worklist
+from gateway.roles.worklist import Policy, Retention, Upstream, Worklist
 from gateway.spool import Spool
 from gateway.spool.claims import Part
 
@@ -176,7 +176,7 @@ def _worklist(config: Config, spool: Spool) -> Worklist:
         today=lambda: _now().astimezone(config.site.timezone).date(),
         now=_now,
         random=random.random,
-        served_for=config.retention.served,
+        retention=Retention(queries=config.retention.queries, served=config.retention.served),
     )
 
 

@@ -289,6 +289,8 @@ class Retention(Section):
     """HL7 messages as received."""
     served: Duration = spelled("7d")
     """What was answered to which scanner."""
+    queries: Duration = spelled("7d")
+    """What the scanners asked, and what became of it."""
 
 
 class Mqtt(Section):

@@ -262,20 +262,77 @@ DELETE FROM worklist_row WHERE status = :status
 -- served_upsert --
 INSERT INTO served (
     calling_ae, source, key, digest, PatientID, AccessionNumber, StudyInstanceUID, RequestedProcedureID,
-    ScheduledProcedureStepID, first_served, last_served, count, dataset
+    ScheduledProcedureStepID, first_served, last_served, count, dataset, transfer_syntax
 )
 SELECT :calling_ae, source, key, :digest, PatientID, AccessionNumber, StudyInstanceUID, RequestedProcedureID,
-    ScheduledProcedureStepID, :now, :now, 1, :dataset
+    ScheduledProcedureStepID, :now, :now, 1, :dataset, :transfer_syntax
 FROM worklist_row WHERE source = :source AND key = :key
+ON CONFLICT (calling_ae, source, key, digest) DO UPDATE SET last_served = excluded.last_served, count = count + 1
+
+-- served_upsert_whole --
+-- For a row that is no longer in the copy.
+INSERT INTO served (
+    calling_ae, source, key, digest, PatientID, AccessionNumber, StudyInstanceUID, RequestedProcedureID,
+    ScheduledProcedureStepID, first_served, last_served, count, dataset, transfer_syntax
+) VALUES (
+    :calling_ae, :source, :key, :digest, :PatientID, :AccessionNumber, :StudyInstanceUID, :RequestedProcedureID,
+    :ScheduledProcedureStepID, :now, :now, 1, :dataset, :transfer_syntax
+)
 ON CONFLICT (calling_ae, source, key, digest) DO UPDATE SET last_served = excluded.last_served, count = count + 1
 
 -- served_to --
 SELECT calling_ae, source, key, PatientID, AccessionNumber, StudyInstanceUID, RequestedProcedureID,
-       ScheduledProcedureStepID, first_served, last_served, count, dataset
+       ScheduledProcedureStepID, first_served, last_served, count, dataset, transfer_syntax
 FROM served WHERE calling_ae = :calling_ae AND last_served >= :since ORDER BY last_served DESC, source, key
+
+-- served_last --
+SELECT max(last_served) AS last FROM served WHERE key = :key AND calling_ae = :calling_ae COLLATE NOCASE
 
 -- served_forget --
 DELETE FROM served WHERE last_served < :before
+
+-- query_upsert --
+INSERT INTO worklist_query (
+    calling_ae, first_asked, digest, last_asked, count, identifier, status, looked_at, dropped, answered, sources,
+    age_ms, slowest_ms
+) VALUES (
+    :calling_ae, :first_asked, :digest, :last_asked, :count, :identifier, :status, :looked_at, :dropped, :answered,
+    :sources, :age_ms, :slowest_ms
+)
+ON CONFLICT (calling_ae, first_asked, digest) DO UPDATE SET
+    last_asked = excluded.last_asked, count = excluded.count, age_ms = excluded.age_ms, slowest_ms = excluded.slowest_ms
+
+-- queries_latest --
+SELECT * FROM worklist_query WHERE calling_ae = :calling_ae ORDER BY last_asked DESC, first_asked DESC LIMIT :limit
+
+-- askers --
+-- A few seeks in the index for each scanner, however long the log is.
+WITH RECURSIVE asker (calling_ae) AS (
+    SELECT min(calling_ae) FROM worklist_query
+    UNION ALL
+    SELECT (SELECT min(q.calling_ae) FROM worklist_query AS q WHERE q.calling_ae > asker.calling_ae)
+    FROM asker WHERE asker.calling_ae IS NOT NULL
+)
+SELECT q.* FROM asker JOIN worklist_query AS q ON q.rowid = (
+    SELECT l.rowid FROM worklist_query AS l WHERE l.calling_ae = asker.calling_ae ORDER BY l.last_asked DESC LIMIT 1
+)
+ORDER BY q.calling_ae
+
+-- queries_trim --
+DELETE FROM worklist_query WHERE (calling_ae, first_asked, digest) IN (
+    SELECT calling_ae, first_asked, digest FROM worklist_query WHERE calling_ae = :calling_ae
+    ORDER BY last_asked DESC LIMIT -1 OFFSET :kept
+)
+
+-- queries_forget --
+DELETE FROM worklist_query WHERE last_asked < :before
+
+-- tally_add --
+INSERT INTO worklist_tally (outcome, count) VALUES (:outcome, :count)
+ON CONFLICT (outcome) DO UPDATE SET count = count + excluded.count
+
+-- tally --
+SELECT outcome, count FROM worklist_tally
 
 -- caller_upsert --
 INSERT INTO caller (calling_ae, called_ae, address, first_seen, last_seen, count, reason)

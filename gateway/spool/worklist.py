@@ -1,4 +1,4 @@
-"""The copy of the upstream worklists, how fresh it is, and what was served to whom.
+"""The copy of the upstream worklists, and how fresh it is.
 
 Promises (invariant 7)
 - `replace_source` takes the whole validated answer of one source and enters it in one transaction.
@@ -20,9 +20,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Final, NamedTuple
 
-import xxhash
-
-from gateway.domain.model import AETitle, SourceName
+from gateway.domain.model import SourceName
 from gateway.domain.overview import WorklistSource
 from gateway.spool.db import Connection, Row
 from gateway.spool.queries import sql
@@ -100,24 +98,6 @@ class WorklistKeys:
     start_to: str | None = None
     """Last day, YYYYMMDD, inclusive."""
     source: SourceName | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Served:
-    """One distinct answer to one calling AE: evidence for the check of the images that follow."""
-
-    calling_ae: AETitle
-    source: SourceName
-    key: str
-    PatientID: str
-    AccessionNumber: str
-    StudyInstanceUID: str
-    RequestedProcedureID: str
-    ScheduledProcedureStepID: str
-    first_served: datetime
-    last_served: datetime
-    count: int
-    dataset: bytes
 
 
 def replace_source(
@@ -207,43 +187,6 @@ def expire(
     for status in statuses:
         removed += c.execute(sql("worklist_expire_status"), {"status": status}).rowcount
     return removed
-
-
-def record_served(c: Connection, calling_ae: AETitle, *, served: Iterable[Candidate], now: datetime) -> None:
-    """Remembers an answer. The same answer again only counts. Rebuildable: may be committed NORMAL."""
-    at = to_text(now)
-    c.executemany(
-        sql("served_upsert"),
-        (
-            {
-                **row._asdict(),
-                "calling_ae": calling_ae,
-                "digest": xxhash.xxh3_128_hexdigest(row.dataset),
-                "now": at,
-            }
-            for row in served
-        ),
-    )
-
-
-def served_to(c: Connection, calling_ae: AETitle, *, since: datetime) -> tuple[Served, ...]:
-    """What this AE was answered since then, latest first."""
-    rows = c.execute(sql("served_to"), {"calling_ae": calling_ae, "since": to_text(since)})
-    return tuple(
-        Served(
-            **{
-                **{name: row[name] for name in Served.__dataclass_fields__},
-                "first_served": from_text(row["first_served"]),
-                "last_served": from_text(row["last_served"]),
-            }
-        )
-        for row in rows
-    )
-
-
-def forget_served(c: Connection, *, before: datetime) -> int:
-    """Removes answers last given before then; their number."""
-    return c.execute(sql("served_forget"), {"before": to_text(before)}).rowcount
 
 
 def _exact(value: str | None) -> str | None:

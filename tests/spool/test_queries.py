@@ -40,6 +40,8 @@ def test_each_statement_fits_the_schema_and_is_used(spool: Spool, name: str) -> 
         "delivery_due",
         "delivery_tally",
         "alarm_clear",
+        "served_last",
+        "queries_latest",
     ],
 )
 def test_the_hot_statements_use_an_index(spool: Spool, name: str) -> None:

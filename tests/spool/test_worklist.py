@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.domain.model import AETitle, SourceName
+from gateway.domain.model import SourceName
 from gateway.spool import Connection, Spool, worklist
 from gateway.spool.db import _connect, migrate
 from gateway.spool.worklist import WorklistKeys, WorklistRow
@@ -150,26 +150,6 @@ def test_rows_expire_by_schedule_and_status(spool: Spool, clock: Clock) -> None:
 def test_a_row_that_cannot_be_kept_is_refused(field: str) -> None:
     with pytest.raises(ValueError, match=field):
         _ = replace(ROW, key="") if field == "key" else replace(ROW, start_date="2026.03.01")
-
-
-def test_answers_are_remembered_once_each(spool: Spool, clock: Clock) -> None:
-    ct1 = AETitle("CT1")
-
-    def serve(c: Connection, *rows: WorklistRow) -> None:
-        worklist.merge_answer(c, ROW.source, rows=[ROW], now=clock())
-        served = [worklist.Candidate(row.source, row.key, row.dataset) for row in rows]
-        worklist.record_served(c, ct1, served=served, now=clock())
-
-    spool.db.write(lambda c: serve(c, ROW), rebuildable=True).result()
-    clock.pass_(minutes=1)
-    spool.db.write(lambda c: serve(c, ROW, replace(ROW, dataset=b"corrected"))).result()
-    served = worklist.served_to(spool.db.read(), ct1, since=START)
-    assert sorted((each.count, each.dataset) for each in served) == [(1, b"corrected"), (2, ROW.dataset)]
-    assert {each.last_served for each in served} == {clock()}
-    assert worklist.served_to(spool.db.read(), AETitle("CT2"), since=START) == ()
-    clock.pass_(days=7)
-    assert worklist.served_to(spool.db.read(), ct1, since=clock()) == ()
-    assert spool.db.write(lambda c: worklist.forget_served(c, before=clock())).result() == 2
 
 
 words = st.sampled_from(["", "A1", "a1", "A2", "CT", "CT1", "ct2", "A1 ", "A1\0"])

@@ -19,13 +19,13 @@ import structlog
 
 from gateway.dicom import elements
 from gateway.dicom.dimse import Status
+from gateway.domain.explain import Stage
 from gateway.domain.matching import Query
-from gateway.domain.model import AETitle
 from gateway.domain.worklist import DONE
 from gateway.net.dicom_service import Exchange
 from gateway.roles.worklist.answering import answer
 from gateway.roles.worklist.question import Policy, Question, read
-from gateway.roles.worklist.record import Record
+from gateway.roles.worklist.record import FLUSH_SECONDS, Record, Retention
 from gateway.roles.worklist.rows import da, decoder, look_up_keys, parsed
 from gateway.roles.worklist.sources import Sources, Upstream
 from gateway.roles.worklist.upkeep import repeat
@@ -33,7 +33,7 @@ from gateway.spool import Connection, Spool
 from gateway.spool import worklist as copy
 from gateway.spool.worklist import Candidate
 
-__all__ = ["Policy", "Upstream", "Worklist"]
+__all__ = ["Policy", "Retention", "Upstream", "Worklist"]
 
 MAX_ROWS = 20_000
 """Rows looked at for one answer."""
@@ -55,11 +55,11 @@ class Worklist:
         today: Callable[[], date],
         now: Callable[[], datetime],
         random: Callable[[], float],
-        served_for: timedelta,
+        retention: Retention,
     ) -> None:
         self._spool = spool
         self._sources = Sources(spool, upstreams, today=today, now=now, random=random)
-        self._record = Record(spool, now=now, served_for=served_for)
+        self._record = Record(spool, now=now, retention=retention)
         self._policy_of = policy_of
         self._today = today
         self._now = now
@@ -69,20 +69,23 @@ class Worklist:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._sources.run(stop))
             group.create_task(repeat(self._maintain, seconds=MAINTENANCE_SECONDS, stop=stop))
+            group.create_task(repeat(self._write_record, seconds=FLUSH_SECONDS, stop=stop))
+        self._record.flush()
 
     async def find(self, exchange: Exchange) -> None:
         """Answer one C-FIND (PS3.4 K.4.1)."""
         calling = exchange.caller.calling_ae
-        policy = self._policy_of(calling)
+        policy, asked = self._policy_of(calling), self._now()
         try:
             question = read(exchange.data_set, exchange.context.transfer_syntax, calling=calling, policy=policy)
         except elements.ElementError as error:
             exchange.respond(Status.UNABLE_TO_PROCESS, comment=str(error))
+            self._record.unreadable(calling, status=Status.UNABLE_TO_PROCESS, asked=asked)
             return
         rows = await self._rows(question)
-        answered = await answer(exchange, question, rows)
-        log.info("worklist answered", association=exchange.caller.association, rows=len(answered))
-        self._record.served(AETitle(calling), answered)
+        shown, status = await answer(exchange, question, rows)
+        log.info("worklist answered", association=exchange.caller.association, rows=len(shown))
+        self._record.answered(question, shown, status=status, asked=asked)
 
     # -- the rows of an answer --
 
@@ -99,7 +102,9 @@ class Worklist:
     async def _shown(self, question: Question) -> list[Candidate]:
         """The rows of the copy that are left after every stage."""
         found = self._look_up(question.query)
-        matching = await self._matching(question.query, found)
+        question.trail.looked_at = len(found)
+        question.trail.dropped.clear()
+        matching = await self._matching(question, found)
         return _one_for_each_step(matching)
 
     def _look_up(self, query: Query) -> list[Candidate]:
@@ -107,18 +112,25 @@ class Worklist:
         return copy.candidates(self._spool.db.read(), look_up_keys(query.prefilter), limit=MAX_ROWS)
 
     @staticmethod
-    async def _matching(query: Query, found: Sequence[Candidate]) -> list[Candidate]:
+    async def _matching(question: Question, found: Sequence[Candidate]) -> list[Candidate]:
         """What the query asks for (`domain.matching`), and whose state it may see."""
-        rows = []
+        rows, query, dropped = [], question.query, question.trail.dropped
         for number, row in enumerate(found):
             if number % 64 == 63:
                 await asyncio.sleep(0)  # a long list must not hold up the other associations
             dataset = parsed(row.dataset)
-            if query.matches(dataset, decoder(dataset)):
+            if not query.keys.matches(dataset, decoder(dataset)):
+                dropped[Stage.KEY] += 1
+            elif query.hides(dataset):
+                dropped[Stage.STATUS] += 1
+            else:
                 rows.append(row)
         return rows
 
     # -- upkeep --
+
+    async def _write_record(self) -> None:
+        self._record.flush()
 
     async def _maintain(self) -> None:
         await asyncio.wrap_future(self._spool.db.write(self._expire))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 from gateway.dicom import elements
+from gateway.domain.explain import Stage
 from gateway.domain.matching import Query, compile_query
+from gateway.domain.model import SourceName
 from gateway.roles.worklist.rows import decoder
 
 
@@ -21,6 +24,20 @@ class Policy:
     max_stale: timedelta
 
 
+@dataclass(slots=True, kw_only=True)
+class Trail:
+    """What became of a question on its way, for the query log: each step adds what it did."""
+
+    sources: dict[SourceName, str] = field(default_factory=dict)
+    """The RISs that were asked, and what came of it: "answered", "deadline" or the code of a failure."""
+    age: timedelta | None = None
+    """Of the oldest copy that was looked at; None if there was none."""
+    looked_at: int = 0
+    """Rows that the index found."""
+    dropped: Counter[Stage] = field(default_factory=Counter)
+    """Rows lost in each stage."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
     """One C-FIND: who asks, what, and by which policy it is answered."""
@@ -30,6 +47,7 @@ class Question:
     identifier: elements.DataSet
     query: Query
     policy: Policy
+    trail: Trail = field(default_factory=Trail)
 
 
 def read(data_set: bytes, transfer_syntax: str, *, calling: str, policy: Policy) -> Question:

@@ -1,36 +1,151 @@
-"""What is written down of the queries: what was served to whom, as evidence for the check of the images that follow."""
+"""What is written down of the queries: what each scanner asked and what became of it, and what it was shown.
+
+What is promised: no answer waits for it. A console that polls costs one entry a minute for the same question with
+the same answer, of which the copies are counted in memory and written every few seconds. What is shown is evidence
+for the check of the images that follow; what is asked lets a person be told why a row is missing.
+"""
 
 from __future__ import annotations
 
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Final
 
+from gateway.dicom import elements
 from gateway.domain.model import AETitle
-from gateway.spool import Connection, Spool
-from gateway.spool import worklist as copy
-from gateway.spool.worklist import Candidate
+from gateway.roles.worklist.question import Question
+from gateway.spool import Connection, Spool, query_log, served
+from gateway.spool.query_log import LoggedQuery, QueryOutcome
+from gateway.spool.served import Shown
 
-SERVED_AGAIN = timedelta(minutes=1)
+AGAIN: Final = timedelta(minutes=1)
+"""The same question with the same answer within this time is counted and not written anew."""
+OPEN: Final = 4096
+"""Questions that are counted in memory; beyond it the oldest is begun anew."""
+TRIM_EVERY: Final = 500
+"""Entries of one scanner between two looks at how many it has."""
+FLUSH_SECONDS: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retention:
+    """How long the record is kept."""
+
+    queries: timedelta
+    served: timedelta
+
+
+@dataclass(slots=True)
+class _Open:
+    """An entry that the same question with the same answer still counts in."""
+
+    entry: LoggedQuery
+    written: bool = True
 
 
 class Record:
     """The record of one box."""
 
-    def __init__(self, spool: Spool, *, now: Callable[[], datetime], served_for: timedelta) -> None:
+    def __init__(self, spool: Spool, *, now: Callable[[], datetime], retention: Retention) -> None:
         self._spool = spool
         self._now = now
-        self._served_for = served_for
-        self._served: dict[AETitle, tuple[int, datetime]] = {}
+        self._retention = retention
+        self._open: OrderedDict[tuple[object, ...], _Open] = OrderedDict()
+        self._tally: Counter[QueryOutcome] = Counter()
+        self._entries: Counter[str] = Counter()
 
-    def served(self, calling: AETitle, answered: Sequence[Candidate]) -> None:
-        """Write down what was served to whom; a console that polls gets one entry a minute for the same answer."""
-        now, answer = self._now(), hash(tuple(answered))
-        last = self._served.get(calling)
-        if not answered or (last is not None and last[0] == answer and now - last[1] < SERVED_AGAIN):
+    def answered(self, question: Question, shown: Sequence[Shown], *, status: int | None, asked: datetime) -> None:
+        """Write down one question that was answered; `status` is None if the scanner was gone before the end."""
+        trail, now = question.trail, self._now()
+        entry = LoggedQuery(
+            calling_ae=question.calling.strip(),
+            first_asked=asked,
+            last_asked=asked,
+            count=1,
+            identifier=elements.encode(question.identifier, elements.EXPLICIT_LITTLE),
+            status=status,
+            looked_at=trail.looked_at,
+            dropped={stage: count for stage, count in trail.dropped.items() if count},
+            answered=len(shown),
+            sources={str(name): outcome for name, outcome in trail.sources.items()},
+            age=trail.age,
+            slowest=max(now - asked, timedelta()),
+        )
+        self._add(entry, shown)
+
+    def unreadable(self, calling: str, *, status: int, asked: datetime) -> None:
+        """Write down a question that could not be read."""
+        entry = LoggedQuery(
+            calling_ae=calling.strip(),
+            first_asked=asked,
+            last_asked=asked,
+            count=1,
+            identifier=b"",
+            status=status,
+            looked_at=0,
+            dropped={},
+            answered=0,
+            sources={},
+            age=None,
+            slowest=max(self._now() - asked, timedelta()),
+        )
+        self._add(entry, ())
+
+    def _add(self, entry: LoggedQuery, shown: Sequence[Shown]) -> None:
+        self._tally[entry.outcome] += 1
+        fate = (entry.status, entry.looked_at, *sorted(entry.dropped.items()), *sorted(entry.sources.items()))
+        answer = hash(tuple((one.source, one.key, one.response) for one in shown))
+        same = (entry.calling_ae, entry.identifier, fate, answer)
+        known = self._open.get(same)
+        if known is not None and abs(entry.last_asked - known.entry.first_asked) < AGAIN:
+            known.entry = replace(
+                known.entry,
+                last_asked=entry.last_asked,
+                count=known.entry.count + 1,
+                age=entry.age,
+                slowest=max(known.entry.slowest, entry.slowest),
+            )
+            known.written = False
             return
-        self._served[calling] = (answer, now)
-        self._spool.db.write(lambda c: copy.record_served(c, calling, served=answered, now=now), rebuildable=True)
+        self._write([entry] if known is None or known.written else [known.entry, entry], shown)
+        self._open[same] = _Open(entry)
+        self._open.move_to_end(same)
+        if len(self._open) > OPEN:
+            _, oldest = self._open.popitem(last=False)
+            if not oldest.written:
+                self._write([oldest.entry])
+
+    def flush(self) -> None:
+        """Write what was counted since; entries that are over are let go of."""
+        now = self._now()
+        over = [same for same, one in self._open.items() if abs(now - one.entry.first_asked) >= AGAIN]
+        counted = [one for one in self._open.values() if not one.written]
+        for one in counted:
+            one.written = True
+        for same in over:
+            del self._open[same]
+        if counted or self._tally:
+            self._write([one.entry for one in counted])
+
+    def _write(self, entries: Sequence[LoggedQuery], shown: Sequence[Shown] = ()) -> None:
+        tally, self._tally = self._tally, Counter()
+        calling = AETitle(entries[-1].calling_ae) if entries else AETitle("")
+        self._entries[calling] += 1
+        trim = bool(entries) and self._entries[calling] % TRIM_EVERY == 0
+
+        def job(c: Connection) -> None:
+            query_log.record(c, entries, tally=tally)
+            if shown:
+                served.record_served(c, calling, shown=shown, now=entries[-1].first_asked)
+            if trim:
+                query_log.trim(c, calling)
+
+        self._spool.db.write(job, rebuildable=True)
 
     def forget(self, c: Connection) -> None:
-        """Let go of what was served too long ago."""
-        copy.forget_served(c, before=self._now() - self._served_for)
+        """Let go of what was asked and shown too long ago."""
+        now = self._now()
+        query_log.forget(c, before=now - self._retention.queries)
+        served.forget_served(c, before=now - self._retention.served)

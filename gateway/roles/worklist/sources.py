@@ -82,6 +82,7 @@ class Sources:
         """Ask the sources whose copy can't answer this question now."""
         confirmed = {source.name: source.last_success for source in copy.sources(self._spool.db.read())}
         now, today, query, policy = self._now(), self._today(), question.query, question.policy
+        question.trail.age = max((now - at for at in confirmed.values() if at is not None), default=None)
         due = []
         for name, source in self._sources.items():
             fresh = freshness(confirmed.get(name), now, fresh_for=policy.fresh_for, max_stale=policy.max_stale)
@@ -98,27 +99,31 @@ class Sources:
     async def _ask(self, sources: Iterable[_Source], question: Question) -> None:
         """Ask these sources at once; whatever comes before the deadline is in the copy on return."""
         now = self._now()
-        asked = [
-            asyncio.create_task(self._ask_one(source, upstream.widen(question.identifier), question.calling))
-            for source in sources
-            if source.circuit.may_try(now) and source.has_room
-        ]
+        asked, outcome = [], question.trail.sources
+        for source in sources:
+            may = source.circuit.may_try(now) and source.has_room
+            outcome[source.upstream.name] = "deadline" if may else "resting"
+            if may:
+                asked.append(asyncio.create_task(self._ask_one(source, question)))
         if asked:
             await asyncio.wait(asked, timeout=question.policy.deadline.total_seconds())
 
-    async def _ask_one(self, source: _Source, identifier: DataSet, calling: str) -> None:
+    async def _ask_one(self, source: _Source, question: Question) -> None:
+        name, outcome = source.upstream.name, question.trail.sources
         try:
-            answer = await source.ask(identifier, calling)
+            answer = await source.ask(upstream.widen(question.identifier), question.calling)
         except TemporaryFailure as error:
+            outcome[name] = error.code
             source.circuit = source.circuit.after_failure(self._now(), self._random())
             log.warning("RIS not answering", ris=source.upstream.name, code=error.code)
             return
         source.circuit = source.circuit.after_success()
-        rows, _ = validated(source.upstream.name, answer)
+        rows, _ = validated(name, answer)
         if rows:
             await asyncio.wrap_future(
-                self._spool.db.write(lambda c: copy.merge_answer(c, source.upstream.name, rows=rows, now=self._now()))
+                self._spool.db.write(lambda c: copy.merge_answer(c, name, rows=rows, now=self._now()))
             )
+        outcome[name] = "answered"
 
     # -- refreshing --
 

@@ -1,0 +1,111 @@
+"""Served snapshots: what exactly was shown to which scanner, and when.
+
+Promises
+- A snapshot holds the response as it was encoded for the scanner, after its profile, beside the identifiers of the
+  row it was made of, whether or not the row is still in the copy when it is written.
+- The same response again only counts. May be committed NORMAL: a power cut may take the last few.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NamedTuple
+
+import xxhash
+
+from gateway.dicom import charset, elements
+from gateway.domain.model import UID, AETitle, SourceName
+from gateway.domain.worklist import SPECIFIC_CHARACTER_SET, columns
+from gateway.spool.db import Connection, Row
+from gateway.spool.queries import sql
+from gateway.spool.times import from_text, to_text
+
+
+class Shown(NamedTuple):
+    """One response, and the row of the copy that it shows."""
+
+    source: SourceName
+    key: str
+    row: bytes
+    """The row as the copy has it: Explicit VR little endian."""
+    response: bytes
+    transfer_syntax: str
+    """Of the response."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Served:
+    """One distinct response to one calling AE: evidence for the check of the images that follow."""
+
+    calling_ae: AETitle
+    source: SourceName
+    key: str
+    PatientID: str
+    AccessionNumber: str
+    StudyInstanceUID: str
+    RequestedProcedureID: str
+    ScheduledProcedureStepID: str
+    """These as the RIS sent them."""
+    first_served: datetime
+    last_served: datetime
+    count: int
+    dataset: bytes
+    """As the scanner was shown it."""
+    transfer_syntax: UID
+
+
+def record_served(c: Connection, calling_ae: AETitle, *, shown: Iterable[Shown], now: datetime) -> None:
+    """Remembers an answer."""
+    at = to_text(now)
+    for one in shown:
+        values = {
+            "calling_ae": calling_ae,
+            "source": one.source,
+            "key": one.key,
+            "digest": xxhash.xxh3_128_hexdigest(one.response),
+            "now": at,
+            "dataset": one.response,
+            "transfer_syntax": one.transfer_syntax,
+        }
+        if not c.execute(sql("served_upsert"), values).rowcount:  # the row left the copy in the meantime
+            c.execute(sql("served_upsert_whole"), {**values, **_identifiers(one.row)})
+
+
+def served_to(c: Connection, calling_ae: AETitle, *, since: datetime) -> tuple[Served, ...]:
+    """What this AE was answered since then, latest first."""
+    return tuple(map(_served, c.execute(sql("served_to"), {"calling_ae": calling_ae, "since": to_text(since)})))
+
+
+def last_served(c: Connection, calling_ae: str, *, key: str) -> datetime | None:
+    """When this scanner (whatever the case of its title) was last shown this step."""
+    values = {"calling_ae": calling_ae.strip(), "key": key}
+    last: str | None = c.execute(sql("served_last"), values).fetchone()["last"]
+    return from_text(last)
+
+
+def forget_served(c: Connection, *, before: datetime) -> int:
+    """Removes answers last given before then; their number."""
+    return c.execute(sql("served_forget"), {"before": to_text(before)}).rowcount
+
+
+def _identifiers(row: bytes) -> dict[str, str]:
+    dataset = elements.parse(row, elements.EXPLICIT_LITTLE)
+    element = dataset.get(SPECIFIC_CHARACTER_SET)
+    names = charset.character_sets(element[1]) if element and isinstance(element[1], bytes) else []
+    found = columns(dataset, functools.partial(charset.decode, specific_character_set=names))
+    return {
+        "PatientID": found.PatientID,
+        "AccessionNumber": found.AccessionNumber,
+        "StudyInstanceUID": found.StudyInstanceUID,
+        "RequestedProcedureID": found.RequestedProcedureID,
+        "ScheduledProcedureStepID": found.ScheduledProcedureStepID,
+    }
+
+
+def _served(row: Row) -> Served:
+    values = {name: row[name] for name in Served.__dataclass_fields__}
+    times = {name: from_text(row[name]) for name in ("first_served", "last_served")}
+    return Served(**{**values, **times})
