@@ -28,7 +28,7 @@ from typing import Final, NamedTuple
 
 from gateway.domain.hl7_charset import Hl7Error, decode
 
-__all__ = ["Hl7Error", "Message", "Segment", "Separators", "split_batch"]
+__all__ = ["Hl7Error", "Message", "Segment", "Separators", "header_of", "split_batch"]
 
 MAX_SEGMENTS: Final = 10_000
 """Of one message."""
@@ -58,7 +58,7 @@ class Separators(NamedTuple):
 class Segment:
     """One segment. `number` counts the segments of its name from 1, for ERR-2 and ERR-1."""
 
-    __slots__ = ("_codec", "_fields", "_separators", "name", "number", "text")
+    __slots__ = ("_codec", "_fields", "name", "number", "separators", "text")
 
     def __init__(self, text: str, number: int, separators: Separators, codec: str) -> None:
         self.text = text
@@ -66,7 +66,7 @@ class Segment:
         self.name = text.partition(separators.field)[0]
         """Three characters, unless the sender wrote something else."""
         self.number = number
-        self._separators = separators
+        self.separators = separators
         self._codec = codec
         self._fields: list[str] | None = None
 
@@ -83,12 +83,12 @@ class Segment:
         """A whole repetition of a field, or a component, unescaped: the separators in it are text (NTE-3, OBX-5)."""
         _, field, component, _ = _parsed(path)
         text = self._repetition(field, rep)
-        return self._unescaped(_part(text, self._separators.component, component) if component else text)
+        return self._unescaped(_part(text, self.separators.component, component) if component else text)
 
     def count(self, path: str) -> int:
         """How many repetitions the field has; 0 if it is absent."""
-        text = self._field(_parsed(path)[1])
-        return len(_split(text, self._separators.repetition)) if text else 0
+        text = self.raw(_parsed(path)[1])
+        return len(_split(text, self.separators.repetition)) if text else 0
 
     def __repr__(self) -> str:
         return f"<{self.name} {self.number}, {len(self.text)} characters>"
@@ -98,43 +98,43 @@ class Segment:
         text = self._repetition(field, rep)
         if field <= 2 and self.name in _HEADERS:
             return text
-        text = _part(text, self._separators.component, component or 1)
-        return _part(text, self._separators.subcomponent, subcomponent or 1)
+        text = _part(text, self.separators.component, component or 1)
+        return _part(text, self.separators.subcomponent, subcomponent or 1)
 
     def _repetition(self, field: int, rep: int) -> str:
-        text = self._field(field)
-        if self._separators.repetition not in text or (field <= 2 and self.name in _HEADERS):
+        text = self.raw(field)
+        if self.separators.repetition not in text or (field <= 2 and self.name in _HEADERS):
             return text if rep == 0 else ""
-        return _part(text, self._separators.repetition, rep + 1)
+        return _part(text, self.separators.repetition, rep + 1)
 
-    def _field(self, number: int) -> str:
+    def raw(self, number: int) -> str:
+        """A whole field as written, separators and escapes included."""
         if self._fields is None:
-            fields = _split(self.text, self._separators.field)
+            fields = _split(self.text, self.separators.field)
             if self.name in _HEADERS:
-                fields.insert(1, self._separators.field)  # MSH-1 is the separator itself
+                fields.insert(1, self.separators.field)  # MSH-1 is the separator itself
             self._fields = fields
         return self._fields[number] if number < len(self._fields) else ""
 
     def _unescaped(self, text: str) -> str:
-        if self._separators.escape not in text:
+        if self.separators.escape not in text:
             return text
-        return _escapes(self._separators.escape).sub(self._meaning, text)
+        return _escapes(self.separators.escape).sub(self._meaning, text)
 
     def _meaning(self, found: re.Match[str]) -> str:
-        separators = self._separators
         if found[1] is None:
             return self._hexadecimal(found[0])
         match found[1][0].upper():
             case "F":
-                return separators.field
+                return self.separators.field
             case "S":
-                return separators.component
+                return self.separators.component
             case "T":
-                return separators.subcomponent
+                return self.separators.subcomponent
             case "R":
-                return separators.repetition
+                return self.separators.repetition
             case "E":
-                return separators.escape
+                return self.separators.escape
             case "P":
                 return "#"
             case "C" | "M":
@@ -147,7 +147,7 @@ class Segment:
     def _hexadecimal(self, text: str) -> str:
         """The meaning of adjacent \\Xhh..\\, which may be the bytes of one character between them."""
         try:
-            return bytes.fromhex(re.sub(f"[Xx{re.escape(self._separators.escape)}]", "", text)).decode(self._codec)
+            return bytes.fromhex(re.sub(f"[Xx{re.escape(self.separators.escape)}]", "", text)).decode(self._codec)
         except ValueError:
             return text
 
@@ -171,13 +171,10 @@ class Message:
         Raises `Hl7Error` if there is no MSH segment, its separators can't be, the bytes don't fit the
         character set, or the message has too many parts.
         """
-        raw = raw.lstrip(_BLANKS).rstrip(b"\x1c\0")
-        separators = _separators(raw)
-        end = min((at for at in (raw.find(b"\r"), raw.find(b"\n")) if at >= 0), default=len(raw))
-        header = Segment(raw[:end].decode("latin_1"), 1, separators, "latin_1")
+        header = header_of(raw)
         declared = (charset,) if charset else tuple(header.get("18", rep) for rep in range(header.count("18")))
-        text, codec = decode(raw, declared=declared, fallback=fallback)
-        return cls(tuple(_segments(text, separators, codec)), separators, codec)
+        text, codec = decode(raw.lstrip(_BLANKS), declared=declared, fallback=fallback)
+        return cls(tuple(_segments(text, header.separators, codec)), header.separators, codec)
 
     def named(self, name: str) -> tuple[Segment, ...]:
         """The segments of this name, in order."""
@@ -206,6 +203,17 @@ class Message:
         """How many repetitions the field has in the first segment of its name."""
         segment = self.first(path[:3])
         return segment.count(path) if segment is not None else 0
+
+
+def header_of(raw: bytes) -> Segment:
+    """The MSH segment of a message, each byte of it a character: readable where the rest of the message is not.
+
+    Raises `Hl7Error` if there is none, or its separators can't be.
+    """
+    raw = raw.lstrip(_BLANKS)
+    separators = _separators(raw)
+    end = min((at for at in (raw.find(b"\r"), raw.find(b"\n")) if at >= 0), default=len(raw))
+    return Segment(raw[:end].decode("latin_1"), 1, separators, "latin_1")
 
 
 def split_batch(raw: bytes) -> list[bytes]:
