@@ -42,6 +42,7 @@ MODALITY: Final = 0x00080060
 TIMEZONE_OFFSET_FROM_UTC: Final = 0x00080201
 PATIENT_NAME: Final = 0x00100010
 PATIENT_ID: Final = 0x00100020
+ISSUER_OF_PATIENT_ID: Final = 0x00100021
 STUDY_INSTANCE_UID: Final = 0x0020000D
 ADMISSION_ID: Final = 0x00380010
 SCHEDULED_STATION_AE_TITLE: Final = 0x00400001
@@ -210,11 +211,12 @@ def merge_key(row: DataSet) -> str:
         return "\\".join(("study", study, first_value(text(row, REQUESTED_PROCEDURE_ID)), step_id))
     accession = first_value(text(row, ACCESSION_NUMBER))
     if accession:
-        return "\\".join(("accession", _issuer(row), accession, step_id))
+        return "\\".join(("accession", issuer_of_accession(row), accession, step_id))
     return ""
 
 
-def _issuer(row: DataSet) -> str:
+def issuer_of_accession(row: DataSet) -> str:
+    """The universal, else the local entity ID of who gave the accession number; "" if unknown."""
     item: DataSet = next(iter(items(row, ISSUER_OF_ACCESSION_NUMBER_SEQUENCE)), {})
     return first_value(text(item, UNIVERSAL_ENTITY_ID)) or first_value(text(item, LOCAL_NAMESPACE_ENTITY_ID))
 

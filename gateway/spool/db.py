@@ -41,6 +41,7 @@ else:
 T = TypeVar("T")
 
 Row = sqlite.Row
+Cursor = sqlite.Cursor
 DatabaseError = sqlite.DatabaseError
 IntegrityError = sqlite.IntegrityError
 

@@ -180,19 +180,29 @@ WHERE d.state <> 'confirmed' AND d.state = :state GROUP BY d.destination, b.key
 SELECT min(coalesce(d.not_before, d.queued_at)) AS due FROM delivery AS d JOIN instance AS i ON i.id = d.instance
 WHERE d.state = 'queued' AND d.destination = :destination AND d.lane = :lane AND i.state = 'prepared'
 
+-- worklist_window --
+SELECT key FROM worklist_row WHERE source = :source AND start_date BETWEEN :first AND :last
+
 -- worklist_miss --
--- A row without a date was in the window of no question, so its absence says nothing.
-UPDATE worklist_row SET missed = missed + 1 WHERE source = :source AND start_date BETWEEN :first AND :last
+UPDATE worklist_row SET missed = missed + 1 WHERE source = :source AND key = :key
+
+-- worklist_known --
+SELECT digest, missed, last_confirmed FROM worklist_row WHERE source = :source AND key = :key
+
+-- worklist_touch --
+UPDATE worklist_row SET last_confirmed = :now WHERE source = :source AND key = :key
 
 -- worklist_upsert --
 INSERT INTO worklist_row (
     source, key, PatientID, PatientName, AccessionNumber, StudyInstanceUID, RequestedProcedureID,
     ScheduledProcedureStepID, start_date, start_time, Modality, ScheduledStationAETitle, status,
-    first_seen, last_confirmed, missed, dataset
+    first_seen, last_confirmed, missed, dataset, kind, stamp, minted, IssuerOfAccessionNumber, IssuerOfPatientID,
+    digest
 ) VALUES (
     :source, :key, trim(:PatientID), :PatientName, trim(:AccessionNumber), trim(:StudyInstanceUID, ' ' || char(0)),
     :RequestedProcedureID, :ScheduledProcedureStepID, :start_date, :start_time, trim(:Modality), :ScheduledStationAETitle, :status,
-    :now, :now, 0, :dataset
+    :now, :now, 0, :dataset, :kind, :stamp, :minted, :IssuerOfAccessionNumber, :IssuerOfPatientID,
+    :digest
 )
 ON CONFLICT (source, key) DO UPDATE SET
     PatientID = excluded.PatientID, PatientName = excluded.PatientName, AccessionNumber = excluded.AccessionNumber,
@@ -200,26 +210,47 @@ ON CONFLICT (source, key) DO UPDATE SET
     ScheduledProcedureStepID = excluded.ScheduledProcedureStepID, start_date = excluded.start_date,
     start_time = excluded.start_time, Modality = excluded.Modality,
     ScheduledStationAETitle = excluded.ScheduledStationAETitle, status = excluded.status,
-    last_confirmed = excluded.last_confirmed, missed = 0, dataset = excluded.dataset
+    last_confirmed = excluded.last_confirmed, missed = 0, dataset = excluded.dataset,
+    kind = excluded.kind, stamp = excluded.stamp, minted = excluded.minted,
+    IssuerOfAccessionNumber = excluded.IssuerOfAccessionNumber, IssuerOfPatientID = excluded.IssuerOfPatientID,
+    digest = excluded.digest
 
 -- worklist_remove_absent --
 DELETE FROM worklist_row WHERE source = :source AND missed >= :limit
 
 -- worklist_source_success --
-INSERT INTO worklist_source (name, last_attempt, last_success, last_error, rows) VALUES (:name, :now, :now, '', :rows)
+INSERT INTO worklist_source (
+    name, last_attempt, last_success, last_error, rows, last_complete, window_first, window_last
+) VALUES (:name, :now, :now, '', :rows, CASE WHEN :first <> '' THEN :now END, :first, :last)
 ON CONFLICT (name) DO UPDATE SET
-    last_attempt = excluded.last_attempt, last_success = excluded.last_success, last_error = '', rows = excluded.rows
+    last_attempt = excluded.last_attempt, last_success = excluded.last_success, last_error = '', rows = excluded.rows,
+    last_complete = coalesce(excluded.last_complete, last_complete),
+    window_first = coalesce(nullif(:first, ''), window_first), window_last = coalesce(nullif(:last, ''), window_last)
 
 -- worklist_source_failure --
 INSERT INTO worklist_source (name, last_attempt, last_success, last_error, rows) VALUES (:name, :now, NULL, :error, 0)
 ON CONFLICT (name) DO UPDATE SET last_attempt = excluded.last_attempt, last_error = excluded.last_error
 
 -- worklist_sources --
-SELECT name, last_attempt, last_success, last_error, rows FROM worklist_source ORDER BY name
+SELECT * FROM worklist_source ORDER BY name
 
 -- worklist_candidates --
 -- The clauses below are added with AND for each key that filters; an empty column is always a candidate.
-SELECT source, key, dataset FROM worklist_row WHERE 1 = 1
+SELECT source, key, dataset, digest, kind, start_date, start_time, last_confirmed, missed FROM worklist_row WHERE 1 = 1
+
+-- worklist_second_source --
+SELECT 1 FROM worklist_row WHERE source > (SELECT min(source) FROM worklist_row) LIMIT 1
+
+-- worklist_contenders --
+WITH named (id) AS (SELECT r.rowid FROM json_each(:keys) AS k JOIN worklist_row AS r ON r.key = k.value)
+SELECT source, key, dataset, digest, kind, start_date, start_time, last_confirmed, missed, AccessionNumber,
+    IssuerOfAccessionNumber, ScheduledProcedureStepID, PatientID, IssuerOfPatientID, status, minted, stamp, first_seen
+FROM worklist_row WHERE rowid IN (
+    SELECT id FROM named
+    UNION
+    SELECT r.rowid FROM named JOIN worklist_row AS n ON n.rowid = named.id
+    JOIN worklist_row AS r ON r.AccessionNumber = n.AccessionNumber WHERE n.AccessionNumber <> ''
+)
 
 -- worklist_rows --
 SELECT * FROM worklist_row WHERE 1 = 1
@@ -237,7 +268,8 @@ StudyInstanceUID IN (:StudyInstanceUID, '')
 Modality IN (:Modality, '')
 
 -- worklist_where_ScheduledStationAETitle --
-(trim(ScheduledStationAETitle) = ''
+station IN (upper(replace(:ScheduledStationAETitle, ' ', '')), '')
+AND (trim(ScheduledStationAETitle) = ''
 OR instr('\' || upper(replace(ScheduledStationAETitle, ' ', '')) || '\',
          '\' || upper(replace(:ScheduledStationAETitle, ' ', '')) || '\') > 0)
 
@@ -257,7 +289,8 @@ ORDER BY start_date, start_time, source, key LIMIT :limit
 DELETE FROM worklist_row WHERE start_date < :started_before AND last_confirmed < :confirmed_before
 
 -- worklist_expire_status --
-DELETE FROM worklist_row WHERE status = :status
+-- What a message or a person said is done stands before what a RIS still says, until it expires.
+DELETE FROM worklist_row WHERE status = :status AND (kind = 'live' OR last_confirmed < :settled_before)
 
 -- served_upsert --
 INSERT INTO served (

@@ -36,7 +36,11 @@ def test_a_process_accepts_once(spool: Spool) -> None:
 
 
 def test_a_reader_sees_a_running_spool_and_changes_nothing(spool: Spool, tmp_path: Path) -> None:
-    spool.db.write(lambda c: c.execute("INSERT INTO worklist_source VALUES ('main', '', NULL, '', 0)")).result()
+    spool.db.write(
+        lambda c: c.execute(
+            "INSERT INTO worklist_source (name, last_attempt, last_error, rows) VALUES ('main', '', '', 0)"
+        )
+    ).result()
     reader = open_reader(tmp_path / "state" / "gateway.db")
     assert [row["name"] for row in reader.execute("SELECT name FROM worklist_source")] == ["main"]
     with pytest.raises(sqlite.OperationalError, match="readonly"):

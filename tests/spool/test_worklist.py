@@ -138,7 +138,11 @@ def test_rows_expire_by_schedule_and_status(spool: Spool, clock: Clock) -> None:
         replace(ROW, key="done", start_date="20260309", status="COMPLETED"),
     )
     expire = lambda c: worklist.expire(  # noqa: E731
-        c, started_before="20260302", confirmed_before=clock() - timedelta(hours=24), statuses=["COMPLETED"]
+        c,
+        started_before="20260302",
+        confirmed_before=clock() - timedelta(hours=24),
+        settled_before=clock(),
+        statuses=["COMPLETED"],
     )
     assert spool.db.write(expire).result() == 1  # the source confirmed the others just now
     clock.pass_(hours=25)
@@ -237,4 +241,4 @@ def _memory() -> Connection:
 def test_candidates_are_the_same_rows_in_short(spool: Spool, clock: Clock) -> None:
     spool.db.write(lambda c: worklist.merge_answer(c, ROW.source, rows=[ROW], now=clock())).result()
     (candidate,) = worklist.candidates(spool.db.read(), WorklistKeys(PatientID=ROW.PatientID), limit=9)
-    assert candidate == (ROW.source, ROW.key, ROW.dataset)
+    assert candidate[:4] == (ROW.source, ROW.key, ROW.dataset, ROW.digest)

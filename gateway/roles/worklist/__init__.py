@@ -39,6 +39,8 @@ MAX_ROWS = 20_000
 """Rows looked at for one answer."""
 MAINTENANCE_SECONDS = 600.0
 CONFIRMED_WITHIN = timedelta(days=1)
+SETTLED_FOR = timedelta(hours=72)
+"""How long a cancellation by message is remembered: the order it cancels may come later."""
 
 log = structlog.get_logger()
 
@@ -137,7 +139,14 @@ class Worklist:
 
     def _expire(self, c: Connection) -> None:
         started_before = da(self._today() - timedelta(days=1))
-        copy.expire(c, started_before=started_before, confirmed_before=self._now() - CONFIRMED_WITHIN, statuses=DONE)
+        now = self._now()
+        copy.expire(
+            c,
+            started_before=started_before,
+            confirmed_before=now - CONFIRMED_WITHIN,
+            settled_before=now - SETTLED_FOR,
+            statuses=DONE,
+        )
         self._record.forget(c)
 
 
