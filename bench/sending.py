@@ -134,7 +134,7 @@ def _forward(size: Size, case: str, *, tuned: bool) -> Cell:
             config = servers.write_config(folder, port=free_port(), destination=server.port)
             command = python("gateway", "serve", "forward", "--config", config)
             with servers.background(command, folder, tuned=tuned) as process:
-                cpu = _until_drained(folder / "state", process)
+                cpu = _until_drained(folder / "state", process, len(files))
             return figures(files, seconds=_first_claim_to_last_answer(folder / "state", len(files)), cpu=cpu)
 
     return Cell(case=case, variant=WHOLE, run=run)
@@ -175,13 +175,13 @@ def copy_spool(source: Path, target: Path) -> None:
     shutil.copytree(source, target, copy_function=copy, ignore=shutil.ignore_patterns("*.sock", "*.lock"))
 
 
-def _until_drained(state: Path, process: subprocess.Popen[bytes]) -> float:
+def _until_drained(state: Path, process: subprocess.Popen[bytes], count: int) -> float:
     """Wait until everything is confirmed; CPU seconds since everything was last seen to be waiting."""
     before = 0.0
     end = time.monotonic() + senders.LONGEST
     with _open(state) as spool:
         while backlog := deliveries.backlog(spool.db.read()):
-            if {one.state for one in backlog} == {DeliveryState.QUEUED}:
+            if sum(one.count for one in backlog if one.state is DeliveryState.QUEUED) == count:
                 before = cpu_of(process.pid)
             if process.poll() is not None or time.monotonic() > end:
                 raise CellFailed(f"the forward role left {sum(one.count for one in backlog)} objects")

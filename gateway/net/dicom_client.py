@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from types import TracebackType
 
 from gateway.dicom.associate import (
@@ -32,11 +32,10 @@ from gateway.dicom.association import (
     ReleaseRequested,
     State,
 )
-from gateway.dicom.convert import Extent, Segment
+from gateway.dicom.convert import Segment
 from gateway.dicom.dimse import NO_DATA_SET, Command, CommandField, CommandSet, Data
 from gateway.dicom.negotiation import VERIFICATION
 from gateway.dicom.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
-from gateway.dicom.pdu import data_headers
 from gateway.domain.model import GatewayError, TemporaryFailure
 from gateway.net.dicom_socket import Peer, PeerSocket, TransportFailure
 
@@ -184,15 +183,23 @@ class Requestor:
             raise
 
     def store(
-        self, context: AcceptedContext, command: CommandSet, segments: Sequence[Segment], source: int
+        self,
+        context: AcceptedContext,
+        command: CommandSet,
+        segments: Sequence[Segment],
+        source: int,
+        *,
+        meanwhile: Callable[[], None] = lambda: None,
     ) -> CommandSet:
         """C-STORE of the data set that `segments` make: bytes, or extents of the file `source`.
 
-        Returns the response; its Status says what became of the object.
+        Returns the response; its Status says what became of the object. `meanwhile` is called once all is on its
+        way, while the peer works.
         """
         self._send_message(context, command, None, more=True)
         with self._sending():
-            self._send_segments(context.id, segments, source)
+            self._socket.send_segments(context.id, segments, source, longest=self._association.peer_max_pdu - 6)
+        meanwhile()
         return self._response(command).command
 
     def await_message(self, seconds: float) -> Message | None:
@@ -290,30 +297,6 @@ class Requestor:
         except BaseException:
             self._torn = True
             raise
-
-    def _send_segments(self, context_id: int, segments: Sequence[Segment], source: int) -> None:
-        """One message's data set, cut into P-DATA of the peer's size across segment borders."""
-        size = self._association.peer_max_pdu - 6
-        left = sum(segment.length if isinstance(segment, Extent) else len(segment) for segment in segments)
-        room = 0
-        if not left:
-            self._socket.send(data_headers(context_id, 0, command=False, last=True))
-        for segment in segments:
-            position, end = (
-                (segment.offset, segment.offset + segment.length) if isinstance(segment, Extent) else (0, len(segment))
-            )
-            while position < end:
-                if not room:
-                    room = min(size, left)
-                    self._socket.send(data_headers(context_id, room, command=False, last=room == left), more=True)
-                piece = min(room, end - position)
-                room -= piece
-                left -= piece
-                if isinstance(segment, Extent):
-                    self._socket.send_file(source, position, piece)
-                else:
-                    self._socket.send(segment[position : position + piece], more=bool(left))
-                position += piece
 
     def _flush(self, *, more: bool = False) -> None:
         out = self._association.data_to_send()

@@ -11,8 +11,11 @@ import os
 import socket
 import ssl
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from gateway.dicom.convert import Extent, Segment
+from gateway.dicom.pdu import data_headers
 from gateway.domain.model import TemporaryFailure
 
 TLS_PIECE = 256 * 1024
@@ -98,6 +101,29 @@ class PeerSocket:
                 raise TransportFailure("the spool file is shorter than its data set", code="spool")
             offset += sent
             count -= sent
+
+    def send_segments(self, context_id: int, segments: Sequence[Segment], source: int, *, longest: int) -> None:
+        """One message's data set, cut across segment borders into P-DATA with `longest` bytes of it at most."""
+        left = sum(segment.length if isinstance(segment, Extent) else len(segment) for segment in segments)
+        room = 0
+        if not left:
+            self.send(data_headers(context_id, 0, command=False, last=True))
+        for segment in segments:
+            position, end = (
+                (segment.offset, segment.offset + segment.length) if isinstance(segment, Extent) else (0, len(segment))
+            )
+            while position < end:
+                if not room:
+                    room = min(longest, left)
+                    self.send(data_headers(context_id, room, command=False, last=room == left), more=True)
+                piece = min(room, end - position)
+                room -= piece
+                left -= piece
+                if isinstance(segment, Extent):
+                    self.send_file(source, position, piece)
+                else:
+                    self.send(segment[position : position + piece], more=bool(left))
+                position += piece
 
     def receive_into(self, view: memoryview) -> int:
         """How many bytes came; 0 when the peer closed."""

@@ -76,7 +76,7 @@ def journal(
     """Writes one row of the journal. `why` is a code or a short sentence of ours."""
     values = {"who": who, "subject": subject, "why": why}
     for field, value in values.items():
-        _refuse_foreign_text(field, value)
+        refuse_foreign_text(field, value)
     c.execute(
         sql("journal_insert"),
         {**values, "at": to_text(at), "kind": kind, "from_state": from_state, "to_state": to_state},
@@ -93,7 +93,7 @@ def raise_alarm(c: Connection, *, code: str, subject: str, now: datetime) -> Non
     """Raises the alarm, or counts one more raising of an active one."""
     if _CODE.fullmatch(code) is None:
         raise ValueError(f"alarm code of {len(code)} characters: use lower-case words with hyphens")
-    _refuse_foreign_text("subject", subject)
+    refuse_foreign_text("subject", subject)
     c.execute(sql("alarm_raise"), {"code": code, "subject": subject, "now": to_text(now)})
 
 
@@ -118,7 +118,8 @@ def _alarm(row: Row) -> Alarm:
     )
 
 
-def _refuse_foreign_text(field: str, value: str) -> None:
+def refuse_foreign_text(field: str, value: str) -> None:
+    """Raises ValueError for what no name or code of ours can be: a person's name, a text of a peer."""
     if _SUBJECT.fullmatch(value) is None:
         raise ValueError(
             f"{field} of {len(value)} characters is no name of ours: pass an id, an AE title or a code,"

@@ -10,6 +10,8 @@ Promises
   LONGEST_DEFERRAL was written by a clock that was wrong, and counts as over.
 - The move of an instance to `prepared` and its queue rows are one transaction (`prepare`), and the
   confirmation of the last delivery and the instance's move to `delivered` are another.
+- What happens to many at once (`claim`, `settle_sent`, `settle_confirmed`) is a few statements for all
+  of them: a lane sends thousands of small objects a second beside the thread that writes this down.
 """
 
 from __future__ import annotations
@@ -50,6 +52,15 @@ class LeaseLost(TemporaryFailure):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Arrived:
+    """A claimed delivery that the destination answered with success or a warning."""
+
+    delivery: Delivery
+    status: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Backlog:
     """What waits for one destination in one state."""
 
@@ -77,13 +88,13 @@ def prepare(
     """
     instances.move(c, instance_id, after=InstanceState.PREPARED, now=now, by=by, why=why)
     if not routes:
-        instances.conclude(c, instance_id, now=now, by=by)
+        instances.conclude(c, {instance_id}, now=now, by=by)
     return tuple(_enqueue(c, instance_id, route=route, now=now, by=by) for route in routes)
 
 
 def due(c: Connection, *, destination: DestinationName, lane: Lane, now: datetime, limit: int) -> tuple[Delivery, ...]:
     """What `claim` would take, left as it is: a sender looks what it needs before it takes anything."""
-    return tuple(_require(c, row["id"]) for row in _due(c, destination=destination, lane=lane, now=now, limit=limit))
+    return tuple(_delivery(row) for row in _due(c, destination=destination, lane=lane, now=now, limit=limit))
 
 
 def claim(
@@ -92,26 +103,40 @@ def claim(
     """Takes up to `limit` due deliveries for one sender, oldest first, until `now + lease`."""
     if lease > LONGEST_LEASE:
         raise ValueError(f"a lease of {lease} is longer than {LONGEST_LEASE}: claim fewer at a time")
-    rows = _due(c, destination=destination, lane=lane, now=now, limit=limit)
-    for row in rows:
-        _journal(c, row["id"], before=row["state"], after=DeliveryState.SENDING, now=now, by=destination, why="claimed")
-        c.execute(sql("delivery_claim"), {"id": row["id"], "lease_until": to_text(now + lease)})
-    return tuple(_require(c, row["id"]) for row in rows)
+    due = _due(c, destination=destination, lane=lane, now=now, limit=limit)
+    values = {"ids": json.dumps([row["id"] for row in due]), "lease_until": to_text(now + lease)}
+    _journal_all(c, values["ids"], before=DeliveryState.QUEUED, after=DeliveryState.SENDING, now=now, by=destination)
+    claimed = map(_delivery, c.execute(sql("delivery_claim"), values).fetchall())
+    return tuple(sorted(claimed, key=lambda delivery: delivery.id))
 
 
-def settle_sent(c: Connection, claimed: Delivery, *, status: str, now: datetime, by: str) -> None:
-    """The destination answered success or a warning; it is not proven yet that it keeps the object."""
-    delivery = _held(c, claimed)
-    _move(c, delivery, after=DeliveryState.SENT, now=now, by=by, why=status)
-    c.execute(sql("delivery_sent"), {"id": delivery.id, "now": to_text(now), "status": status})
+def settle_sent(c: Connection, arrived: Sequence[Arrived], *, by: str) -> frozenset[int]:
+    """The destination took these; it is not proven yet that it keeps them. The ids of those that were in
+    other hands by then: they are as they were."""
+    audit.refuse_foreign_text("by", by)
+    for one in arrived:
+        audit.refuse_foreign_text("status", one.status)
+    values = {
+        "by": by,
+        "arrived": json.dumps(
+            [
+                {"id": one.delivery.id, "attempts": one.delivery.attempts, "status": one.status, "at": to_text(one.at)}
+                for one in arrived
+            ]
+        ),
+    }
+    c.execute(sql("delivery_journal_sent"), values)
+    sent = {row["id"] for row in c.execute(sql("delivery_sent"), values).fetchall()}
+    return frozenset(one.delivery.id for one in arrived) - sent
 
 
-def settle_confirmed(c: Connection, delivery_id: int, *, now: datetime, by: str, why: str) -> bool:
-    """The destination is known to keep the object. Whether the instance is delivered by this."""
-    delivery = _require(c, delivery_id)
-    _move(c, delivery, after=DeliveryState.CONFIRMED, now=now, by=by, why=why)
-    c.execute(sql("delivery_confirmed"), {"id": delivery_id, "now": to_text(now)})
-    return instances.conclude(c, delivery.instance, now=now, by=by)
+def settle_confirmed(c: Connection, ids: Sequence[int], *, now: datetime, by: str, why: str) -> frozenset[InstanceId]:
+    """The destination is known to keep these. Those that are not `sent` stay as they are; the instances
+    that are delivered by this."""
+    listed = json.dumps(list(ids))
+    _journal_all(c, listed, before=DeliveryState.SENT, after=DeliveryState.CONFIRMED, now=now, by=by, why=why)
+    confirmed = c.execute(sql("delivery_confirmed"), {"ids": listed, "now": to_text(now)}).fetchall()
+    return instances.conclude(c, {InstanceId(row["instance"]) for row in confirmed}, now=now, by=by)
 
 
 def defer(c: Connection, claimed: Delivery, *, not_before: datetime, status: str, now: datetime, by: str) -> None:
@@ -281,6 +306,23 @@ def _move(c: Connection, delivery: Delivery, *, after: DeliveryState, now: datet
 
 def _queue_again(c: Connection, delivery: Delivery, *, not_before: datetime | None, status: str) -> None:
     c.execute(sql("delivery_queue"), {"id": delivery.id, "not_before": to_text(not_before), "status": status})
+
+
+def _journal_all(
+    c: Connection,
+    ids: str,
+    *,
+    before: DeliveryState,
+    after: DeliveryState,
+    now: datetime,
+    by: str,
+    why: str = "claimed",
+) -> None:
+    """A row for each of these (a JSON list) that stands in `before`."""
+    audit.refuse_foreign_text("by", by)
+    audit.refuse_foreign_text("why", why)
+    values = {"ids": ids, "before": before, "after": after, "at": to_text(now), "by": by, "why": why}
+    c.execute(sql("delivery_journal_all"), values)
 
 
 def _journal(c: Connection, delivery_id: int, *, before: str, after: str, now: datetime, by: str, why: str) -> None:

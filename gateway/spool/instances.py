@@ -16,6 +16,8 @@ a row that claims a file: not to be told from a loss, and an undo or a requeue c
 
 from __future__ import annotations
 
+import json
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
@@ -130,16 +132,13 @@ def release(c: Connection, instance_id: InstanceId, *, now: datetime, by: str, w
     return True
 
 
-def conclude(c: Connection, instance_id: InstanceId, *, now: datetime, by: str) -> bool:
-    """Prepared -> delivered once it has deliveries and all are confirmed. Whether it moved."""
-    instance = get(c, instance_id)
-    if instance is None or instance.state is not InstanceState.PREPARED:
-        return False
-    tally = c.execute(sql("delivery_tally"), {"instance": instance_id}).fetchone()
-    if tally["total"] == 0 or tally["confirmed"] < tally["total"]:
-        return False
-    _move(c, instance, after=InstanceState.DELIVERED, now=now, by=by, why="every delivery confirmed")
-    return True
+def conclude(c: Connection, ids: Collection[InstanceId], *, now: datetime, by: str) -> frozenset[InstanceId]:
+    """Prepared -> delivered for those of `ids` that have deliveries, all of them confirmed; which moved."""
+    audit.refuse_foreign_text("by", by)
+    values = {"ids": json.dumps(list(ids)), "at": to_text(now), "by": by, "why": "every delivery confirmed"}
+    if not c.execute(sql("instance_journal_delivered"), values).rowcount:
+        return frozenset()
+    return frozenset(InstanceId(row["id"]) for row in c.execute(sql("instance_deliver"), values).fetchall())
 
 
 def purge_due(c: Connection, *, now: datetime, retention: timedelta, limit: int) -> tuple[InstanceId, ...]:

@@ -63,6 +63,18 @@ SELECT id, state FROM instance WHERE id >= :low AND id < :high
 -- instance_move --
 UPDATE instance SET state = :state WHERE id = :id
 
+-- instance_journal_delivered --
+INSERT INTO journal (at, who, kind, subject, from_state, to_state, why)
+SELECT :at, :by, 'instance', i.id, i.state, 'delivered', :why
+FROM json_each(:ids) AS listed JOIN instance AS i ON i.id = listed.value
+WHERE +i.state = 'prepared' AND EXISTS (SELECT 1 FROM delivery AS d WHERE d.instance = i.id)
+AND NOT EXISTS (SELECT 1 FROM delivery AS d WHERE d.instance = i.id AND d.state <> 'confirmed')
+
+-- instance_deliver --
+UPDATE instance SET state = 'delivered' WHERE id IN (SELECT value FROM json_each(:ids))
+AND +state = 'prepared' AND EXISTS (SELECT 1 FROM delivery AS d WHERE d.instance = instance.id)
+AND NOT EXISTS (SELECT 1 FROM delivery AS d WHERE d.instance = instance.id AND d.state <> 'confirmed') RETURNING id
+
 -- instance_release --
 UPDATE instance SET quarantine = '' WHERE id = :id
 
@@ -120,15 +132,23 @@ SELECT * FROM delivery
 WHERE instance = :instance AND destination = :destination AND state IN ('queued', 'refused') ORDER BY id LIMIT 1
 
 -- delivery_due --
--- An instance that went back to `received` is not sent until it is prepared again.
-SELECT d.id, d.state FROM delivery AS d JOIN instance AS i ON i.id = d.instance
-WHERE d.state = 'queued' AND d.destination = :destination AND d.lane = :lane AND i.state = 'prepared'
+-- An instance that went back to `received` is not sent until it is prepared again. (The + keeps the planner
+-- from looking at every prepared instance there is, here and elsewhere; the index is of what is not confirmed.)
+SELECT d.* FROM delivery AS d JOIN instance AS i ON i.id = d.instance
+WHERE d.state = 'queued' AND d.state <> 'confirmed' AND d.destination = :destination AND d.lane = :lane
+AND +i.state = 'prepared'
 AND (d.not_before IS NULL OR d.not_before <= :now OR d.not_before > :implausible)
 ORDER BY d.id LIMIT :limit
 
 -- delivery_claim --
 UPDATE delivery SET state = 'sending', attempts = attempts + 1, lease_until = :lease_until, not_before = NULL
-WHERE id = :id
+WHERE id IN (SELECT value FROM json_each(:ids)) AND state = 'queued' RETURNING *
+
+-- delivery_journal_all --
+INSERT INTO journal (at, who, kind, subject, from_state, to_state, why)
+SELECT :at, :by, 'delivery', CAST(d.id AS TEXT), :before, :after, :why
+FROM json_each(:ids) AS listed JOIN delivery AS d ON d.id = listed.value
+WHERE d.state = :before ORDER BY listed.key
 
 -- delivery_all_sending --
 SELECT * FROM delivery WHERE state = 'sending' ORDER BY id
@@ -136,11 +156,21 @@ SELECT * FROM delivery WHERE state = 'sending' ORDER BY id
 -- delivery_extend --
 UPDATE delivery SET lease_until = :lease_until WHERE id = :id
 
+-- delivery_journal_sent --
+INSERT INTO journal (at, who, kind, subject, from_state, to_state, why)
+SELECT a.value ->> 'at', :by, 'delivery', CAST(d.id AS TEXT), d.state, 'sent', a.value ->> 'status'
+FROM json_each(:arrived) AS a JOIN delivery AS d ON d.id = a.value ->> 'id'
+WHERE d.state = 'sending' AND d.attempts = a.value ->> 'attempts' ORDER BY a.key
+
 -- delivery_sent --
-UPDATE delivery SET state = 'sent', lease_until = NULL, last_status = :status, sent_at = :now WHERE id = :id
+-- Only what is still in the hands of the one who claimed it.
+UPDATE delivery SET state = 'sent', lease_until = NULL, last_status = a.value ->> 'status', sent_at = a.value ->> 'at'
+FROM json_each(:arrived) AS a
+WHERE delivery.id = a.value ->> 'id' AND state = 'sending' AND attempts = a.value ->> 'attempts' RETURNING delivery.id
 
 -- delivery_confirmed --
-UPDATE delivery SET state = 'confirmed', confirmed_at = :now WHERE id = :id
+UPDATE delivery SET state = 'confirmed', confirmed_at = :now
+WHERE id IN (SELECT value FROM json_each(:ids)) AND state = 'sent' RETURNING instance
 
 -- delivery_refused --
 UPDATE delivery SET state = 'refused', lease_until = NULL, last_status = :status WHERE id = :id
@@ -162,10 +192,6 @@ SELECT * FROM delivery WHERE instance = :instance ORDER BY id
 -- delivery_in_state --
 SELECT * FROM delivery WHERE destination = :destination AND state = :state ORDER BY id LIMIT :limit
 
--- delivery_tally --
-SELECT count(*) AS total, count(*) FILTER (WHERE state = 'confirmed') AS confirmed
-FROM delivery WHERE instance = :instance
-
 -- delivery_backlog --
 SELECT destination, lane, state, count(*) AS n, min(queued_at) AS oldest FROM delivery
 WHERE state <> 'confirmed' GROUP BY destination, lane, state ORDER BY destination, lane, state
@@ -178,7 +204,8 @@ WHERE d.state <> 'confirmed' AND d.state = :state GROUP BY d.destination, b.key
 
 -- delivery_next_due --
 SELECT min(coalesce(d.not_before, d.queued_at)) AS due FROM delivery AS d JOIN instance AS i ON i.id = d.instance
-WHERE d.state = 'queued' AND d.destination = :destination AND d.lane = :lane AND i.state = 'prepared'
+WHERE d.state = 'queued' AND d.state <> 'confirmed' AND d.destination = :destination AND d.lane = :lane
+AND +i.state = 'prepared'
 
 -- worklist_window --
 SELECT key FROM worklist_row WHERE source = :source AND start_date BETWEEN :first AND :last

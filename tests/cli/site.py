@@ -124,9 +124,9 @@ class Site:
         """The destination takes what waits for it, and confirms it or does not yet."""
 
         def job(c: Connection, *, one: Delivery) -> None:
-            deliveries.settle_sent(c, one, status="0000", now=self.clock(), by="pacs")
+            deliveries.settle_sent(c, [deliveries.Arrived(delivery=one, status="0000", at=self.clock())], by="pacs")
             if confirm:
-                deliveries.settle_confirmed(c, one.id, now=self.clock(), by="pacs", why="commitment 2.25.7")
+                deliveries.settle_confirmed(c, [one.id], now=self.clock(), by="pacs", why="commitment 2.25.7")
 
         for claimed in self.claim():
             self.write(partial(job, one=claimed))

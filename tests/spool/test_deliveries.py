@@ -75,14 +75,19 @@ def instance_state(spool: Spool, instance_id: InstanceId) -> InstanceState:
     return found.state
 
 
-def send(spool: Spool, claimed: Delivery, clock: Clock) -> None:
-    do(spool, lambda c: deliveries.settle_sent(c, claimed, status="0000", now=clock(), by="forward"))
-
-
-def confirm(spool: Spool, delivery_id: int, clock: Clock) -> bool:
+def send(spool: Spool, claimed: Delivery, clock: Clock) -> frozenset[int]:
     return do(
         spool,
-        lambda c: deliveries.settle_confirmed(c, delivery_id, now=clock(), by="forward", why="commitment"),
+        lambda c: deliveries.settle_sent(
+            c, [deliveries.Arrived(delivery=claimed, status="0000", at=clock())], by="forward"
+        ),
+    )
+
+
+def confirm(spool: Spool, delivery_id: int, clock: Clock) -> frozenset[InstanceId]:
+    return do(
+        spool,
+        lambda c: deliveries.settle_confirmed(c, [delivery_id], now=clock(), by="forward", why="commitment"),
     )
 
 
@@ -106,7 +111,7 @@ def test_an_instance_is_delivered_when_the_last_destination_confirmed(spool: Spo
     claimed = [*claim(spool, clock()), *claim(spool, clock(), to=ARCHIVE)]
     for each in claimed:
         send(spool, each, clock)
-    assert [confirm(spool, each.id, clock) for each in claimed] == [False, True]
+    assert [confirm(spool, each.id, clock) for each in claimed] == [frozenset(), {instance_id}]
 
 
 def test_the_oldest_go_first_and_nobody_gets_the_same_twice(spool: Spool, clock: Clock) -> None:
@@ -128,7 +133,7 @@ def test_a_deferred_delivery_is_due_at_its_time_and_keeps_its_place(spool: Spool
     assert (again.id, again.attempts, again.last_status) == (ids[0], 2, "A700")
 
 
-@pytest.mark.parametrize("step", ["sent", "deferred", "refused", "extended"])
+@pytest.mark.parametrize("step", ["deferred", "refused", "extended"])
 def test_who_lost_its_lease_is_told_and_changes_nothing(spool: Spool, clock: Clock, step: str) -> None:
     prepare(spool, held(spool), clock, PACS)
     (late,) = claim(spool, clock())
@@ -136,7 +141,6 @@ def test_who_lost_its_lease_is_told_and_changes_nothing(spool: Spool, clock: Clo
     assert do(spool, lambda c: deliveries.release_expired_leases(c, now=clock())) == 1
     (current,) = claim(spool, clock())
     outcome: dict[str, Callable[[Connection], None]] = {
-        "sent": lambda c: deliveries.settle_sent(c, late, status="0000", now=clock(), by="forward"),
         "deferred": lambda c: deliveries.defer(c, late, not_before=clock(), status="x", now=clock(), by="forward"),
         "refused": lambda c: deliveries.refuse(c, late, status="C000", now=clock(), by="forward"),
         "extended": lambda c: deliveries.extend(c, late, now=clock(), lease=LEASE),
@@ -144,6 +148,21 @@ def test_who_lost_its_lease_is_told_and_changes_nothing(spool: Spool, clock: Clo
     with pytest.raises(deliveries.LeaseLost):
         do(spool, outcome[step])
     assert deliveries.get(spool.db.read(), late.id) == current
+
+
+def test_of_many_that_arrived_those_in_other_hands_are_named_and_left(spool: Spool, clock: Clock) -> None:
+    for number in range(3):
+        prepare(spool, held(spool, number), clock, PACS)
+    (late, *_) = claim(spool, clock(), limit=1)
+    clock.pass_(minutes=5)
+    do(spool, lambda c: deliveries.release_expired_leases(c, now=clock()))
+    current, *others = claim(spool, clock())
+    arrived = [deliveries.Arrived(delivery=one, status="0000", at=clock()) for one in (late, *others)]
+    assert do(spool, lambda c: deliveries.settle_sent(c, arrived, by="forward")) == {late.id}
+    assert deliveries.get(spool.db.read(), late.id) == current
+    assert {state_of(spool, one.id) for one in others} == {DeliveryState.SENT}
+    journal = audit.journal_of(spool.db.read(), kind=audit.Subject.DELIVERY, subject=str(late.id))
+    assert [row.to_state for row in journal] == ["queued", "sending", "queued", "sending"]
 
 
 def test_a_lease_that_is_renewed_does_not_run_out(spool: Spool, clock: Clock) -> None:
@@ -191,8 +210,8 @@ def test_a_failed_commitment_sends_again(spool: Spool, clock: Clock) -> None:
 
 def test_moves_outside_the_table_are_refused(spool: Spool, clock: Clock) -> None:
     (delivery_id,) = prepare(spool, held(spool), clock, PACS)
-    with pytest.raises(PermanentFailure, match="is queued"):
-        confirm(spool, delivery_id, clock)
+    assert confirm(spool, delivery_id, clock) == frozenset()
+    assert state_of(spool, delivery_id) is DeliveryState.QUEUED
     (claimed,) = claim(spool, clock())
     with pytest.raises(PermanentFailure, match="being sent"):
         do(spool, lambda c: deliveries.requeue(c, delivery_id, now=clock(), by="person", why="impatient"))
@@ -200,8 +219,10 @@ def test_moves_outside_the_table_are_refused(spool: Spool, clock: Clock) -> None
     assert confirm(spool, delivery_id, clock)
     with pytest.raises(PermanentFailure, match="is confirmed"):
         do(spool, lambda c: deliveries.requeue(c, delivery_id, now=clock(), by="person", why="again"))
-    with pytest.raises(PermanentFailure, match="not in the spool"):
-        confirm(spool, 999, clock)
+    assert confirm(spool, 999, clock) == frozenset()
+    assert confirm(spool, delivery_id, clock) == frozenset()
+    journal = audit.journal_of(spool.db.read(), kind=audit.Subject.DELIVERY, subject=str(delivery_id))
+    assert [row.to_state for row in journal] == ["queued", "sending", "sent", "confirmed"]
     assert state_of(spool, delivery_id) is DeliveryState.CONFIRMED
 
 
@@ -309,8 +330,7 @@ def test_a_sender_that_restarts_takes_its_claims_back(spool: Spool, clock: Clock
     looked_at = deliveries.due(spool.db.read(), destination=PACS, lane=Lane.ROUTINE, now=clock(), limit=9)
     assert [each.id for each in looked_at] == ids
     assert [each.id for each in claim(spool, clock())] == ids
-    with pytest.raises(deliveries.LeaseLost):
-        send(spool, before, clock)
+    assert send(spool, before, clock) == {before.id}
 
 
 def test_deliveries_are_counted_by_age(spool: Spool, clock: Clock) -> None:

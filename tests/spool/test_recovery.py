@@ -213,8 +213,8 @@ def deliver(spool: Spool, instance: Instance, clock: Clock) -> Instance:
     def whole_way(c: Connection) -> None:
         deliveries.prepare(c, instance.id, routes=[(pacs, lane)], now=clock(), by="forward", why="passed")
         (claimed,) = deliveries.claim(c, destination=pacs, lane=lane, now=clock(), lease=timedelta(minutes=5), limit=1)
-        deliveries.settle_sent(c, claimed, status="0000", now=clock(), by="forward")
-        assert deliveries.settle_confirmed(c, claimed.id, now=clock(), by="forward", why="commitment")
+        deliveries.settle_sent(c, [deliveries.Arrived(delivery=claimed, status="0000", at=clock())], by="forward")
+        assert deliveries.settle_confirmed(c, [claimed.id], now=clock(), by="forward", why="commitment")
 
     spool.db.write(whole_way).result()
     return instance

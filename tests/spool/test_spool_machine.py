@@ -120,7 +120,9 @@ class SpoolMachine(RuleBasedStateMachine):
 
         def job(c: Connection) -> None:
             if outcome == "sent":
-                deliveries.settle_sent(c, claimed, status="0000", now=self.clock(), by="forward")
+                deliveries.settle_sent(
+                    c, [deliveries.Arrived(delivery=claimed, status="0000", at=self.clock())], by="forward"
+                )
             elif outcome == "refused":
                 deliveries.refuse(c, claimed, status="C000", now=self.clock(), by="forward")
             else:
@@ -135,7 +137,7 @@ class SpoolMachine(RuleBasedStateMachine):
         def job(c: Connection) -> None:
             for sent in deliveries.in_state(c, destination=to, state=DeliveryState.SENT, limit=2):
                 if kept:
-                    deliveries.settle_confirmed(c, sent.id, now=self.clock(), by="forward", why="commitment")
+                    deliveries.settle_confirmed(c, [sent.id], now=self.clock(), by="forward", why="commitment")
                 else:
                     deliveries.requeue(c, sent.id, now=self.clock(), by="forward", why="commitment failed")
 
@@ -209,9 +211,9 @@ class SpoolMachine(RuleBasedStateMachine):
             for refused in deliveries.in_state(c, destination=to, state=DeliveryState.REFUSED, limit=999):
                 deliveries.requeue(c, refused.id, now=now, by="person", why="asked again")
             for each in deliveries.claim(c, destination=to, lane=Lane.ROUTINE, now=now, lease=LEASE, limit=999):
-                deliveries.settle_sent(c, each, status="0000", now=now, by="forward")
+                deliveries.settle_sent(c, [deliveries.Arrived(delivery=each, status="0000", at=now)], by="forward")
             for sent in deliveries.in_state(c, destination=to, state=DeliveryState.SENT, limit=999):
-                deliveries.settle_confirmed(c, sent.id, now=now, by="forward", why="commitment")
+                deliveries.settle_confirmed(c, [sent.id], now=now, by="forward", why="commitment")
 
     # how it is done
 

@@ -22,8 +22,8 @@ def confirmed(spool: Spool, uid: str, clock: Clock) -> InstanceId:
         (claimed,) = deliveries.claim(
             c, destination=PACS, lane=Lane.ROUTINE, now=clock(), lease=timedelta(hours=1), limit=1
         )
-        deliveries.settle_sent(c, claimed, status="0000", now=clock(), by="test")
-        deliveries.settle_confirmed(c, claimed.id, now=clock(), by="test", why="test")
+        deliveries.settle_sent(c, [deliveries.Arrived(delivery=claimed, status="0000", at=clock())], by="test")
+        deliveries.settle_confirmed(c, [claimed.id], now=clock(), by="test", why="test")
 
     spool.db.write(job).result()
     return instance.id

@@ -231,7 +231,7 @@ class Confirmer:
                 self._send_again(c, delivery, why="no commitment report")
 
     def _confirm(self, c: Connection, delivery: Delivery, *, why: str) -> None:
-        deliveries.settle_confirmed(c, delivery.id, now=self._now(), by=self._target.name, why=why)
+        deliveries.settle_confirmed(c, [delivery.id], now=self._now(), by=self._target.name, why=why)
 
     def _send_again(self, c: Connection, delivery: Delivery, *, why: str) -> None:
         now = self._now()

@@ -24,6 +24,7 @@ from gateway.domain.model import (
     Delivery,
     GatewayError,
     Instance,
+    InstanceId,
     Lane,
     PermanentFailure,
     TemporaryFailure,
@@ -31,7 +32,8 @@ from gateway.domain.model import (
 from gateway.domain.retry import Outcome, OutcomeKind, backoff, classify_store_status, classify_transport
 from gateway.domain.retry import TransportFailure as Failed
 from gateway.net.dicom_client import Requestor
-from gateway.roles.forward.sending import SpoolDamaged, Wanted, context_of, covers, send, wanted_contexts
+from gateway.roles.forward.sending import Opened, SpoolDamaged, Wanted, context_of, covers, send, wanted_contexts
+from gateway.roles.forward.settlement import Settlement
 from gateway.roles.forward.target import Breaker, Target
 from gateway.spool import Connection, Spool, audit, deliveries, instances
 
@@ -74,8 +76,12 @@ class LaneSender:
         self._proposed: Wanted = {}
         self._calling = ""
         self._failures: dict[int, int] = {}
+        self._settlement = Settlement(spool, target.name)
         self._in_hand: tuple[Delivery, ...] = ()
         """Claimed, and perhaps not settled."""
+        self._ahead: Opened | None = None
+        self._known: dict[InstanceId, Instance] = {}
+        """What this round read: an instance that is on its way to us does not change."""
 
     def run(self, stop: threading.Event) -> None:
         """The life of the lane's thread."""
@@ -102,6 +108,7 @@ class LaneSender:
             now=self._now(),
             limit=self._target.batch,
         )
+        self._known = {}
         waiting_in_order = sorted(waiting, key=self._doubt)
         found = [instance for delivery in waiting_in_order if (instance := self._instance(delivery)) is not None]
         if not found or not self._connected(found):
@@ -118,9 +125,13 @@ class LaneSender:
         ).result()
         settled: list[Future[None]] = []
         left = sorted(self._in_hand, key=self._doubt)
-        while left and not stop.is_set() and self._deliver(left.pop(0), settled):
-            pass
+        try:
+            while left and not stop.is_set() and self._deliver(left.pop(0), left, settled):
+                pass
+        finally:
+            self._close_ahead()
         settled += map(self._put_back, left)
+        self._settlement.wait()
         for future in settled:
             future.result()
         self._in_hand = ()
@@ -129,6 +140,8 @@ class LaneSender:
 
     def _let_go(self) -> None:
         """Put back what an interrupted round could not settle (the disk was full): a lease lasts too long for that."""
+        with suppress(GatewayError):
+            self._settlement.wait()
         for future in [self._put_back(delivery) for delivery in self._in_hand]:
             with suppress(deliveries.LeaseLost):  # it was settled, or is in the queue already
                 future.result()
@@ -177,7 +190,7 @@ class LaneSender:
 
     # -- one delivery --
 
-    def _deliver(self, delivery: Delivery, settled: list[Future[None]]) -> bool:
+    def _deliver(self, delivery: Delivery, left: Sequence[Delivery], settled: list[Future[None]]) -> bool:
         """Send one claimed delivery and settle it; False if the association is gone."""
         instance = self._instance(delivery)
         if instance is None:
@@ -187,13 +200,14 @@ class LaneSender:
             settled.append(self._put_back(delivery))
             return True
         assert self._requestor is not None
+        self._settlement.before(instance)
         try:
             context = context_of(self._requestor, instance)
             if context is None:
                 outcome = classify_transport(Failed.CONTEXT_REFUSED)
             else:
-                path = self._spool.files.path_of(instance.id)
-                status = send(self._requestor, context, instance, path)
+                with self._open(instance) as opened:
+                    status = send(self._requestor, context, opened, meanwhile=partial(self._open_ahead, left))
                 outcome = classify_store_status(status, attempts=self._failures.get(delivery.id, 0))
         except PermanentFailure as error:
             if isinstance(error, SpoolDamaged):
@@ -212,35 +226,52 @@ class LaneSender:
             self._break_off()
             settled.append(self._defer(delivery, "fault"))
             return False
-        settled.append(self._settle(delivery, instance, outcome))
+        settled += self._settle(delivery, instance, outcome)
         return not outcome.blames_destination
 
     def _fits(self, instance: Instance) -> bool:
         same_caller = not self._target.as_scanner or instance.origin.calling_ae == self._calling
         return same_caller and covers(self._proposed, instance)
 
-    def _settle(self, delivery: Delivery, instance: Instance, outcome: Outcome) -> Future[None]:
+    def _open(self, instance: Instance) -> Opened:
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None:
+            if ahead.instance is instance:
+                return ahead
+            ahead.close()
+        return Opened(instance, self._spool.files.path_of(instance.id))
+
+    def _open_ahead(self, left: Sequence[Delivery]) -> None:
+        """Read and compare the next file while the destination works on this one; what is wrong with it is found
+        again when its turn comes."""
+        instance = self._instance(left[0]) if left else None
+        if instance is not None and self._fits(instance):
+            with suppress(SpoolDamaged):
+                self._ahead = Opened(instance, self._spool.files.path_of(instance.id))
+
+    def _close_ahead(self) -> None:
+        if self._ahead is not None:
+            self._ahead.close()
+            self._ahead = None
+
+    def _settle(self, delivery: Delivery, instance: Instance, outcome: Outcome) -> list[Future[None]]:
+        """What is being written down besides the settlement."""
         log.info("attempt", instance=instance.id, dest=self._target.name, status=outcome.code)
         if outcome.is_stored:
             self._breaker.succeeded()
             self._failures.pop(delivery.id, None)
-            at_once = self._target.confirm is Confirm.STATUS and outcome.kind is not OutcomeKind.DUPLICATE
-            return self._write(partial(self._stored, delivery=delivery, code=outcome.code, confirmed=at_once))
+            proven = self._target.confirm is Confirm.STATUS and outcome.kind is not OutcomeKind.DUPLICATE
+            self._settlement.add(delivery, status=outcome.code, at=self._now(), proven=proven)
+            return []
         if outcome.kind is OutcomeKind.PERMANENT:
             if instance.SOPClassUID in self._target.expect_refused:
-                why = f"expected-{outcome.code}"
-                return self._write(partial(self._stored, delivery=delivery, code=why, confirmed=True))
-            return self._refuse(delivery, outcome.code)
+                self._settlement.add(delivery, status=f"expected-{outcome.code}", at=self._now(), proven=True)
+                return []
+            return [self._refuse(delivery, outcome.code)]
         if outcome.blames_destination:
             self._breaker.failed()
             self._hang_up()
-        return self._defer(delivery, outcome.code)
-
-    def _stored(self, c: Connection, *, delivery: Delivery, code: str, confirmed: bool) -> None:
-        now, name = self._now(), self._target.name
-        deliveries.settle_sent(c, delivery, status=code, now=now, by=name)
-        if confirmed:
-            deliveries.settle_confirmed(c, delivery.id, now=now, by=name, why=f"status {code}")
+        return [self._defer(delivery, outcome.code)]
 
     def _refuse(self, delivery: Delivery, code: str) -> Future[None]:
         log.error("refused", delivery=delivery.id, dest=self._target.name, status=code)
@@ -267,7 +298,10 @@ class LaneSender:
         )
 
     def _instance(self, delivery: Delivery) -> Instance | None:
-        return instances.get(self._spool.db.read(), delivery.instance)
+        known = self._known.get(delivery.instance)
+        if known is None and (known := instances.get(self._spool.db.read(), delivery.instance)) is not None:
+            self._known[known.id] = known
+        return known
 
     def _write(self, job: Callable[[Connection], T]) -> Future[T]:
         return self._spool.db.write(job)

@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import mmap
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from gateway.dicom import part10
 from gateway.dicom.associate import MAX_CONTEXTS
 from gateway.dicom.association import AcceptedContext
 from gateway.dicom.convert import Extent, Segment, explicit_little_endian, implicit_little_endian
@@ -69,43 +68,60 @@ def context_of(requestor: Requestor, instance: Instance) -> AcceptedContext | No
     return next((context for context in found if context is not None), None)
 
 
-def send(requestor: Requestor, context: AcceptedContext, instance: Instance, path: Path) -> int:
-    """C-STORE of the object at `path`; the status that was answered.
+class Opened:
+    """A file of the spool, open, and found to be what was received. Closes with its context."""
 
-    Raises `SpoolDamaged` if the file is gone or differs from what was received, and the failures of
-    `Requestor.store`.
+    def __init__(self, instance: Instance, path: Path) -> None:
+        """Raises `SpoolDamaged` if the file is gone or differs from what was received."""
+        self.instance = instance
+        try:
+            self.descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise SpoolDamaged(f"the spool file can't be opened: {error.strerror}", code="file-missing") from error
+        try:
+            self.start = _verified(self.descriptor, instance)
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Opened:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        os.close(self.descriptor)
+
+
+def send(requestor: Requestor, context: AcceptedContext, opened: Opened, *, meanwhile: Callable[[], None]) -> int:
+    """C-STORE of the object; the status that was answered. `meanwhile` is called while the peer works on it.
+
+    Raises `PermanentFailure` if it can't be converted to the context's syntax, and the failures of `Requestor.store`.
     """
-    try:
-        source = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError as error:
-        raise SpoolDamaged(f"the spool file can't be opened: {error.strerror}", code="file-missing") from error
-    try:
-        start = _verified(source, instance)
-        command = CommandSet(
-            CommandField=CommandField.C_STORE_RQ,
-            AffectedSOPClassUID=instance.SOPClassUID,
-            AffectedSOPInstanceUID=instance.SOPInstanceUID,
-            MessageID=requestor.next_message_id(),
-            Priority=instance.origin.priority if instance.origin.priority in (0, 1, 2) else 0,
-            CommandDataSetType=1,
-        )
-        segments = _segments(source, start, instance, context.transfer_syntax)
-        return requestor.store(context, command, segments, source).Status or 0
-    finally:
-        os.close(source)
+    instance = opened.instance
+    command = CommandSet(
+        CommandField=CommandField.C_STORE_RQ,
+        AffectedSOPClassUID=instance.SOPClassUID,
+        AffectedSOPInstanceUID=instance.SOPInstanceUID,
+        MessageID=requestor.next_message_id(),
+        Priority=instance.origin.priority if instance.origin.priority in (0, 1, 2) else 0,
+        CommandDataSetType=1,
+    )
+    segments = _segments(opened.descriptor, opened.start, instance, context.transfer_syntax)
+    return requestor.store(context, command, segments, opened.descriptor, meanwhile=meanwhile).Status or 0
 
 
 def _verified(source: int, instance: Instance) -> int:
     """Where the data set begins, after its hash was compared with the one of its receipt."""
     try:
-        meta = part10.read(os.pread(source, part10.LONGEST_HEADER, 0))
-        seed = instance.TransferSyntaxUID.encode("latin-1")
-        digest, _ = content_hash(source, seed=seed, start=meta.data_offset)
-    except (OSError, ElementError) as error:
+        start = os.fstat(source).st_size - instance.size
+        digest, _ = content_hash(source, seed=instance.TransferSyntaxUID.encode("latin-1"), start=max(start, 0))
+    except OSError as error:
         raise SpoolDamaged(f"the spool file can't be read: {type(error).__name__}", code="file-unreadable") from error
-    if digest != instance.content_hash:
+    if start <= 0 or digest != instance.content_hash:
         raise SpoolDamaged("the spool file differs from what was received", code="content-hash")
-    return meta.data_offset
+    return start
 
 
 def _segments(source: int, start: int, instance: Instance, target: str) -> list[Segment]:
