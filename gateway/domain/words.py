@@ -45,6 +45,10 @@ STEPS: Final = {
     "no-route": "Images have nowhere to go: name a destination in [routing] default, then restart the gateway.",
     "not-committed": "{subject} did not promise to keep images, so they are sent again: look at its log for storage"
     " commitment.",
+    "desk-unreconciled": "The order of desk entry {subject} has not come: look at `gateway desk suggest {subject}`,"
+    " then `gateway desk reconcile {subject} --to ACCESSION`, or `gateway desk cancel {subject}`.",
+    "desk-doubt": "An order carries a number of desk entry {subject} and may be another patient's: compare them with"
+    " `gateway desk suggest {subject}`, then `gateway desk reconcile {subject} --to ACCESSION`, or correct the order.",
     "confirmation-refused": "{subject} does not answer for what it holds: allow it there, or set another confirm in its"
     " [[destination]] section.",
 }

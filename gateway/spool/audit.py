@@ -48,6 +48,7 @@ class Subject(StrEnum):
     DELIVERY = "delivery"
     SCANNER = "scanner"
     WORKLIST = "worklist"
+    DESK = "desk"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -488,3 +488,86 @@ DELETE FROM commitment_request WHERE state <> 'open' AND received_at < :before
 
 -- trim_alarms --
 DELETE FROM alarm WHERE cleared_at < :before
+
+-- desk_last_second --
+SELECT coalesce(max(second), -1) AS last FROM desk_entry
+
+-- desk_known_accession --
+SELECT 1 FROM worklist_row WHERE AccessionNumber = :AccessionNumber LIMIT 1
+
+-- desk_insert --
+INSERT INTO desk_entry (
+    second, AccessionNumber, StudyInstanceUID, PatientID, IssuerOfPatientID, PatientName, PatientBirthDate,
+    PatientSex, named, stations, Modality, procedure, emergency, start, state, automatic, added_at, added_by,
+    expires_at
+) VALUES (
+    :second, :AccessionNumber, :StudyInstanceUID, :PatientID, :IssuerOfPatientID, :PatientName, :PatientBirthDate,
+    :PatientSex, :named, :stations, :Modality, :procedure, :emergency, :start, :state, :automatic, :added_at,
+    :added_by, :expires_at
+) RETURNING number
+
+-- desk_count_open --
+SELECT count(*) AS n FROM desk_entry WHERE state = 'open' AND erased = 0
+
+-- desk_list --
+SELECT * FROM desk_entry WHERE erased = 0 AND (:all OR state IN ('open', 'expired')) ORDER BY number DESC LIMIT :limit
+
+-- desk_find --
+SELECT * FROM desk_entry
+WHERE number = :number OR AccessionNumber = :AccessionNumber OR StudyInstanceUID = :StudyInstanceUID
+
+-- desk_link_of --
+SELECT * FROM desk_link WHERE entry = :number
+
+-- desk_move --
+UPDATE desk_entry SET state = :state, automatic = :automatic WHERE number = :number
+
+-- desk_remove_row --
+DELETE FROM worklist_row WHERE source = :source AND key = :key
+
+-- desk_overdue --
+SELECT * FROM desk_entry WHERE state = 'open' AND erased = 0 AND expires_at <= :now ORDER BY number LIMIT :limit
+
+-- desk_link_insert --
+INSERT INTO desk_link (
+    entry, source, AccessionNumber, StudyInstanceUID, PatientID, IssuerOfPatientID, RequestedProcedureID, how, at, by
+) VALUES (
+    :entry, :source, :AccessionNumber, :StudyInstanceUID, :PatientID, :IssuerOfPatientID, :RequestedProcedureID,
+    :how, :at, :by
+)
+
+-- desk_link_remove --
+DELETE FROM desk_link WHERE entry = :number
+
+-- desk_waiting --
+SELECT e.* FROM desk_entry AS e
+WHERE e.state IN ('open', 'expired') AND e.erased = 0 AND e.automatic
+AND (
+    EXISTS (SELECT 1 FROM worklist_row AS r WHERE r.AccessionNumber = e.AccessionNumber AND r.source <> :desk)
+    OR EXISTS (SELECT 1 FROM worklist_row AS r WHERE r.StudyInstanceUID = e.StudyInstanceUID AND r.source <> :desk)
+)
+ORDER BY e.number LIMIT :limit
+
+-- desk_orders_by_key --
+SELECT * FROM worklist_row
+WHERE (AccessionNumber = :AccessionNumber OR StudyInstanceUID = :StudyInstanceUID OR PatientID = :PatientID)
+AND source <> :desk ORDER BY source, key LIMIT :limit
+
+-- desk_orders_by_name --
+SELECT * FROM worklist_row WHERE PatientName IN (SELECT value FROM json_each(:names)) AND source <> :desk
+ORDER BY source, key LIMIT :limit
+
+-- desk_orders_by_prefix --
+SELECT * FROM worklist_row WHERE AccessionNumber BETWEEN :first AND :last AND source <> :desk
+ORDER BY AccessionNumber, source, key LIMIT :limit
+
+-- desk_names --
+SELECT DISTINCT PatientName FROM worklist_row WHERE source <> :desk AND start_date BETWEEN :first AND :last
+
+-- desk_erase --
+-- What was minted stays for ever, what a person typed does not. Expired entries have waited long enough too.
+UPDATE desk_entry SET
+    PatientID = '', IssuerOfPatientID = '', PatientName = '', PatientBirthDate = '', PatientSex = '', erased = 1
+WHERE erased = 0 AND state <> 'open' AND expires_at < :before
+AND NOT EXISTS (SELECT 1 FROM desk_link AS l WHERE l.entry = desk_entry.number AND l.at >= :before)
+RETURNING number
