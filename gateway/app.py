@@ -177,6 +177,7 @@ def _worklist(config: Config, spool: Spool) -> Worklist:
         now=_now,
         random=random.random,
         retention=Retention(queries=config.retention.queries, served=config.retention.served),
+        entries_for=config.retention.orders,
     )
 
 

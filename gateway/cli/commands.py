@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from gateway.cli import check_config, peers, queue, retry, serve, simulate, status, study, worklist
+from gateway.cli import check_config, desk, peers, queue, retry, serve, simulate, status, study, worklist
 from gateway.cli.failures import Commands
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ app.command("status")(status.status)
 app.command("queue")(queue.queue)
 app.command("study")(study.study)
 app.command("worklist")(worklist.worklist)
+app.add_typer(desk.app, name="desk")
 app.add_typer(peers.app, name="peers")
 app.command("retry")(retry.retry)
 app.command("release")(retry.release)

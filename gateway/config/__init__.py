@@ -1,5 +1,6 @@
 """The configuration: one TOML file in, frozen values out, or every fault at once with its remedy (DESIGN 9)."""
 
+from gateway.config.desk import Desk
 from gateway.config.hl7 import Mllp, Sender
 from gateway.config.loading import ConfigError, Problem, load, parse
 from gateway.config.section import Tls
@@ -37,6 +38,7 @@ __all__ = [
     "Config",
     "ConfigError",
     "Console",
+    "Desk",
     "Destination",
     "DicomDestination",
     "HoldTimes",

@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, field_validator
 
+from gateway.config.desk import Desk
 from gateway.config.hl7 import Mllp, Sender
 from gateway.config.section import Section, ServerTls, Tls, spelled
 from gateway.config.values import (
@@ -184,6 +185,13 @@ class Ris(Tls):
     orders_out: OrdersOut = spelled({})
     """Where order messages are sent on to."""
 
+    @field_validator("name")
+    @classmethod
+    def _not_reserved(cls, name: str) -> str:
+        if name == "desk":
+            raise invalid('is the name "desk", which our own entries have', "write another name")
+        return name
+
 
 class Backoff(Section):
     base: Duration = spelled("2s")
@@ -316,6 +324,7 @@ class Config(Section):
     listen: tuple[Listen, ...] = spelled([{}])
     mllp: Mllp = spelled({})
     sender: tuple[Sender, ...] = spelled([])
+    desk: Desk = spelled({})
     scanner: tuple[Scanner, ...] = spelled([])
     ris: tuple[Ris, ...] = spelled([])
     destination: tuple[Destination, ...] = spelled([])

@@ -313,7 +313,8 @@ source = :source
 ORDER BY start_date, start_time, source, key LIMIT :limit
 
 -- worklist_expire --
-DELETE FROM worklist_row WHERE start_date < :started_before AND last_confirmed < :confirmed_before
+-- Rows of the desk have an end of their own (desk_overdue).
+DELETE FROM worklist_row WHERE start_date < :started_before AND last_confirmed < :confirmed_before AND source <> 'desk'
 
 -- worklist_expire_status --
 -- What a message or a person said is done stands before what a RIS still says, until it expires.

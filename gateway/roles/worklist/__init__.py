@@ -23,6 +23,7 @@ from gateway.domain.explain import Stage
 from gateway.domain.matching import Query
 from gateway.domain.worklist import DONE
 from gateway.net.dicom_service import Exchange
+from gateway.roles.worklist import desk
 from gateway.roles.worklist.answering import answer
 from gateway.roles.worklist.question import Policy, Question, read
 from gateway.roles.worklist.record import FLUSH_SECONDS, Record, Retention
@@ -30,6 +31,7 @@ from gateway.roles.worklist.rows import da, decoder, look_up_keys, parsed
 from gateway.roles.worklist.sources import Sources, Upstream
 from gateway.roles.worklist.upkeep import repeat
 from gateway.spool import Connection, Spool
+from gateway.spool import desk as desk_entries
 from gateway.spool import worklist as copy
 from gateway.spool.worklist import Candidate
 
@@ -58,11 +60,13 @@ class Worklist:
         now: Callable[[], datetime],
         random: Callable[[], float],
         retention: Retention,
+        entries_for: timedelta,
     ) -> None:
         self._spool = spool
         self._sources = Sources(spool, upstreams, today=today, now=now, random=random)
         self._record = Record(spool, now=now, retention=retention)
         self._policy_of = policy_of
+        self._entries_for = entries_for
         self._today = today
         self._now = now
 
@@ -72,6 +76,7 @@ class Worklist:
             group.create_task(self._sources.run(stop))
             group.create_task(repeat(self._maintain, seconds=MAINTENANCE_SECONDS, stop=stop))
             group.create_task(repeat(self._write_record, seconds=FLUSH_SECONDS, stop=stop))
+            group.create_task(repeat(self._settle_desk, seconds=desk.SECONDS, stop=stop))
         self._record.flush()
 
     async def find(self, exchange: Exchange) -> None:
@@ -137,6 +142,9 @@ class Worklist:
     async def _maintain(self) -> None:
         await asyncio.wrap_future(self._spool.db.write(self._expire))
 
+    async def _settle_desk(self) -> None:
+        await desk.settle(self._spool, now=self._now)
+
     def _expire(self, c: Connection) -> None:
         started_before = da(self._today() - timedelta(days=1))
         now = self._now()
@@ -148,6 +156,7 @@ class Worklist:
             statuses=DONE,
         )
         self._record.forget(c)
+        desk_entries.erase(c, before=now - self._entries_for, now=now)
 
 
 def _one_for_each_step(rows: Sequence[Candidate]) -> list[Candidate]:
