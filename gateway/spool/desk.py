@@ -7,7 +7,7 @@ Promises
   entry is forgotten; a restored backup is kept apart by the time and a salt.
 - Every move is in `ENTRY_MOVES` and in the journal. An entry that expires without its order raises an alarm
   until a person links or cancels it.
-- A row of source "desk" is the mark that an image of it is no target of automatic correction; `find` knows
+- A row of kind "desk" is the mark that an image of it is no target of automatic correction; `find` knows
   the entry by any of its keys, and its link once the real order came.
 """
 
@@ -34,6 +34,7 @@ from gateway.domain.desk import (
     row_of,
     second_of,
 )
+from gateway.domain.merge import Kind
 from gateway.domain.model import UID, SourceName
 from gateway.domain.worklist import DataSet, merge_key
 from gateway.spool import audit, worklist
@@ -176,6 +177,10 @@ def serve(c: Connection, entry: Entry, *, now: datetime) -> None:
         ScheduledStationAETitle="\\".join(entry.stations),
         status="SCHEDULED",
         dataset=elements.encode(_as_elements(dataset), elements.EXPLICIT_LITTLE),
+        kind=Kind.DESK,
+        stamp=entry.added_at,
+        minted=True,
+        IssuerOfPatientID=entry.IssuerOfPatientID,
     )
     worklist.merge_answer(c, DESK, rows=[row], now=now)
 

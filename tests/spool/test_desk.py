@@ -216,7 +216,9 @@ def test_the_copys_upkeep_leaves_entries_alone(spool: Spool, clock: Clock) -> No
     entry = add(spool, clock(), policy=replace(POLICY, expires=timedelta(days=9)))
     clock.pass_(days=5)
     spool.db.write(
-        lambda c: worklist.expire(c, started_before="20260304", confirmed_before=clock(), statuses=["COMPLETED"])
+        lambda c: worklist.expire(
+            c, started_before="20260304", confirmed_before=clock(), settled_before=clock(), statuses=["COMPLETED"]
+        )
     ).result()
     assert served(spool) == [entry.AccessionNumber]
 
