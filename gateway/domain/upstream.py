@@ -100,6 +100,11 @@ def refresh_identifier(window_from: date, window_to: date) -> DataSet:
     return identifier
 
 
+def any_identifier() -> DataSet:
+    """The query that every row matches: what a RIS is asked whether it knows of any."""
+    return _universal(RETURN_KEYS)
+
+
 def _da(day: date) -> str:
     return day.isoformat().replace("-", "")  # strftime doesn't pad years before 1000 everywhere
 

@@ -1,11 +1,13 @@
-"""Asking a RIS for its worklist (RAD-5; PS3.4 K): one association, one C-FIND, one whole answer.
+"""Asking a RIS for its worklist (RAD-5; PS3.4 K): one association, one C-FIND, one answer.
 
 An answer is `complete` only if the RIS said success after its last row and every row could be read:
-whoever compares it with a copy must know the difference between "not there" and "not heard".
+whoever compares it with a copy must know the difference between "not there" and "not heard". What was
+heard before it broke off is told all the same.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from gateway.dicom.associate import ProposedContext
@@ -19,37 +21,43 @@ PENDING = (0xFF00, 0xFF01)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What a RIS answered to one query."""
+    """How the answer of a RIS to one query ended."""
 
-    rows: tuple[DataSet, ...]
     complete: bool
+    """Success after the last row, and every row was readable."""
+    failure: str = ""
+    """Why it is not even half an answer: connect, reject-..., silence, abort, context, or the final status as
+    four hexadecimal digits. Empty if the RIS said success, or was stopped at the limit."""
 
 
-def ask(peer: Peer, identifier: DataSet, *, limit: int) -> Answer:
-    """The rows that match `identifier`, at most `limit`: beyond it the query is cancelled.
+def ask(peer: Peer, identifier: DataSet, *, limit: int, take: Callable[[DataSet], None]) -> Answer:
+    """Ask, and hand each row that was answered to `take`; beyond `limit` rows the query is cancelled."""
+    try:
+        return _ask(peer, identifier, limit, take)
+    except TemporaryFailure as error:
+        return Answer(complete=False, failure=error.code)
 
-    Raises `TemporaryFailure` (code: connect, reject-..., silence, abort, context, or the final
-    status as four hexadecimal digits) if the RIS could not be asked or said anything but success.
-    """
+
+def _ask(peer: Peer, identifier: DataSet, limit: int, take: Callable[[DataSet], None]) -> Answer:
     contexts = [ProposedContext(1, MODALITY_WORKLIST, NATIVE)]
-    rows: list[DataSet] = []
-    unreadable = 0
+    taken = unreadable = 0
     with Requestor.connect(peer, contexts) as requestor:
         context = requestor.context_for(MODALITY_WORKLIST)
         if context is None:
-            raise TemporaryFailure("the RIS accepted no context for Modality Worklist", code="context")
+            return Answer(complete=False, failure="context")
         responses = requestor.find(context, encode(identifier, context.transfer_syntax))
         for message in responses:
             status = message.command.Status
             if status not in PENDING:
                 break
-            if len(rows) == limit:
+            if taken == limit:
                 responses.close()
-                return Answer(rows=tuple(rows), complete=False)
+                return Answer(complete=False)
             try:
-                rows.append(parse(bytes(message.data_set), context.transfer_syntax))
+                take(parse(bytes(message.data_set), context.transfer_syntax))
             except ElementError:
                 unreadable += 1
+            taken += 1
     if status != 0:
-        raise TemporaryFailure(f"the RIS ended its answer with status {status:04X}", code=f"{status:04X}")
-    return Answer(rows=tuple(rows), complete=not unreadable)
+        return Answer(complete=False, failure=f"{status:04X}")
+    return Answer(complete=not unreadable)

@@ -268,6 +268,9 @@ SELECT source, key, dataset, digest, kind, start_date, start_time, last_confirme
 -- worklist_second_source --
 SELECT 1 FROM worklist_row WHERE source > (SELECT min(source) FROM worklist_row) LIMIT 1
 
+-- worklist_any --
+SELECT 1 FROM worklist_row WHERE source = :source LIMIT 1
+
 -- worklist_contenders --
 WITH named (id) AS (SELECT r.rowid FROM json_each(:keys) AS k JOIN worklist_row AS r ON r.key = k.value)
 SELECT source, key, dataset, digest, kind, start_date, start_time, last_confirmed, missed, AccessionNumber,

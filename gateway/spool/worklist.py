@@ -273,6 +273,11 @@ def has_several_sources(c: Connection) -> bool:
     return c.execute(sql("worklist_second_source")).fetchone() is not None
 
 
+def has_rows(c: Connection, source: SourceName) -> bool:
+    """Whether the copy holds any row of this source."""
+    return c.execute(sql("worklist_any"), {"source": source}).fetchone() is not None
+
+
 def contenders(c: Connection, rows: Iterable[Candidate]) -> list[Contender]:
     """Every row of the copy that may be the same step as one of these, these included: by key and by accession."""
     return [

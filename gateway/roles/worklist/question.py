@@ -48,6 +48,8 @@ class Question:
     query: Query
     policy: Policy
     trail: Trail = field(default_factory=Trail)
+    heard: set[tuple[SourceName, str]] = field(default_factory=set)
+    """Source and merge key of what the RISs answered to this question."""
 
 
 def read(data_set: bytes, transfer_syntax: str, *, calling: str, policy: Policy) -> Question:

@@ -14,16 +14,18 @@ from gateway.dicom import charset, elements
 from gateway.domain.matching import Prefilter
 from gateway.domain.model import SourceName
 from gateway.domain.worklist import (
+    ISSUER_OF_PATIENT_ID,
     SPECIFIC_CHARACTER_SET,
     DataSet,
     Decode,
     columns,
+    issuer_of_accession,
     merge_key,
     project,
     split_steps,
+    text,
     validate_row,
 )
-from gateway.net.worklist_query import Answer
 from gateway.spool.worklist import WorklistKeys, WorklistRow
 
 RESPONSES_KEPT = 8000
@@ -38,18 +40,17 @@ ROWS_KEPT = 2000
 Shape: TypeAlias = "tuple[tuple[int, str, tuple[Shape, ...]], ...]"
 
 
-def validated(name: SourceName, answer: Answer) -> tuple[list[WorklistRow], int]:
-    """The rows of an answer that can be kept, one per step, and how many steps can not."""
+def validated(name: SourceName, whole: DataSet) -> tuple[dict[str, WorklistRow], int]:
+    """The rows of one response that can be kept, one per step by its merge key, and how many steps can not."""
     rows: dict[str, WorklistRow] = {}
     refused = 0
-    for whole in answer.rows:
-        for dataset in split_steps(whole):
-            if validate_row(dataset):
-                refused += 1
-                continue
+    for dataset in split_steps(whole):
+        if validate_row(dataset):
+            refused += 1
+        else:
             row = _worklist_row(name, dataset)
             rows[row.key] = row
-    return list(rows.values()), refused
+    return rows, refused
 
 
 def _worklist_row(name: SourceName, dataset: DataSet) -> WorklistRow:
@@ -69,6 +70,8 @@ def _worklist_row(name: SourceName, dataset: DataSet) -> WorklistRow:
         ScheduledStationAETitle="\\".join(found.StationAETitles),
         status=found.status,
         dataset=elements.encode(as_elements(dataset), elements.EXPLICIT_LITTLE),
+        IssuerOfAccessionNumber=issuer_of_accession(dataset),
+        IssuerOfPatientID=text(dataset, ISSUER_OF_PATIENT_ID),
     )
 
 
