@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from gateway.cli import worklist_erase
 from gateway.cli.options import DEFAULT_CONFIG, AsJson, ConfigPath
 from gateway.cli.showing import console, say, show_json, show_table
 from gateway.domain.words import age
@@ -22,7 +23,13 @@ _KEYS: Final = (
 )
 
 
+app = typer.Typer(rich_markup_mode=None, help="What scanners are answered from, how fresh it is, and why.")
+app.command("erase")(worklist_erase.erase)
+
+
+@app.callback(invoke_without_command=True)
 def worklist(
+    ctx: typer.Context,
     *,
     rows: Annotated[
         bool, typer.Option("--rows", help="The rows too, with patient ids: only where nobody else looks.")
@@ -35,6 +42,8 @@ def worklist(
     from gateway.spool.worklist import WorklistKeys, sources
     from gateway.spool.worklist import rows as rows_of
 
+    if ctx.invoked_subcommand is not None:
+        return
     with reading(config) as books:
         asked = sources(books.c)
         kept = rows_of(books.c, WorklistKeys(), limit=ROWS_SHOWN) if rows else ()

@@ -90,7 +90,7 @@ _VR: Final = {
     SPS_STATUS: "CS",
 }
 """The keys that decide what a scanner sees keep their VR, whatever a query claims (UN is seen)."""
-_PATIENT_KEYS: Final = frozenset(
+PATIENT_KEYS: Final = frozenset(
     {ACCESSION_NUMBER, PATIENT_NAME, PATIENT_ID, STUDY_INSTANCE_UID, ADMISSION_ID, REQUESTED_PROCEDURE_ID}
 )
 
@@ -230,7 +230,7 @@ def compile_query(identifier: DataSet, decode: Decode) -> Query:
     return Query(
         keys=keys,
         prefilter=_prefilter(keys, steps, identifier, decode),
-        is_patient_based=not _PATIENT_KEYS.isdisjoint(keys.tags()) or (bool(steps) and _all_have(SPS_ID, steps)),
+        is_patient_based=not PATIENT_KEYS.isdisjoint(keys.tags()) or (bool(steps) and _all_have(SPS_ID, steps)),
         asks_status=SPS_STATUS in keys.tags() or (bool(steps) and _all_have(SPS_STATUS, steps)),
     )
 

@@ -355,7 +355,7 @@ SELECT max(last_served) AS last FROM served WHERE key = :key AND calling_ae = :c
 -- served_forget --
 DELETE FROM served WHERE last_served < :before
 
--- query_upsert --
+-- query_insert --
 INSERT INTO worklist_query (
     calling_ae, first_asked, digest, last_asked, count, identifier, status, looked_at, dropped, answered, sources,
     age_ms, slowest_ms
@@ -363,8 +363,12 @@ INSERT INTO worklist_query (
     :calling_ae, :first_asked, :digest, :last_asked, :count, :identifier, :status, :looked_at, :dropped, :answered,
     :sources, :age_ms, :slowest_ms
 )
-ON CONFLICT (calling_ae, first_asked, digest) DO UPDATE SET
-    last_asked = excluded.last_asked, count = excluded.count, age_ms = excluded.age_ms, slowest_ms = excluded.slowest_ms
+ON CONFLICT (calling_ae, first_asked, digest) DO UPDATE SET count = count + excluded.count
+
+-- query_count --
+-- Not an upsert: what was erased meanwhile stays erased.
+UPDATE worklist_query SET last_asked = :last_asked, count = :count, age_ms = :age_ms, slowest_ms = :slowest_ms
+WHERE calling_ae = :calling_ae AND first_asked = :first_asked AND digest = :digest
 
 -- queries_latest --
 SELECT * FROM worklist_query WHERE calling_ae = :calling_ae ORDER BY last_asked DESC, first_asked DESC LIMIT :limit
@@ -390,6 +394,27 @@ DELETE FROM worklist_query WHERE (calling_ae, first_asked, digest) IN (
 
 -- queries_forget --
 DELETE FROM worklist_query WHERE last_asked < :before
+
+-- query_identifiers --
+SELECT DISTINCT identifier FROM worklist_query WHERE identifier <> x''
+
+-- query_erase --
+DELETE FROM worklist_query WHERE identifier = :identifier
+
+-- erase_rows --
+DELETE FROM worklist_row WHERE PatientID = :PatientID COLLATE BINARY
+
+-- erase_served --
+DELETE FROM served WHERE PatientID = :PatientID
+
+-- erase_removals --
+DELETE FROM worklist_removal WHERE PatientID = :PatientID COLLATE BINARY
+
+-- erase_rows_known --
+SELECT dataset FROM worklist_row WHERE PatientID = :PatientID COLLATE BINARY
+
+-- erase_served_known --
+SELECT * FROM served WHERE PatientID = :PatientID
 
 -- tally_add --
 INSERT INTO worklist_tally (outcome, count) VALUES (:outcome, :count)

@@ -77,9 +77,14 @@ class LoggedQuery:
 
 
 def record(c: Connection, queries: Iterable[LoggedQuery], *, tally: Mapping[QueryOutcome, int]) -> None:
-    """Writes these as they stand now, over what was written of them before, and adds to the counters."""
-    c.executemany(sql("query_upsert"), map(_values, queries))
+    """Writes these, and adds to the counters."""
+    c.executemany(sql("query_insert"), map(_values, queries))
     c.executemany(sql("tally_add"), ({"outcome": outcome, "count": count} for outcome, count in tally.items()))
+
+
+def recount(c: Connection, queries: Iterable[LoggedQuery]) -> None:
+    """Writes how often and when last these were asked, over what `record` wrote. What was erased stays erased."""
+    c.executemany(sql("query_count"), map(_values, queries))
 
 
 def _values(query: LoggedQuery) -> dict[str, object]:

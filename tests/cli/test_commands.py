@@ -26,7 +26,13 @@ READERS = (
     ["worklist", "--rows"],
     ["peers"],
 )
-DECISIONS = (["retry", "--refused"], ["release", "0" * 22], ["peers", "add", "MR7"], ["peers", "remove", "MR7"])
+DECISIONS = (
+    ["retry", "--refused"],
+    ["release", "0" * 22],
+    ["peers", "add", "MR7"],
+    ["peers", "remove", "MR7"],
+    ["worklist", "erase", "--patient", "P1"],
+)
 
 
 def gateway(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -41,8 +41,12 @@ def test_a_question_comes_back_as_it_was_written(spool: Spool) -> None:
 def test_what_is_counted_on_is_written_over(spool: Spool) -> None:
     write(spool, QUERY)
     again = replace(QUERY, last_asked=START + timedelta(seconds=40), count=5, slowest=timedelta(seconds=1))
-    write(spool, again)
+    gone = replace(again, calling_ae="MR1")
+    spool.db.write(lambda c: query_log.recount(c, [again, gone])).result()
     assert query_log.latest(spool.db.read(), "CT1", limit=9) == (again,)
+    assert query_log.latest(spool.db.read(), "MR1", limit=9) == ()  # what was erased stays erased
+    write(spool, QUERY)  # a clock that stands still, or an entry begun twice
+    assert query_log.latest(spool.db.read(), "CT1", limit=9)[0].count == 6
 
 
 def test_an_endless_identifier_is_not_kept(spool: Spool) -> None:

@@ -109,13 +109,12 @@ class Record:
             )
             known.written = False
             return
-        self._write([entry] if known is None or known.written else [known.entry, entry], shown)
+        over = [] if known is None else [known]
         self._open[same] = _Open(entry)
         self._open.move_to_end(same)
         if len(self._open) > OPEN:
-            _, oldest = self._open.popitem(last=False)
-            if not oldest.written:
-                self._write([oldest.entry])
+            over.append(self._open.popitem(last=False)[1])
+        self._write(entry, shown, counted=[one.entry for one in over if not one.written])
 
     def flush(self) -> None:
         """Write what was counted since; entries that are over are let go of."""
@@ -127,20 +126,22 @@ class Record:
         for same in over:
             del self._open[same]
         if counted or self._tally:
-            self._write([one.entry for one in counted])
+            self._write(None, (), counted=[one.entry for one in counted])
 
-    def _write(self, entries: Sequence[LoggedQuery], shown: Sequence[Shown] = ()) -> None:
+    def _write(self, entry: LoggedQuery | None, shown: Sequence[Shown], *, counted: Sequence[LoggedQuery]) -> None:
         tally, self._tally = self._tally, Counter()
-        calling = AETitle(entries[-1].calling_ae) if entries else AETitle("")
-        self._entries[calling] += 1
-        trim = bool(entries) and self._entries[calling] % TRIM_EVERY == 0
+        trim = False
+        if entry is not None:
+            self._entries[entry.calling_ae] += 1
+            trim = self._entries[entry.calling_ae] % TRIM_EVERY == 0
 
         def job(c: Connection) -> None:
-            query_log.record(c, entries, tally=tally)
-            if shown:
-                served.record_served(c, calling, shown=shown, now=entries[-1].first_asked)
-            if trim:
-                query_log.trim(c, calling)
+            query_log.record(c, [] if entry is None else [entry], tally=tally)
+            query_log.recount(c, counted)
+            if entry is not None and shown:
+                served.record_served(c, AETitle(entry.calling_ae), shown=shown, now=entry.first_asked)
+            if entry is not None and trim:
+                query_log.trim(c, entry.calling_ae)
 
         self._spool.db.write(job, rebuildable=True)
 

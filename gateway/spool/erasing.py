@@ -1,0 +1,119 @@
+"""Erasing a patient from the worklist's books, when a person or the law asks for it.
+
+Promises
+- Rows, snapshots, the memory of removed rows and every question that names the patient are gone after the commit.
+  Their place in the database is overwritten, and in its log once that begins anew.
+  A question names the patient if it asks by a name or an identifier, and finds him by them.
+- The journal says that, when and by whom something was erased, and how much; nothing of the patient.
+- A RIS that still has the patient sends the row again: it is to be erased there first.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from gateway.dicom import charset, elements
+from gateway.domain.matching import PATIENT_KEYS, TagPath, compile_query
+from gateway.domain.worklist import (
+    ACCESSION_NUMBER,
+    PATIENT_ID,
+    REQUESTED_PROCEDURE_ID,
+    SPECIFIC_CHARACTER_SET,
+    SPS_ID,
+    SPS_SEQUENCE,
+    STUDY_INSTANCE_UID,
+    DataSet,
+    Decode,
+    Element,
+)
+from gateway.spool import audit
+from gateway.spool.db import Connection
+from gateway.spool.queries import sql
+
+_IDENTIFIERS: Final = {
+    ACCESSION_NUMBER: ("SH", "AccessionNumber"),
+    PATIENT_ID: ("LO", "PatientID"),
+    STUDY_INSTANCE_UID: ("UI", "StudyInstanceUID"),
+    REQUESTED_PROCEDURE_ID: ("SH", "RequestedProcedureID"),
+}
+"""What a snapshot tells of its row beside the response: VR and column by tag."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Erased:
+    """How much was erased."""
+
+    rows: int
+    snapshots: int
+    queries: int
+
+
+def erase_patient(c: Connection, PatientID: str, *, now: datetime, by: str) -> Erased:
+    """Erases the patient of exactly this Patient ID. Raises ValueError if it is empty."""
+    patient = {"PatientID": PatientID.strip(" \0")}
+    if not patient["PatientID"]:
+        raise ValueError("PatientID is empty: name the patient to be erased")
+    naming = list(_naming(c, patient))
+    c.execute("PRAGMA secure_delete = ON")
+    erased = Erased(
+        queries=sum(c.execute(sql("query_erase"), {"identifier": one}).rowcount for one in naming),
+        rows=c.execute(sql("erase_rows"), patient).rowcount,
+        snapshots=c.execute(sql("erase_served"), patient).rowcount,
+    )
+    c.execute(sql("erase_removals"), patient)
+    audit.journal(
+        c,
+        at=now,
+        who=by,
+        kind=audit.Subject.WORKLIST,
+        subject="patient",
+        from_state="kept",
+        to_state="erased",
+        why=f"{erased.rows} rows, {erased.snapshots} snapshots, {erased.queries} queries",
+    )
+    return erased
+
+
+def _naming(c: Connection, patient: dict[str, str]) -> Iterator[bytes]:
+    """The identifiers of the questions that name the patient."""
+    known: list[DataSet] = [{PATIENT_ID: Element("LO", patient["PatientID"].encode())}]
+    for row in c.execute(sql("erase_rows_known"), patient):
+        known.append(_read(row["dataset"]))
+    for row in c.execute(sql("erase_served_known"), patient):
+        identifiers = {tag: Element(vr, row[name].encode()) for tag, (vr, name) in _IDENTIFIERS.items()}
+        known.append({**_read(row["dataset"], row["transfer_syntax"]), **identifiers})
+    for (asked,) in c.execute(sql("query_identifiers")).fetchall():
+        if _finds(asked, known):
+            yield asked
+
+
+def _finds(asked: bytes, known: Iterable[DataSet]) -> bool:
+    """Whether a question asks for a person or an order, and this is one that it finds."""
+    identifier = _read(asked)
+    query = compile_query(identifier, decoder(identifier))
+    return query.is_patient_based and any(
+        not any(_is_personal(path) for path in query.failing(row, decoder(row))) for row in known
+    )
+
+
+def _read(dataset: bytes, transfer_syntax: str = elements.EXPLICIT_LITTLE) -> DataSet:
+    """Empty if it can't be read: that must not keep anything from being erased."""
+    try:
+        return elements.parse(dataset, transfer_syntax)
+    except elements.ElementError:
+        return {}
+
+
+def _is_personal(path: TagPath) -> bool:
+    return path[0] in PATIENT_KEYS or path[-1] == SPS_ID or path == (SPS_SEQUENCE,)
+
+
+def decoder(dataset: DataSet) -> Decode:
+    """How to read the text of a data set: by the character sets it declares (PS3.3 C.12.1.1.2)."""
+    element = dataset.get(SPECIFIC_CHARACTER_SET)
+    names = charset.character_sets(element[1]) if element and isinstance(element[1], bytes) else []
+    return functools.partial(charset.decode, specific_character_set=names)
