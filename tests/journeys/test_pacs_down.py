@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -14,9 +14,10 @@ from pynetdicom import AE, evt
 from structlog.testing import capture_logs
 
 from gateway.dicom.association import AcceptedContext
-from gateway.domain.model import Confirm, DeliveryState, Instance, Lane
+from gateway.domain.model import Confirm, DeliveryState, Lane
 from gateway.net.dicom_client import Peer, Requestor
 from gateway.roles.forward import lane
+from gateway.roles.forward.sending import Opened
 from gateway.simulate.acceptor import hosted
 from gateway.simulate.pacs import PacsBehaviour, PacsSimulator
 from tests.journeys.forwarding import RETENTION, forwarding, target, to
@@ -213,10 +214,10 @@ def test_an_object_that_meets_a_fault_of_ours_blocks_no_other(tmp_path: Path, mo
     bad = files[0].stem
     real = lane.send
 
-    def faulty(requestor: Requestor, context: AcceptedContext, instance: Instance, path: Path) -> int:
-        if instance.SOPInstanceUID == bad:
+    def faulty(requestor: Requestor, context: AcceptedContext, opened: Opened, *, meanwhile: Callable[[], None]) -> int:
+        if opened.instance.SOPInstanceUID == bad:
             raise RuntimeError("a fault nobody thought of")
-        return real(requestor, context, instance, path)
+        return real(requestor, context, opened, meanwhile=meanwhile)
 
     monkeypatch.setattr(lane, "send", faulty)
     pacs = PacsSimulator()
