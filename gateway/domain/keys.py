@@ -14,6 +14,7 @@ ignores case, accents and how components are separated.
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -229,19 +230,29 @@ class TimeSpan:
 
 OPEN_BOUNDS: Final = frozenset({"", "*", "00000000", "99999999"})
 """What scanners send for "no bound"; the zeros are also sent for "any date"."""
+_ANY_SINCE: Final = date(1900, 1, 1)
+"""Without an end, scanners mean "any date" by this first day or an earlier one."""
+_UTC_OFFSET: Final = re.compile(r"(?<=\d{10})((?:\d\d){0,2}(?:\.\d+)?)[+-]\d{4}(?=\s*(?:-|$))")
+"""Of a DT value that stands in a DA key; its minus sign is no range."""
 
 
 def date_spans(key: str) -> tuple[DateSpan, ...] | None:
-    """The dates a DA key stands for; () if it is universal, None if it can't be read."""
+    """The dates a DA key stands for; () if it is universal, None if it can't be read.
+
+    A range from 1900 or before without an end (or to 99991231) is universal: scanners send it for "any",
+    and rows without a date must not vanish for it.
+    """
     spans = []
     for part in all_values(key):
-        low, dash, high = (piece.strip() for piece in part.partition("-"))
+        low, dash, high = (piece.strip() for piece in _UTC_OFFSET.sub(r"\1", part).partition("-"))
         if {low, high} <= OPEN_BOUNDS:
             return ()
         first = date.min if low in OPEN_BOUNDS else date_of(low)
         last = first if not dash else date.max if high in OPEN_BOUNDS else date_of(high)
         if first is None or last is None:
             return None
+        if dash and first <= _ANY_SINCE and last == date.max:
+            return ()
         spans.append(DateSpan(first, last, bool(dash)))
     return tuple(spans)
 

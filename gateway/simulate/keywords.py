@@ -31,8 +31,8 @@ def tag(keyword: str) -> int:
 
 
 def data_set(values: Values, character_set: str = "") -> elements.DataSet:
-    """The elements of `values`; `character_set` is declared if it is given (PS3.3 C.12.1.1.2)."""
-    made = _made(values, [character_set] if character_set else [])
+    """The elements of `values`; `character_set`, one or several, is declared if it is given (PS3.3 C.12.1.1.2)."""
+    made = _made(values, charset.character_sets(character_set.encode()))
     if character_set:
         made[SPECIFIC_CHARACTER_SET] = elements.Element("CS", character_set.encode())
     return dict(sorted(made.items()))

@@ -8,10 +8,12 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 from pydicom import Dataset, dcmread, dcmwrite
 from pydicom.dataset import FileMetaDataset
+from pydicom.filewriter import write_file_meta_info
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 from tests.peers.processes import HOST, Finished, Program, free_port, program, run
@@ -20,6 +22,8 @@ _BIN = Path("/usr/bin")
 available = all((_BIN / name).exists() for name in ("storescp", "wlmscpfs", "findscu", "storescu", "dcmsend"))
 _TUNED = {"TCP_NODELAY": "1", "TCP_BUFFER_LENGTH": "1048576"}
 _STATUS = re.compile(r"DIMSE Status\s*: (0x[0-9a-f]{4})")
+_FINAL = re.compile(r"Received Final Find Response \((.*)\)")
+_STUDY = re.compile(r"\(0020,000d\) UI \[([0-9.]+)")
 _WORKLIST_CLASS = "1.2.840.10008.5.1.4.31"
 
 
@@ -70,6 +74,7 @@ def wlmscpfs(
     *,
     worklist: Mapping[str, Sequence[Dataset]],
     options: Sequence[str] = ("-dfr", "-csk"),
+    tuned: bool = False,
 ) -> Iterator[Program]:
     """A RIS serving `worklist`: AE title -> rows. The called AE title selects the folder of rows.
 
@@ -80,7 +85,7 @@ def wlmscpfs(
     for ae, rows in worklist.items():
         write_worklist(folder, ae, rows)
     command = [_BIN / "wlmscpfs", "-v", "-dfp", folder, *options, str(listen)]
-    with program(command, port=listen, folder=folder) as ris:
+    with program(command, port=listen, folder=folder, env=_TUNED if tuned else None) as ris:
         yield ris
 
 
@@ -98,6 +103,17 @@ def write_worklist(folder: Path, ae: str, rows: Sequence[Dataset]) -> None:
         meta.TransferSyntaxUID = ExplicitVRLittleEndian
         row.file_meta = meta
         dcmwrite(home / f"{number:05d}.wl", row, enforce_file_format=True)
+
+
+def part10(data_set: bytes) -> bytes:
+    """A file of a data set in Explicit VR Little Endian, not a byte of it changed."""
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = _WORKLIST_CLASS
+    meta.MediaStorageSOPInstanceUID = generate_uid()
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    content = BytesIO()
+    write_file_meta_info(content, meta)
+    return b"\0" * 128 + b"DICM" + content.getvalue() + data_set
 
 
 def echoscu(port: int, *, called: str, calling: str = "ECHOSCU", options: Sequence[str] = ()) -> Answer:
@@ -137,6 +153,37 @@ def findscu(
     answer = _scu("findscu", port, called=called, calling=calling, options=chosen)
     rows = tuple(dcmread(path, force=True) for path in sorted(folder.glob("rsp*.dcm")))
     return Answer(returncode=answer.returncode, output=answer.output, statuses=answer.statuses, rows=rows)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What one query of several was told."""
+
+    status: str
+    """DCMTK's word for the final status: "Success", "Error: DataSetDoesNotMatchSOPClass" (A900) ..."""
+    StudyInstanceUIDs: tuple[str, ...]
+
+
+def find_each(
+    port: int, identifiers: Sequence[bytes], *, folder: Path, called: str, calling: str = "FINDSCU"
+) -> list[Found]:
+    """Ask many queries in one association (findscu -W); each asks for the Study Instance UID among others."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files = [folder / f"{number:04d}.dcm" for number in range(len(identifiers))]
+    for path, identifier in zip(files, identifiers, strict=True):
+        path.write_bytes(part10(identifier))
+    command = [_BIN / "findscu", "-v", "-W", "-aet", calling, "-aec", called, HOST, str(port), *files]
+    ended = run(command, env=_TUNED)
+    assert ended.returncode == 0, ended.output[-2000:]
+    told = ended.output.split("Sending Find Request")[1:]
+    assert len(told) == len(identifiers)
+    return [
+        Found(
+            status="".join(_FINAL.findall(answer)),
+            StudyInstanceUIDs=tuple(uid for row in answer.split("Find Response: ")[1:] for uid in _STUDY.findall(row)),
+        )
+        for answer in told
+    ]
 
 
 def movescu(
