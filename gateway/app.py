@@ -18,11 +18,22 @@ from typing import Final
 import structlog
 import uvloop
 
-from gateway.config import Config, DicomDestination, Listen, Ris, Service, Tls, WorklistMode, WorklistPolicy
+from gateway.config import (
+    Config,
+    DicomDestination,
+    Listen,
+    Ris,
+    Service,
+    Tls,
+    WorklistMode,
+    WorklistPolicy,
+    load_profiles,
+)
 from gateway.dicom.associate import UserInformation
 from gateway.dicom.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from gateway.domain.admission import KnownCaller
 from gateway.domain.model import DestinationName, SourceName, TemporaryFailure
+from gateway.domain.profile import GENERIC, Profile
 from gateway.net.dicom_client import Peer
 from gateway.net.dicom_server import DicomServer, Limits
 from gateway.net.host import notify
@@ -34,6 +45,7 @@ from gateway.roles.storage import Storage, read_origin
 from gateway.roles.worklist import Policy, Retention, Upstream, Worklist
 from gateway.spool import Spool
 from gateway.spool.claims import Part
+from gateway.spool.peers import scanners
 
 ROLES: Final = ("worklist", "storage", "forward", "console")
 EDGE: Final = frozenset({"worklist", "storage"})
@@ -167,26 +179,39 @@ def _limits(config: Config) -> Limits:
 
 
 def _worklist(config: Config, spool: Spool) -> Worklist:
-    policies = {scanner.ae.casefold(): _policy(scanner.worklist) for scanner in config.scanner}
-    default = _policy(WorklistPolicy())
+    profiles = load_profiles(config.worklist.profiles)
+    policies = {
+        scanner.ae.casefold(): _policy(scanner.worklist, profiles[scanner.profile]) for scanner in config.scanner
+    }
+
+    def policy_of(ae: str) -> Policy:
+        """A scanner of the configuration, or one that a command added: that one's profile file may have gone."""
+        plain = ae.strip().casefold()
+        if plain in policies:
+            return policies[plain]
+        added = next((one for one in scanners(spool.db.read()) if one.ae.casefold() == plain), None)
+        return _policy(WorklistPolicy(), profiles.get(added.profile if added else GENERIC, profiles[GENERIC]))
+
     return Worklist(
         spool,
         [_upstream(config, ris) for ris in config.ris],
-        policy_of=lambda ae: policies.get(ae.strip().casefold(), default),
+        policy_of=policy_of,
         today=lambda: _now().astimezone(config.site.timezone).date(),
         now=_now,
         random=random.random,
         retention=Retention(queries=config.retention.queries, served=config.retention.served),
         entries_for=config.retention.orders,
+        zone=config.site.timezone,
     )
 
 
-def _policy(worklist: WorklistPolicy) -> Policy:
+def _policy(worklist: WorklistPolicy, profile: Profile) -> Policy:
     return Policy(
         ask=worklist.mode is WorklistMode.MERGE,
         deadline=worklist.deadline,
         fresh_for=worklist.fresh_for,
         max_stale=worklist.max_stale,
+        profile=profile,
     )
 
 

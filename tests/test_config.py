@@ -17,10 +17,12 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 from pydantic_core import PydanticCustomError
 
-from gateway.config import Config, ConfigError, Reserve, Service, load, parse
-from gateway.config.loading import _sections_of
+from gateway.config import Config, ConfigError, Reserve, Service, load, load_profiles, parse
+from gateway.config.problems import sections_of
+from gateway.config.profiles import ProfileFile
 from gateway.config.values import parse_ae, parse_duration, parse_network, parse_size
 from gateway.domain.model import Confirm, GatewayError, Lane
+from gateway.domain.profile import Profile
 
 SAMPLE = Path(__file__).parents[1] / "gateway.sample.toml"
 MINIMAL = """
@@ -311,7 +313,7 @@ def test_networks(text: str) -> None:
 def keys_of(section: type[BaseModel], path: str = "") -> Iterator[tuple[str, Any]]:
     """Yield every key of the file with its field; a key that is a section yields its own keys instead."""
     for name, field in section.model_fields.items():
-        inner = next(_sections_of(field.annotation), None)
+        inner = next(sections_of(field.annotation), None)
         if inner is None:
             yield f"{path}{name}", field
         else:
@@ -353,3 +355,77 @@ def test_the_sample_marks_what_is_required() -> None:
 
 def test_every_key_is_documented() -> None:
     assert [key for key, field in keys_of(Config) if not field.description] == []
+
+
+# --- scanner profiles ---
+
+SCANNER = '[[scanner]]\nae = "CT1"\nprofile = "site-ct"\n'
+
+
+def with_profiles(folder: Path, **files: str) -> Path:
+    (folder / "profiles").mkdir()
+    for name, text in files.items():
+        (folder / "profiles" / f"{name.replace('_', '-')}.toml").write_text(text, "utf-8")
+    return folder
+
+
+def test_a_profile_of_the_site_lays_its_keys_over_another(tmp_path: Path) -> None:
+    first = 'extends = "generic"\nsource = ["x"]\nmax_answers = 50\npolling_cache = "5s"\n'
+    second = 'extends = "site-ct"\nsource = ["x"]\nmax_answers = 20\nstation_aliases = ["ct dept"]\n'
+    base = with_profiles(tmp_path, site_ct=first, site_ct_2=second)
+    assert parse(MINIMAL + SCANNER, base=base).scanner[0].profile == "site-ct"
+    profile = load_profiles(base / "profiles")["site-ct-2"]
+    assert (profile.name, profile.max_answers, profile.polling) == ("site-ct-2", 20, timedelta(seconds=5))
+    assert profile.station_aliases == {"CT DEPT"}
+    assert profile.character_sets == Profile().character_sets
+
+
+def test_the_generic_profile_is_the_default_one(tmp_path: Path) -> None:
+    assert load_profiles(tmp_path / "none")["generic"] == Profile()
+
+
+def test_every_fault_of_the_profiles_is_told_at_once(tmp_path: Path) -> None:
+    faulty = """
+    character_sets = ["ISO_IR 100", "ISO_IR 9999", "latin"]
+    max_answer = 5
+    above = "nearst"
+    polling_cache = "5m"
+    name_length = 4
+    ignores = ["PatientNam"]
+    truncates = { AccessionNumber = "8", PatientIDs = 3 }
+    fill = { ReferringPhysicianName = "@today", PatientName = "X", StudyInstanceUID = "1.2.3" }
+    unreadable_name = "A=B"
+    """
+    base = with_profiles(
+        tmp_path,
+        site_ct=faulty,
+        generic='source = ["x"]',
+        round_1='source = ["x"]\nextends = "round-2"',
+        round_2='source = ["x"]\nextends = "round-1"',
+        lost='source = ["x"]\nextends = "generik"',
+        broken="source = [",
+        child='source = ["x"]\nextends = "site-ct"',
+    )
+    found = problems(MINIMAL + SCANNER + '[[scanner]]\nae = "CT2"\nprofile = "site-tc"\n', base)
+    told = {key.removeprefix("site-ct.") for key in found if key.startswith("site-ct.")}
+    assert told == {
+        *("source", "character_sets[2]", "character_sets[3]", "max_answer", "above", "polling_cache", "name_length"),
+        *("ignores[1]", "truncates.AccessionNumber", "truncates.PatientIDs", "fill.ReferringPhysicianName"),
+        *("fill.PatientName", "fill.StudyInstanceUID", "unreadable_name"),
+    }
+    others = {"generic", "round-1.extends", "round-2.extends", "lost.extends", "broken", "scanner[CT2].profile"}
+    assert {key for key in found if not key.startswith("site-ct.")} == others
+    assert 'did you mean "max_answers"?' in found["site-ct.max_answer"]
+    assert 'did you mean "PatientName"?' in found["site-ct.ignores[1]"]
+    assert 'did you mean "generic"?' in found["lost.extends"]
+    assert 'did you mean "site-ct"?' in found["scanner[CT2].profile"]
+    assert 'write extends = "generic"' in found["generic"]
+
+
+def test_no_fault_of_a_profile_repeats_a_value(tmp_path: Path) -> None:
+    base = with_profiles(tmp_path, site_ct='source = ["x"]\nunreadable_name = "se=cret"\nfill = { AdmissionID = "se" }')
+    assert "cret" not in "".join(problems(MINIMAL, base).values())
+
+
+def test_every_key_of_a_profile_is_documented() -> None:
+    assert [key for key, field in keys_of(ProfileFile) if not field.description] == []

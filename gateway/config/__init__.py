@@ -2,7 +2,9 @@
 
 from gateway.config.desk import Desk
 from gateway.config.hl7 import Mllp, Sender
-from gateway.config.loading import ConfigError, Problem, load, parse
+from gateway.config.loading import load, parse
+from gateway.config.problems import ConfigError, Problem
+from gateway.config.profiles import load_profiles
 from gateway.config.section import Tls
 from gateway.config.sections import (
     Backoff,
@@ -25,6 +27,7 @@ from gateway.config.sections import (
     Service,
     Site,
     Window,
+    Worklist,
     WorklistMode,
     WorklistPolicy,
 )
@@ -58,8 +61,10 @@ __all__ = [
     "Site",
     "Tls",
     "Window",
+    "Worklist",
     "WorklistMode",
     "WorklistPolicy",
     "load",
+    "load_profiles",
     "parse",
 ]

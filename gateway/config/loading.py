@@ -9,54 +9,16 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, get_args
+from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
+from gateway.config.problems import NAMED_BY, ConfigError, Problem, problem_of
+from gateway.config.profiles import DEFAULT_FOLDER, read_profiles
 from gateway.config.sections import Config
-from gateway.config.values import shape, suggestion
-from gateway.domain import model
-
-_REMEDIES: Final = {
-    "bool_type": "write true or false, without quotes",
-    "int_type": "write a whole number, without quotes",
-    "string_type": "write text in quotes",
-    "path_type": "write a path in quotes",
-    "tuple_type": 'write a list: ["...", "..."]',
-    "too_short": "write at least one",
-    "greater_than_equal": "write {ge} or more",
-    "less_than_equal": "write {le} or less",
-    "string_too_short": "write at least {min_length} character",
-    "string_too_long": "write at most {max_length} characters",
-    "string_pattern_mismatch": "write a host name or an IP address: letters, digits, dot, dash, colon",
-    "model_type": "write it as a section of keys",
-}
-_NAMED_BY: Final = {"scanner": "ae", "ris": "name", "sender": "name", "destination": "name", "listen": "port"}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Problem:
-    """One fault of the configuration."""
-
-    key: str
-    """The path of the key: `destination[pacs].confirm`."""
-    wrong: str
-    """What is wrong, without the value itself."""
-    remedy: str
-    """What to do about it."""
-
-    def __str__(self) -> str:
-        return f"{self.key}: {self.wrong}; {self.remedy}"
-
-
-class ConfigError(model.ConfigError):
-    """The configuration can't be used; `problems` holds every fault found, one line each as text."""
-
-    def __init__(self, problems: list[Problem]) -> None:
-        super().__init__("\n".join(str(problem) for problem in problems))
-        self.problems = problems
+from gateway.config.values import suggestion
+from gateway.domain.profile import GENERIC
 
 
 def load(path: Path) -> Config:
@@ -87,79 +49,14 @@ def parse(text: str, *, base: Path, origin: str = "gateway.toml") -> Config:
     try:
         config = Config.model_validate(raw, context={"base": base})
     except ValidationError as error:
-        problems += [_problem(dict(detail), raw) for detail in error.errors(include_url=False)]
+        problems += [problem_of(dict(detail), raw, root=Config) for detail in error.errors(include_url=False)]
     problems += _names_twice(raw)
     problems += _names_of_two(raw)
     problems += _names_nowhere(raw)
+    problems += _profiles_nowhere(raw, base)
     if problems or config is None:
         raise ConfigError(problems)
     return config
-
-
-def _problem(detail: dict[str, Any], raw: dict[str, Any]) -> Problem:
-    """Put one finding of pydantic into our words."""
-    loc: tuple[int | str, ...] = detail["loc"]
-    key, kind, context = _path(loc, raw), detail["type"], detail.get("ctx", {})
-    if kind == "gateway":
-        return Problem(key=key, wrong=context["wrong"], remedy=context["remedy"])
-    section = _section(loc[:-1])
-    if kind == "missing":
-        field = section.model_fields[str(loc[-1])]
-        return Problem(key=key, wrong="is missing", remedy=_as_remedy(field.description))
-    if kind == "extra_forbidden":
-        known = list(section.model_fields)
-        near = suggestion(str(loc[-1]), known)
-        return Problem(key=key, wrong="is not a known key", remedy=f"{near}known here: {', '.join(known)}")
-    if kind in {"enum", "literal_error"}:
-        word = detail["input"] if isinstance(detail["input"], str) else ""
-        near = suggestion(word, [choice for choice in context["expected"].split("'") if choice.isalnum()])
-        remedy = f"{near}write {context['expected'].replace(chr(39), chr(34))}"
-        return Problem(key=key, wrong=f"is {shape(detail['input'])}, not one of the choices", remedy=remedy)
-    remedy = _REMEDIES[kind].format_map(context) if kind in _REMEDIES else detail["msg"]
-    if kind == "tuple_type" and len(loc) == 1:
-        remedy = f"write its name in double brackets: [[{key}]]"
-    return Problem(key=key, wrong=f"is {shape(detail['input'])}", remedy=remedy)
-
-
-def _as_remedy(documentation: str | None) -> str:
-    return " ".join((documentation or "write it").split()).removesuffix(".").replace("Write", "write", 1)
-
-
-def _path(loc: tuple[int | str, ...], raw: dict[str, Any]) -> str:
-    """Spell a location as `destination[pacs].retry.base`; a nameless section is told by its number from 1."""
-    text, here = "", raw
-    for step in loc:
-        here = _step(here, step)
-        if isinstance(step, str):
-            text += f".{step}" if text else step
-            continue
-        name = here.get(_NAMED_BY.get(text, "")) if isinstance(here, dict) else None
-        plain = isinstance(name, str | int) and len(str(name)) <= 64 and str(name).isprintable()
-        text += f"[{name}]" if plain else f"[{step + 1}]"
-    return text
-
-
-def _step(here: Any, step: int | str) -> Any:
-    try:
-        return here[step]
-    except (KeyError, IndexError, TypeError):
-        return None
-
-
-def _section(loc: tuple[int | str, ...]) -> type[BaseModel]:
-    """Find the section class at a location."""
-    section: type[BaseModel] = Config
-    for step in loc:
-        if isinstance(step, str):
-            section = next(_sections_of(section.model_fields[step].annotation), section)
-    return section
-
-
-def _sections_of(annotation: Any) -> Iterator[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    for argument in get_args(annotation):
-        yield from _sections_of(argument)
 
 
 def _tables(raw: dict[str, Any], section: str) -> list[dict[str, Any]]:
@@ -168,7 +65,7 @@ def _tables(raw: dict[str, Any], section: str) -> list[dict[str, Any]]:
 
 
 def _names_twice(raw: dict[str, Any]) -> Iterator[Problem]:
-    for section, named_by in _NAMED_BY.items():
+    for section, named_by in NAMED_BY.items():
         places = [table.get("address", "") for table in _tables(raw, section)] if section == "listen" else []
         names = [table.get(named_by) for table in _tables(raw, section)]
         pairs = list(zip(names, places or [""] * len(names), strict=True))
@@ -200,3 +97,21 @@ def _names_nowhere(raw: dict[str, Any]) -> Iterator[Problem]:
             if isinstance(name, str) and name not in known:
                 wrong = f'names "{name}", which is no destination' if len(name) <= 64 else "names no destination"
                 yield Problem(key=f"routing.{key}", wrong=wrong, remedy=f"{suggestion(name, known)}{remedy}")
+
+
+def _profiles_nowhere(raw: dict[str, Any], base: Path) -> Iterator[Problem]:
+    """Find the faults of the profiles, and scanners whose profile there is none of."""
+    section = raw.get("worklist", {})
+    folder = section.get("profiles", DEFAULT_FOLDER) if isinstance(section, dict) else DEFAULT_FOLDER
+    if not isinstance(folder, str):
+        return
+    profiles, problems = read_profiles(base / folder)
+    yield from problems
+    known = sorted({*profiles, *(problem.key.partition(".")[0] for problem in problems)})
+    for scanner in _tables(raw, "scanner"):
+        name = scanner.get("profile", GENERIC)
+        if isinstance(name, str) and name not in known:
+            ae = scanner.get("ae")
+            key = f"scanner[{ae}].profile" if isinstance(ae, str) and 0 < len(ae) <= 16 else "scanner.profile"
+            remedy = f"{suggestion(name, known)}known here: {', '.join(known)}"
+            yield Problem(key=key, wrong="names no profile", remedy=remedy)

@@ -123,6 +123,11 @@ class Listen(ServerTls):
     """What this port offers: any of "echo", "worklist", "mpps", "storage", "commitment"."""
 
 
+class Worklist(Section):
+    profiles: Folder = spelled("profiles/")
+    """The folder of the site's own scanner profiles, beside the shipped ones; it need not exist."""
+
+
 class WorklistPolicy(Section):
     mode: WorklistMode = spelled("merge")
     """"merge": ask the RISs and merge with the copy; "copy": answer from the copy alone."""
@@ -144,7 +149,7 @@ class Scanner(Section):
     port: OptionalPort = spelled(0)
     """Its port for storage commitment results, at its first address; 0: results on its own association only."""
     profile: Name = spelled("generic")
-    """The profile of its make and model."""
+    """The profile of its make and model: a shipped one, or a file of [worklist] profiles."""
     worklist: WorklistPolicy = spelled({})
     """How its worklist queries are answered."""
 
@@ -325,6 +330,7 @@ class Config(Section):
     mllp: Mllp = spelled({})
     sender: tuple[Sender, ...] = spelled([])
     desk: Desk = spelled({})
+    worklist: Worklist = spelled({})
     scanner: tuple[Scanner, ...] = spelled([])
     ris: tuple[Ris, ...] = spelled([])
     destination: tuple[Destination, ...] = spelled([])

@@ -89,6 +89,11 @@ def character_sets(value: bytes) -> list[str]:
     return [name.strip(" \0") for name in declared.split("\\")[:MOST_SETS]] if declared.strip(" \0") else []
 
 
+def known(specific_character_set: list[str]) -> bool:
+    """Whether every set is one that can be read and written here; the empty name is the default repertoire."""
+    return all(_key(name) in _CODEC for name in specific_character_set)
+
+
 def decode(value: bytes, vr: str, specific_character_set: list[str]) -> str:
     """The text of a value without trailing padding; see `decode_checked`."""
     return decode_checked(value, vr, specific_character_set).text

@@ -49,6 +49,8 @@ STEPS: Final = {
     " then `gateway desk reconcile {subject} --to ACCESSION`, or `gateway desk cancel {subject}`.",
     "desk-doubt": "An order carries a number of desk entry {subject} and may be another patient's: compare them with"
     " `gateway desk suggest {subject}`, then `gateway desk reconcile {subject} --to ACCESSION`, or correct the order.",
+    "worklist-capped": "{subject} asks for more steps than its profile lets it take, so it is shown those nearest to"
+    " now: narrow what it asks for by station or modality, or raise max_answers in a profile of its own.",
     "confirmation-refused": "{subject} does not answer for what it holds: allow it there, or set another confirm in its"
     " [[destination]] section.",
 }

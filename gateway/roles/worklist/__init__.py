@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, timedelta, tzinfo
 
 import structlog
 
@@ -24,7 +24,7 @@ from gateway.domain.matching import Query
 from gateway.domain.worklist import DONE
 from gateway.net.dicom_service import Exchange
 from gateway.roles.worklist import desk
-from gateway.roles.worklist.answering import answer
+from gateway.roles.worklist.answering import Answering
 from gateway.roles.worklist.question import Policy, Question, read
 from gateway.roles.worklist.record import FLUSH_SECONDS, Record, Retention
 from gateway.roles.worklist.rows import da, decoder, look_up_keys, parsed
@@ -61,10 +61,12 @@ class Worklist:
         random: Callable[[], float],
         retention: Retention,
         entries_for: timedelta,
+        zone: tzinfo,
     ) -> None:
         self._spool = spool
         self._sources = Sources(spool, upstreams, today=today, now=now, random=random)
         self._record = Record(spool, now=now, retention=retention)
+        self._answering = Answering(spool, now=now, zone=zone)
         self._policy_of = policy_of
         self._entries_for = entries_for
         self._today = today
@@ -83,16 +85,30 @@ class Worklist:
         """Answer one C-FIND (PS3.4 K.4.1)."""
         calling = exchange.caller.calling_ae
         policy, asked = self._policy_of(calling), self._now()
+        kept = self._answering.kept(exchange, policy.profile)
         try:
-            question = read(exchange.data_set, exchange.context.transfer_syntax, calling=calling, policy=policy)
+            question = kept.question if kept else self._question(exchange, policy)
         except elements.ElementError as error:
             exchange.respond(Status.UNABLE_TO_PROCESS, comment=str(error))
             self._record.unreadable(calling, status=Status.UNABLE_TO_PROCESS, asked=asked)
             return
-        rows = await self._rows(question)
-        shown, status = await answer(exchange, question, rows)
-        log.info("worklist answered", association=exchange.caller.association, rows=len(shown))
+        if kept:
+            shown, status = await self._answering.again(exchange, kept)
+        else:
+            shown, status = await self._answering.answer(exchange, question, await self._rows(question))
+        quirks = ",".join(f"{quirk}={count}" for quirk, count in sorted(question.trail.quirks.items()))
+        log.info(
+            "worklist answered",
+            association=exchange.caller.association,
+            rows=len(shown),
+            profile=policy.profile.name,
+            quirks=quirks,
+        )
         self._record.answered(question, shown, status=status, asked=asked)
+
+    def _question(self, exchange: Exchange, policy: Policy) -> Question:
+        syntax, calling = exchange.context.transfer_syntax, exchange.caller.calling_ae
+        return read(exchange.data_set, syntax, calling=calling, policy=policy, today=self._today())
 
     # -- the rows of an answer --
 

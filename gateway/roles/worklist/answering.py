@@ -1,40 +1,217 @@
 """Rows into the responses of one C-FIND, as the scanner can take them (PS3.4 K.4.1.3, PS3.7 9.1.2).
 
-What is promised: a C-CANCEL takes effect within ten responses, and the final status says whether it did.
+What is promised: each row is shown by the scanner's profile (`presenting`), and no more rows than it takes: those
+nearest to now with an alarm, or a refusal (A700) where the profile prefers that. A C-CANCEL takes effect within
+ten responses, and the final status says whether it did. To a console that polls, the profile may let the same
+question have the same bytes for a few seconds. What is kept for that is bounded in bytes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, tzinfo
+from functools import partial
+from itertools import count
+from typing import Final, TypeAlias
 
+from gateway.dicom import elements
 from gateway.dicom.dimse import Status
 from gateway.domain.explain import Stage
+from gateway.domain.profile import Above, Profile, Quirk
+from gateway.domain.worklist import RowColumns, columns, nearest_first, project
 from gateway.net.dicom_service import Exchange
+from gateway.roles.worklist.presenting import View, present, view_of
 from gateway.roles.worklist.question import Question
-from gateway.roles.worklist.rows import response, shape_of
+from gateway.roles.worklist.rows import Shape, as_elements, decoder, identifier_of, parsed, shape_of, size_of
+from gateway.spool import Spool, audit
 from gateway.spool.served import Shown
 from gateway.spool.worklist import Candidate
 
 RESPONSES_PER_WRITE = 8
 """Fewer than the ten responses within which a C-CANCEL must take effect."""
+RESPONSES_KEPT: Final = 8 << 20
+"""Bytes of encoded responses, and of the rows they were made from, that are kept."""
+OVERHEAD: Final = 400
+"""Bytes that keeping one of them costs beside."""
+SHAPE_KEPT: Final = 200
+"""Keys of a query whose answers are kept: no console asks for half as many."""
+LENSES_KEPT: Final = 500
+"""Pairs of question and profile whose responses are kept."""
+POLLS_KEPT: Final = 64
+POLL_KEPT: Final = 256 << 10
+"""Questions of consoles that poll, and bytes of one with its answer, that are kept."""
+ALARM_CAPPED: Final = "worklist-capped"
+
+_Presented: TypeAlias = "tuple[bytes, frozenset[Quirk]]"
 
 
-async def answer(exchange: Exchange, question: Question, rows: Sequence[Candidate]) -> tuple[list[Shown], int | None]:
-    """Send the rows and the final status.
+Answer: TypeAlias = "tuple[list[Shown], int | None]"
+"""What was sent before the scanner cancelled or left, and the final status; None if it had left."""
 
-    Returns what was sent before the scanner cancelled or left, and the status; None if it had left.
-    """
-    shape, syntax = shape_of(question.identifier), exchange.context.transfer_syntax
-    shown: list[Shown] = []
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """An answer that may be given again."""
+
+    question: Question
+    shown: Sequence[Shown]
+    at: datetime
+
+
+class Answering:
+    """The answers of one box."""
+
+    def __init__(self, spool: Spool, *, now: Callable[[], datetime], zone: tzinfo) -> None:
+        self._spool = spool
+        self._now = now
+        self._zone = zone
+        self._responses = _Responses()
+        self._polls: OrderedDict[tuple[str, str, bytes], Kept] = OrderedDict()
+        self._capped: dict[str, bool] = {}
+
+    def kept(self, exchange: Exchange, profile: Profile) -> Kept | None:
+        """The answer to this very question of a moment ago, if the profile lets it be given again."""
+        kept = self._polls.get(_poll(exchange)) if profile.polling else None
+        return kept if kept and kept.at <= self._now() < kept.at + profile.polling else None
+
+    async def again(self, exchange: Exchange, kept: Kept) -> Answer:
+        """Send the same bytes."""
+        kept.question.trail.quirks[Quirk.ANSWERED_AGAIN] = 1
+        return await _send(exchange, kept.shown)
+
+    async def answer(self, exchange: Exchange, question: Question, rows: Sequence[Candidate]) -> Answer:
+        """Send the rows and the final status."""
+        profile, trail = question.policy.profile, question.trail
+        excess = len(rows) - profile.max_answers
+        self._tell(question, capped=excess > 0)
+        if excess > 0 and profile.above is Above.REFUSE:
+            trail.quirks[Quirk.REFUSED] = 1
+            trail.dropped[Stage.LIMIT] += len(rows)
+            comment = f"{len(rows)} steps match; ask for a day, a modality or a patient"
+            exchange.respond(Status.OUT_OF_RESOURCES, comment=comment)
+            return [], Status.OUT_OF_RESOURCES
+        if excess > 0:
+            trail.quirks[Quirk.CAPPED] = 1
+            trail.dropped[Stage.LIMIT] += excess
+            rows = self._nearest(rows)[: profile.max_answers]
+        shown, status = await _send(exchange, self._shown(exchange, question, rows))
+        trail.dropped[Stage.LIMIT] += len(rows) - len(shown)
+        if profile.polling and status == Status.SUCCESS:
+            self._keep(exchange, Kept(question=question, shown=shown, at=self._now()))
+        return shown, status
+
+    def _keep(self, exchange: Exchange, kept: Kept) -> None:
+        size = len(exchange.data_set) + sum(len(row.row) + len(row.response) for row in kept.shown)
+        self._polls.pop(_poll(exchange), None)
+        if size <= POLL_KEPT:
+            self._polls[_poll(exchange)] = kept
+        if len(self._polls) > POLLS_KEPT:
+            self._polls.popitem(last=False)
+
+    def _shown(self, exchange: Exchange, question: Question, rows: Iterable[Candidate]) -> Iterator[Shown]:
+        """Each row as this scanner is to see it, made when its turn comes: a scanner may break off."""
+        syntax = exchange.context.transfer_syntax
+        show = self._responses.through(Lens.of(question, syntax))
+        for row in rows:
+            encoded, quirks = show(row.dataset)
+            question.trail.quirks.update(quirks)
+            yield Shown(row.source, row.key, row.dataset, encoded, syntax)
+
+    def _nearest(self, rows: Sequence[Candidate]) -> list[Candidate]:
+        now = self._now().astimezone(self._zone)
+
+        def seen(row: Candidate) -> RowColumns:
+            dataset = parsed(row.dataset)
+            return columns(dataset, decoder(dataset))
+
+        return nearest_first(rows, now, of=seen)
+
+    def _tell(self, question: Question, *, capped: bool) -> None:
+        """Raise the alarm when a scanner's day list is cut, and clear it when one fits again. A search that finds
+        too much is nobody's fault."""
+        calling = question.calling.strip()
+        if question.query.is_patient_based or self._capped.get(calling) is capped:
+            return
+        self._capped[calling] = capped
+        change = audit.raise_alarm if capped else audit.clear_alarm
+        told = partial(change, code=ALARM_CAPPED, subject=calling.replace("^", "_"), now=self._now())
+        self._spool.db.write(told)
+
+
+def _poll(exchange: Exchange) -> tuple[str, str, bytes]:
+    return exchange.caller.calling_ae, exchange.context.transfer_syntax, exchange.data_set
+
+
+async def _send(exchange: Exchange, rows: Iterable[Shown]) -> Answer:
+    sent: list[Shown] = []
     for number, row in enumerate(rows):
         if number % RESPONSES_PER_WRITE == 0:
             await exchange.flush()
         if exchange.cancelled or exchange.closed:
-            question.trail.dropped[Stage.LIMIT] += len(rows) - number
             break
-        encoded = response(row.dataset, shape, syntax)
-        exchange.respond(Status.PENDING, data_set=encoded)
-        shown.append(Shown(row.source, row.key, row.dataset, encoded, syntax))
+        exchange.respond(Status.PENDING, data_set=row.response)
+        sent.append(row)
     status = Status.CANCEL if exchange.cancelled else Status.SUCCESS
     exchange.respond(status)
-    return shown, None if exchange.closed else status
+    return sent, None if exchange.closed else status
+
+
+@dataclass(frozen=True, slots=True)
+class Lens:
+    """All that the response to a row depends on beside the row."""
+
+    shape: Shape
+    transfer_syntax: str
+    view: View
+
+    @classmethod
+    def of(cls, question: Question, transfer_syntax: str) -> Lens:
+        """The lens of one question."""
+        view = view_of(question.policy.profile, question.identifier, calling=question.calling, today=question.today)
+        return cls(shape_of(question.identifier), transfer_syntax, view)
+
+    def show(self, dataset: bytes) -> _Presented:
+        """The response, encoded, and what the profile did for it."""
+        row = parsed(dataset)
+        shown, quirks = present(project(identifier_of(self.shape), row), row, self.view)
+        return elements.encode(as_elements(shown), self.transfer_syntax), quirks
+
+
+class _Responses:
+    """Responses made before, for consoles that ask again: the least used go first."""
+
+    def __init__(self) -> None:
+        self._lenses: OrderedDict[Lens, int] = OrderedDict()
+        self._numbers = count()
+        self._kept: OrderedDict[tuple[int, bytes], _Presented] = OrderedDict()
+        self._bytes = 0
+
+    def through(self, lens: Lens) -> Callable[[bytes], _Presented]:
+        """How a row is shown through this lens. A query for more than any console asks is not remembered."""
+        if size_of(lens.shape) > SHAPE_KEPT:
+            return lens.show
+        number = self._lenses.get(lens)
+        if number is None:
+            number = self._lenses[lens] = next(self._numbers)
+            if len(self._lenses) > LENSES_KEPT:
+                self._lenses.popitem(last=False)
+        self._lenses.move_to_end(lens)
+        return partial(self._show, number, lens)
+
+    def _show(self, number: int, lens: Lens, dataset: bytes) -> _Presented:
+        key = (number, dataset)
+        kept = self._kept.get(key)
+        if kept is not None:
+            self._kept.move_to_end(key)
+            return kept
+        made = self._kept[key] = lens.show(dataset)
+        self._bytes += _size(key, made)
+        while self._bytes > RESPONSES_KEPT:
+            self._bytes -= _size(*self._kept.popitem(last=False))
+        return made
+
+
+def _size(key: tuple[int, bytes], made: _Presented) -> int:
+    return len(key[1]) + len(made[0]) + OVERHEAD

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import date, timedelta
 
 from gateway.dicom import elements
 from gateway.domain.explain import Stage
 from gateway.domain.matching import Query, compile_query
 from gateway.domain.model import SourceName
+from gateway.domain.profile import Profile, Quirk, adapt
+from gateway.domain.worklist import DataSet
 from gateway.roles.worklist.rows import decoder
 
 
@@ -22,6 +24,8 @@ class Policy:
     deadline: timedelta
     fresh_for: timedelta
     max_stale: timedelta
+    profile: Profile
+    """How the scanner asks and what it can take."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -36,6 +40,8 @@ class Trail:
     """Rows that the index found."""
     dropped: Counter[Stage] = field(default_factory=Counter)
     """Rows lost in each stage."""
+    quirks: Counter[Quirk] = field(default_factory=Counter)
+    """What the profile did: to the question, and to how many rows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,15 +51,30 @@ class Question:
     calling: str
     """The AE title of the scanner, as it called."""
     identifier: elements.DataSet
+    """As it came: what is to be returned."""
+    meant: DataSet
+    """As the profile understands it: what is to be matched, here and by a RIS."""
     query: Query
+    """Of what is meant."""
     policy: Policy
+    today: date
+    """The site's day."""
     trail: Trail = field(default_factory=Trail)
     heard: set[tuple[SourceName, str]] = field(default_factory=set)
     """Source and merge key of what the RISs answered to this question."""
 
 
-def read(data_set: bytes, transfer_syntax: str, *, calling: str, policy: Policy) -> Question:
+def read(data_set: bytes, transfer_syntax: str, *, calling: str, policy: Policy, today: date) -> Question:
     """The question of an identifier. Raises `ElementError` if it can't be read."""
     identifier = elements.parse(data_set, transfer_syntax)
-    query = compile_query(identifier, decoder(identifier))
-    return Question(calling=calling, identifier=identifier, query=query, policy=policy)
+    decode = decoder(identifier)
+    asked = adapt(identifier, policy.profile, calling=calling, today=today, decode=decode)
+    return Question(
+        calling=calling,
+        identifier=identifier,
+        meant=asked.identifier,
+        query=compile_query(asked.identifier, decode),
+        policy=policy,
+        today=today,
+        trail=Trail(quirks=Counter(asked.quirks)),
+    )

@@ -1,7 +1,7 @@
 """Rows of the worklist between their forms: as a RIS sent them, as the copy keeps them, as a scanner is answered.
 
-What is promised: rows are parsed, and answers of one shape made, once while they are in use; what is kept is
-bounded in number and in size, as peers choose both the rows and the queries.
+What is promised: rows are parsed once while they are in use; what is kept is bounded in number and in size, as
+peers choose the rows.
 """
 
 from __future__ import annotations
@@ -21,17 +21,12 @@ from gateway.domain.worklist import (
     columns,
     issuer_of_accession,
     merge_key,
-    project,
     split_steps,
     text,
     validate_row,
 )
 from gateway.spool.worklist import WorklistKeys, WorklistRow
 
-RESPONSES_KEPT = 8000
-"""Encoded answers, of about half a kilobyte each, for consoles that poll."""
-SHAPE_KEPT = 200
-"""Keys of a query whose answers are kept: no console asks for half as many."""
 VALUE_KEPT = 256
 """Bytes of a value whose text is kept."""
 ROWS_KEPT = 2000
@@ -83,24 +78,14 @@ def shape_of(identifier: DataSet) -> Shape:
     )
 
 
-def response(dataset: bytes, shape: Shape, transfer_syntax: str) -> bytes:
-    """A row projected to the requested keys, encoded. A query for more than any console asks is not remembered."""
-    make = _response if _size(shape) <= SHAPE_KEPT else _response.__wrapped__
-    return make(dataset, shape, transfer_syntax)
-
-
-def _size(shape: Shape) -> int:
+def size_of(shape: Shape) -> int:
     """How many keys, nested ones included."""
-    return sum(1 + sum(map(_size, items)) for _, _, items in shape)
+    return sum(1 + sum(map(size_of, items)) for _, _, items in shape)
 
 
-def _identifier(shape: Shape) -> DataSet:
-    return {tag: (vr, list(map(_identifier, items)) if vr == "SQ" else b"") for tag, vr, items in shape}
-
-
-@functools.lru_cache(maxsize=RESPONSES_KEPT)
-def _response(dataset: bytes, shape: Shape, transfer_syntax: str) -> bytes:
-    return elements.encode(as_elements(project(_identifier(shape), parsed(dataset))), transfer_syntax)
+def identifier_of(shape: Shape) -> DataSet:
+    """The identifier that asks for this shape and matches everything."""
+    return {tag: (vr, list(map(identifier_of, items)) if vr == "SQ" else b"") for tag, vr, items in shape}
 
 
 @functools.lru_cache(maxsize=ROWS_KEPT)

@@ -130,7 +130,7 @@ class Sources:
     async def _ask_one(self, source: _Source, question: Question) -> None:
         name, outcome = source.upstream.name, question.trail.sources
         began = source.failures
-        heard = await self._hear(source, upstream.widen(question.identifier), question.calling)
+        heard = await self._hear(source, upstream.widen(question.meant), question.calling)
         if heard.rows:
             rows = list(heard.rows.values())
             await self._write(lambda c: copy.merge_answer(c, name, rows=rows, now=self._now()))
