@@ -12,7 +12,7 @@ import signal
 import ssl
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import structlog
@@ -29,6 +29,7 @@ from gateway.config import (
     WorklistPolicy,
     load_profiles,
 )
+from gateway.config import Backoff, Config, DicomDestination, Listen, Ris, Service, Tls, WorklistMode, WorklistPolicy
 from gateway.dicom.associate import UserInformation
 from gateway.dicom.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from gateway.domain.admission import KnownCaller
@@ -39,7 +40,8 @@ from gateway.net.dicom_server import DicomServer, Limits
 from gateway.net.host import notify
 from gateway.net.tls import client_context, server_context
 from gateway.net.wake import Bell, Wake
-from gateway.roles.forward import Forward, Target
+from gateway.roles.forward import Forward, MppsTarget, Target
+from gateway.roles.mpps import PerformedSteps
 from gateway.roles.reception import Reception
 from gateway.roles.storage import Storage, read_origin
 from gateway.roles.worklist import Policy, Retention, Upstream, Worklist
@@ -123,10 +125,18 @@ async def _start_edge(
     stack.callback(bell.close)
     storage = Storage(spool, spool.accepting(), object_max=config.limits.object_max, now=_now, received=bell.ring)
     worklist = _worklist(config, spool) if "worklist" in roles else None
+    steps = PerformedSteps(spool, targets=config.mpps_peers, now=_now, received=bell.ring)
     server = DicomServer(_limits(config))
     stack.push_async_callback(server.drain, DRAIN_SECONDS)
     for listen in config.listen:
-        reception = _reception(config, listen, spool, storage if "storage" in roles else None, worklist)
+        reception = _reception(
+            config,
+            listen,
+            spool,
+            storage=storage if "storage" in roles else None,
+            worklist=worklist,
+            steps=steps if worklist is not None else None,
+        )
         tls = None
         if listen.tls:
             assert listen.certificate is not None
@@ -138,7 +148,13 @@ async def _start_edge(
 
 
 def _reception(
-    config: Config, listen: Listen, spool: Spool, storage: Storage | None, worklist: Worklist | None
+    config: Config,
+    listen: Listen,
+    spool: Spool,
+    *,
+    storage: Storage | None,
+    worklist: Worklist | None,
+    steps: PerformedSteps | None,
 ) -> Reception:
     offered = listen.services
     stores = storage is not None and Service.STORAGE in offered
@@ -154,6 +170,7 @@ def _reception(
         store=storage if stores else None,
         find=worklist.find if worklist is not None and Service.WORKLIST in offered else None,
         commitment=(storage.commitment_requested, storage.commitment_reported) if storage and commits else None,
+        mpps=(steps.created, steps.changed) if steps is not None and Service.MPPS in offered else None,
         standard_only=config.limits.sop_classes == "standard",
         us=UserInformation(
             max_pdu=config.limits.pdu_max,
@@ -250,8 +267,17 @@ async def _start_forward(config: Config, spool: Spool, stop: asyncio.Event) -> a
     forward = Forward(
         spool,
         [_target(config, destination) for destination in config.destination],
+        mpps_targets=[
+            *(_mpps_target(config, ris, Backoff(), ris.timeout, ris.timeout) for ris in config.ris if ris.mpps),
+            *(
+                _mpps_target(config, one, one.retry, one.connect_timeout, one.timeout)
+                for one in config.destination
+                if one.mpps
+            ),
+        ],
         routes=[DestinationName(name) for name in config.routing.default],
         retention=max(map(config.retention_of, config.destination), default=config.retention.confirmed),
+        mpps_retention=config.retention.mpps,
         scanners=scanner_peer,
         now=_now,
         random=random.random,
@@ -301,6 +327,18 @@ def _target(config: Config, destination: DicomDestination) -> Target:
         commitment_wait=destination.commitment_wait,
         commitment_timeout=destination.commitment_timeout,
         expect_refused=frozenset(destination.expect_refused),
+    )
+
+
+def _mpps_target(
+    config: Config, peer: Ris | DicomDestination, retry: Backoff, connect_timeout: timedelta, timeout: timedelta
+) -> MppsTarget:
+    return MppsTarget(
+        name=peer.name,
+        peer=_caller_of(config, peer, connect_timeout=connect_timeout.total_seconds(), timeout=timeout.total_seconds()),
+        as_scanner=peer.calling_ae == "scanner",
+        retry_base=retry.base,
+        retry_cap=retry.cap,
     )
 
 

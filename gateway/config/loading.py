@@ -76,12 +76,20 @@ def _names_twice(raw: dict[str, Any]) -> Iterator[Problem]:
 
 
 def _names_of_two(raw: dict[str, Any]) -> Iterator[Problem]:
-    """Find senders that are named as a RIS: the rows of one must not be taken for those of the other."""
+    """Find senders that are named as a RIS, as the rows of one must not be taken for those of the other, and
+    destinations that take performed procedure steps under the name of a RIS, as they would share a queue."""
     known = [table.get("name") for table in _tables(raw, "ris")]
     for name in (table.get("name") for table in _tables(raw, "sender")):
         if isinstance(name, str) and name in known:
             remedy = 'give it another, such as the same with "-hl7"'
             yield Problem(key=f"sender[{name}].name", wrong="is also the name of a [[ris]]", remedy=remedy)
+    for table in _tables(raw, "destination"):
+        name = table.get("name")
+        if table.get("mpps") is True and isinstance(name, str) and name in known:
+            wrong = "is also the name of a [[ris]], and it takes performed procedure steps"
+            yield Problem(
+                key=f"destination[{name}].name", wrong=wrong, remedy="give it another, such as the PACS's own"
+            )
 
 
 def _names_nowhere(raw: dict[str, Any]) -> Iterator[Problem]:

@@ -244,6 +244,8 @@ class DicomDestination(Tls):
     """How long the association stays open for the result of storage commitment."""
     commitment_timeout: Duration = spelled("2d")
     """A result that has not come by then counts as failed: the image is sent again."""
+    mpps: Flag = spelled(False)
+    """Pass performed procedure steps on to it."""
     retention: OptionalDuration = spelled("")
     """How long an image is kept here once confirmed; empty: as [retention] confirmed."""
 
@@ -304,6 +306,8 @@ class Retention(Section):
     """What was answered to which scanner."""
     queries: Duration = spelled("7d")
     """What the scanners asked, and what became of it."""
+    mpps: Duration = spelled("90d")
+    """Performed procedure steps, after the last word about them; longer if a RIS has not taken one."""
 
 
 class Mqtt(Section):
@@ -343,3 +347,9 @@ class Config(Section):
     def retention_of(self, destination: DicomDestination) -> timedelta:
         """How long an image is kept once this destination and all others confirmed it."""
         return destination.retention if destination.retention is not None else self.retention.confirmed
+
+    @property
+    def mpps_peers(self) -> tuple[str, ...]:
+        """The names of those that performed procedure steps are passed on to; no two are the same."""
+        rises = [one.name for one in self.ris if one.mpps]
+        return (*rises, *(one.name for one in self.destination if one.mpps))

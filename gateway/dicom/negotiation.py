@@ -52,6 +52,7 @@ _KNOWN_LOSSY = _KNOWN_TRANSFER_SYNTAXES - _RANK.keys()
 
 VERIFICATION = "1.2.840.10008.1.1"
 MODALITY_WORKLIST = "1.2.840.10008.5.1.4.31"
+MPPS = "1.2.840.10008.3.1.2.3.3"
 STORAGE_COMMITMENT = "1.2.840.10008.1.20.1"
 STORAGE_COMMITMENT_INSTANCE = "1.2.840.10008.1.20.1.1"
 STUDY_ROOT_FIND = "1.2.840.10008.5.1.4.1.2.2.1"
@@ -72,7 +73,7 @@ def choose_transfer_syntax(offered: Iterable[str]) -> str | None:
 
 
 def choose_native(offered: Iterable[str]) -> str | None:
-    """The transfer syntax for messages that we read ourselves (worklist, commitment)."""
+    """The transfer syntax for messages that we read ourselves (worklist, commitment, performed steps)."""
     offered = set(offered)
     return next((syntax for syntax in NATIVE if syntax in offered), None)
 

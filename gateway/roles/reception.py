@@ -23,6 +23,7 @@ from gateway.dicom.association import AcceptedContext
 from gateway.dicom.dimse import CommandField, CommandSet, Status
 from gateway.dicom.negotiation import (
     MODALITY_WORKLIST,
+    MPPS,
     STORAGE_COMMITMENT,
     VERIFICATION,
     answer,
@@ -75,11 +76,12 @@ class Reception:
         store: ObjectStore | None,
         find: Handler | None,
         commitment: tuple[Handler, Handler] | None,
+        mpps: tuple[Handler, Handler] | None,
         standard_only: bool,
         us: UserInformation,
         now: Callable[[], datetime],
     ) -> None:
-        """`commitment` handles a scanner's request and a destination's report, in this order."""
+        """`commitment` handles a scanner's request and a destination's report, `mpps` N-CREATE and N-SET."""
         self._spool = spool
         self._titles = tuple(titles)
         self._scanners = tuple(scanners)
@@ -87,6 +89,7 @@ class Reception:
         self._store = store
         self._find = find
         self._commitment = commitment
+        self._mpps = mpps
         self._standard_only = standard_only
         self._us = us
         self._now = now
@@ -144,6 +147,7 @@ class Reception:
             abstract_syntax == VERIFICATION
             or (abstract_syntax == MODALITY_WORKLIST and self._find is not None)
             or (abstract_syntax == STORAGE_COMMITMENT and self._commitment is not None)
+            or (abstract_syntax == MPPS and self._mpps is not None)
         ):
             return choose_native
         return choose_transfer_syntax if self._store is not None and self._stores(abstract_syntax) else None
@@ -160,6 +164,10 @@ class Reception:
             requested, reported = self._commitment
             handlers[CommandField.N_ACTION_RQ] = _on(STORAGE_COMMITMENT, requested)
             handlers[CommandField.N_EVENT_REPORT_RQ] = _on(STORAGE_COMMITMENT, reported)
+        if self._mpps is not None:
+            created, changed = self._mpps
+            handlers[CommandField.N_CREATE_RQ] = _on(MPPS, created)
+            handlers[CommandField.N_SET_RQ] = _on(MPPS, changed)
         return handlers
 
     # -- who calls --

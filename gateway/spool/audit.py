@@ -49,6 +49,8 @@ class Subject(StrEnum):
     SCANNER = "scanner"
     WORKLIST = "worklist"
     DESK = "desk"
+    MPPS = "mpps"
+    """A performed procedure step, by our own id of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

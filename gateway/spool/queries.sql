@@ -600,3 +600,147 @@ UPDATE desk_entry SET
 WHERE erased = 0 AND state <> 'open' AND expires_at < :before
 AND NOT EXISTS (SELECT 1 FROM desk_link AS l WHERE l.entry = desk_entry.number AND l.at >= :before)
 RETURNING number
+
+-- mpps_step_by_uid --
+SELECT id, status, created, last_set FROM mpps_step WHERE SOPInstanceUID = :SOPInstanceUID
+
+-- mpps_step_upsert --
+-- What a message does not say stays as it was.
+INSERT INTO mpps_step (
+    SOPInstanceUID, calling_ae, status, created, last_set, first_at, last_at, ended_at, PatientID, Modality,
+    PerformedProcedureStepID, PerformedStationAETitle, reason, series, instances
+) VALUES (
+    :SOPInstanceUID, :calling_ae, :status, :created, :last_set, :now, :now, :ended_at, :PatientID, :Modality,
+    :PerformedProcedureStepID, :PerformedStationAETitle, :reason, :series, :instances
+)
+ON CONFLICT (SOPInstanceUID) DO UPDATE SET
+    status = excluded.status, last_at = excluded.last_at,
+    created = CASE excluded.created WHEN '' THEN created ELSE excluded.created END,
+    last_set = CASE excluded.last_set WHEN '' THEN last_set ELSE excluded.last_set END,
+    ended_at = coalesce(ended_at, excluded.ended_at),
+    PatientID = CASE excluded.PatientID WHEN '' THEN PatientID ELSE excluded.PatientID END,
+    Modality = CASE excluded.Modality WHEN '' THEN Modality ELSE excluded.Modality END,
+    PerformedProcedureStepID =
+        CASE excluded.PerformedProcedureStepID WHEN '' THEN PerformedProcedureStepID
+        ELSE excluded.PerformedProcedureStepID END,
+    PerformedStationAETitle =
+        CASE excluded.PerformedStationAETitle WHEN '' THEN PerformedStationAETitle
+        ELSE excluded.PerformedStationAETitle END,
+    reason = CASE excluded.reason WHEN '' THEN reason ELSE excluded.reason END,
+    series = coalesce(excluded.series, series), instances = coalesce(excluded.instances, instances)
+RETURNING id
+
+-- mpps_step_get --
+SELECT * FROM mpps_step WHERE id = :id
+
+-- mpps_steps --
+SELECT * FROM mpps_step ORDER BY last_at DESC, id DESC LIMIT :limit
+
+-- mpps_steps_of_study --
+SELECT * FROM mpps_step WHERE id IN (SELECT step FROM mpps_reference WHERE StudyInstanceUID = :study) ORDER BY id
+
+-- mpps_reference_forget --
+DELETE FROM mpps_reference WHERE step = :step
+
+-- mpps_reference_insert --
+INSERT INTO mpps_reference (
+    step, position, StudyInstanceUID, AccessionNumber, RequestedProcedureID, ScheduledProcedureStepID
+) VALUES (
+    :step, :position, :StudyInstanceUID, :AccessionNumber, :RequestedProcedureID, :ScheduledProcedureStepID
+)
+
+-- mpps_references --
+SELECT StudyInstanceUID, AccessionNumber, RequestedProcedureID, ScheduledProcedureStepID FROM mpps_reference
+WHERE step = :step ORDER BY position
+
+-- mpps_message_insert --
+INSERT INTO mpps_message (step, request, calling_ae, address, received_at, TransferSyntaxUID, dataset)
+VALUES (:step, :request, :calling_ae, :address, :now, :TransferSyntaxUID, :dataset) RETURNING seq
+
+-- mpps_message_dataset --
+SELECT dataset FROM mpps_message WHERE seq = :seq
+
+-- mpps_relay_insert --
+INSERT INTO mpps_relay (message, step, request, target, state, attempts, last_status, queued_at)
+VALUES (:message, :step, :request, :target, 'queued', 0, '', :now)
+
+-- mpps_relay_get --
+SELECT r.*, s.SOPInstanceUID, m.TransferSyntaxUID, m.calling_ae FROM mpps_relay AS r
+JOIN mpps_message AS m ON m.seq = r.message JOIN mpps_step AS s ON s.id = r.step WHERE r.id = :id
+
+-- mpps_relays_of_step --
+SELECT r.*, s.SOPInstanceUID, m.TransferSyntaxUID, m.calling_ae FROM mpps_relay AS r
+JOIN mpps_message AS m ON m.seq = r.message JOIN mpps_step AS s ON s.id = r.step
+WHERE r.step = :step ORDER BY r.target, r.request, r.message
+
+-- mpps_relay_unknown_there --
+SELECT r.*, s.SOPInstanceUID, m.TransferSyntaxUID, m.calling_ae FROM mpps_relay AS r
+JOIN mpps_message AS m ON m.seq = r.message JOIN mpps_step AS s ON s.id = r.step
+WHERE r.step = :step AND r.settled_at IS NULL AND r.state IN ('queued', 'refused') AND r.last_status = :status
+
+-- mpps_relay_due --
+-- Of each step the first that is not over, and not those behind one that is being sent or waits for its next attempt.
+SELECT r.*, s.SOPInstanceUID, m.TransferSyntaxUID, m.calling_ae FROM mpps_relay AS r
+JOIN mpps_message AS m ON m.seq = r.message JOIN mpps_step AS s ON s.id = r.step
+WHERE r.settled_at IS NULL AND r.target = :target AND r.state = 'queued'
+AND (r.not_before IS NULL OR r.not_before <= :now OR r.not_before > :implausible)
+AND NOT EXISTS (
+    SELECT 1 FROM mpps_relay AS e
+    WHERE e.settled_at IS NULL AND e.target = r.target AND e.state IN ('queued', 'sending') AND e.step = r.step
+    AND (e.request, e.message) < (r.request, r.message)
+)
+ORDER BY r.message LIMIT :limit
+
+-- mpps_relay_left --
+SELECT r.*, s.SOPInstanceUID, m.TransferSyntaxUID, m.calling_ae FROM mpps_relay AS r
+JOIN mpps_message AS m ON m.seq = r.message JOIN mpps_step AS s ON s.id = r.step
+WHERE r.settled_at IS NULL AND r.target = :target AND r.state = 'sending' ORDER BY r.id
+
+-- mpps_relay_not_over --
+SELECT r.*, s.SOPInstanceUID, m.TransferSyntaxUID, m.calling_ae FROM mpps_relay AS r
+JOIN mpps_message AS m ON m.seq = r.message JOIN mpps_step AS s ON s.id = r.step
+WHERE r.settled_at IS NULL AND :target IN ('', r.target) AND :state IN ('', r.state) ORDER BY r.id LIMIT :limit
+
+-- mpps_relay_move --
+UPDATE mpps_relay SET state = :to, settled_at = :settled_at WHERE id = :id AND state = :from
+
+-- mpps_relay_count --
+UPDATE mpps_relay SET attempts = attempts + 1, not_before = NULL WHERE id = :id
+
+-- mpps_relay_settle --
+UPDATE mpps_relay SET last_status = :status, not_before = :not_before WHERE id = :id
+
+-- mpps_relay_note --
+UPDATE mpps_relay SET last_status = :status WHERE id = :id AND state = 'queued'
+
+-- mpps_relay_at_once --
+UPDATE mpps_relay SET not_before = NULL WHERE id = :id
+
+-- mpps_relay_backlog --
+SELECT target, count(*) FILTER (WHERE state <> 'refused') AS waiting, count(*) FILTER (WHERE state = 'refused') AS refused,
+    min(queued_at) FILTER (WHERE state <> 'refused') AS oldest,
+    (SELECT o.last_status FROM mpps_relay AS o WHERE o.settled_at IS NULL AND o.target = r.target
+     ORDER BY o.state = 'refused', o.id LIMIT 1) AS last_status
+FROM mpps_relay AS r WHERE settled_at IS NULL GROUP BY target ORDER BY target
+
+-- mpps_performed --
+SELECT r.StudyInstanceUID AS study, r.ScheduledProcedureStepID AS sps
+FROM mpps_step AS s JOIN mpps_reference AS r ON r.step = s.id
+WHERE s.status = 'COMPLETED' AND s.ended_at > :after AND s.ended_at <= :before
+AND r.StudyInstanceUID <> '' AND r.ScheduledProcedureStepID <> ''
+AND NOT EXISTS (
+    SELECT 1 FROM mpps_reference AS o JOIN mpps_step AS t ON t.id = o.step
+    WHERE o.StudyInstanceUID = r.StudyInstanceUID AND o.ScheduledProcedureStepID = r.ScheduledProcedureStepID
+    AND t.status = 'IN PROGRESS'
+)
+
+-- mpps_trim --
+SELECT s.id FROM mpps_step AS s WHERE s.last_at < :before
+AND NOT EXISTS (SELECT 1 FROM mpps_relay AS r WHERE r.step = s.id AND r.settled_at IS NULL)
+ORDER BY s.last_at LIMIT :limit
+
+-- mpps_trim_journal --
+DELETE FROM journal WHERE kind = 'mpps' AND subject = :subject
+
+-- mpps_step_forget --
+DELETE FROM mpps_step WHERE id = :id

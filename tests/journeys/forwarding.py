@@ -29,7 +29,7 @@ from gateway.net.dicom_client import Peer
 from gateway.net.dicom_service import Caller
 from gateway.net.wake import Bell, Wake
 from gateway.roles import forward
-from gateway.roles.forward import Forward, Target
+from gateway.roles.forward import Forward, MppsTarget, Target
 from gateway.roles.storage import Storage
 from gateway.spool import Spool, audit, deliveries, instances
 from tests.peers.bundled import data_set_bytes
@@ -153,7 +153,12 @@ class Forwarding:
 
 @contextmanager
 def forwarding(
-    folder: Path, targets: Sequence[Target], *, monkeypatch: pytest.MonkeyPatch, retention: timedelta = RETENTION
+    folder: Path,
+    targets: Sequence[Target],
+    *,
+    monkeypatch: pytest.MonkeyPatch,
+    retention: timedelta = RETENTION,
+    mpps_targets: Sequence[MppsTarget] = (),
 ) -> Iterator[Forwarding]:
     """The role, started; stopped on leaving."""
     monkeypatch.setattr(forward, "HOUSEKEEPING_SECONDS", 0.05)
@@ -165,8 +170,10 @@ def forwarding(
     role = Forward(
         spool,
         targets,
+        mpps_targets=mpps_targets,
         routes=[one.name for one in targets],
         retention=retention,
+        mpps_retention=retention,
         scanners=lambda _: None,
         now=clock,
         random=_half,

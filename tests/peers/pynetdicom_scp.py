@@ -135,7 +135,7 @@ def storage_scp(
         (evt.EVT_N_ACTION, _action, [scp, commitment, report_to]),
         (evt.EVT_DIMSE_SENT, _sent, [scp]),
     ]
-    with _serving(entity, listen, handlers):
+    with serving(entity, listen, handlers):
         yield scp
         for report in scp.reports:
             report.join(timeout=_PEER_LIMIT)
@@ -265,12 +265,12 @@ def worklist_scp(
     entity.maximum_associations = 64
     entity.add_supported_context(ModalityWorklistInformationFind, list(_NATIVE))
     entity.add_supported_context(Verification)
-    with _serving(entity, listen, [(evt.EVT_C_FIND, _find, [scp, before_row])]):
+    with serving(entity, listen, [(evt.EVT_C_FIND, _find, [scp, before_row])]):
         yield scp
 
 
 @contextmanager
-def _serving(entity: AE, port: int, handlers: list[Any]) -> Iterator[None]:
+def serving(entity: AE, port: int, handlers: list[Any]) -> Iterator[None]:
     # Not `start_server`: its listener looks for its end every half second only, which each test would pay.
     server = entity.make_server((HOST, port), evt_handlers=handlers, server_class=ThreadedAssociationServer)
     entity._servers.append(server)

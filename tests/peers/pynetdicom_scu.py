@@ -47,9 +47,7 @@ class Found:
 
 def echo(port: int, *, called: str, calling: str = "PYNETDICOM", limit: float = 30) -> int | None:
     """The C-ECHO status, or None when there was no association or no answer."""
-    with _associated(
-        port, called=called, calling=calling, contexts=[build_context(Verification)], limit=limit
-    ) as assoc:
+    with associated(port, called=called, calling=calling, contexts=[build_context(Verification)], limit=limit) as assoc:
         if not assoc.is_established:
             return None
         return _status(assoc.send_c_echo())
@@ -95,7 +93,7 @@ def find_worklist(
 ) -> Found:
     """Query the worklist; `cancel_after=n` sends C-CANCEL after the n-th row, of which few can be on their way."""
     contexts = [build_context(ModalityWorklistInformationFind, transfer_syntax)]
-    with _associated(port, called=called, calling=calling, contexts=contexts) as assoc:
+    with associated(port, called=called, calling=calling, contexts=contexts) as assoc:
         if not assoc.is_established:
             return Found(rows=(), status=None, after_cancel=0)
         if cancel_after is not None:
@@ -170,7 +168,7 @@ def request_commitment(
     server = entity.start_server((HOST, own_port), block=False, evt_handlers=handlers) if own_port else None
     try:
         context = build_context(StorageCommitmentPushModel, syntaxes)
-        with _associated(port, called=called, calling=calling, contexts=[context], handlers=handlers) as assoc:
+        with associated(port, called=called, calling=calling, contexts=[context], handlers=handlers) as assoc:
             if not assoc.is_established:
                 return None, None
             answer, _ = assoc.send_n_action(
@@ -199,7 +197,7 @@ def _commitment_request(instances: Sequence[tuple[str, str]]) -> Dataset:
 
 
 @contextmanager
-def _associated(
+def associated(
     port: int,
     *,
     called: str,
@@ -238,7 +236,7 @@ def _send_batch(
     sent: list[Sent] = []
     try:
         while len(sent) < len(files):
-            with _associated(port, called=called, calling=calling, contexts=contexts, pdu=pdu, limit=limit) as assoc:
+            with associated(port, called=called, calling=calling, contexts=contexts, pdu=pdu, limit=limit) as assoc:
                 if not assoc.is_established:
                     return sent + [_unsent(path, wanted[path][2], "no association") for path in files[len(sent) :]]
                 for path in files[len(sent) :]:

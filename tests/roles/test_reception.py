@@ -36,6 +36,7 @@ class Desk:
             store=None,
             find=None,
             commitment=None,
+            mpps=None,
             standard_only=False,
             us=US,
             now=lambda: self.time,

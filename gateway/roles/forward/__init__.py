@@ -3,7 +3,8 @@
 Received instances are routed, which queues a delivery per destination; each destination has a thread
 per lane that sends and one that confirms; what scanners asked to be committed is reported; what every
 destination confirmed is purged after its retention, and nothing else ever is. All state is in the
-spool: `kill -9` at any moment costs at most sending an object twice.
+spool: `kill -9` at any moment costs at most sending an object twice. Performed procedure steps are relayed beside
+them, each RIS by a thread of its own (mpps.py).
 """
 
 from __future__ import annotations
@@ -24,12 +25,13 @@ from gateway.net.dicom_client import Peer
 from gateway.net.wake import Wake
 from gateway.roles.forward.confirm import Confirmer
 from gateway.roles.forward.lane import LaneSender
+from gateway.roles.forward.mpps import MppsRelay, MppsTarget, watch
 from gateway.roles.forward.reports import Reporter
 from gateway.roles.forward.target import Breaker, Target
-from gateway.spool import Connection, Spool, audit, deliveries, instances
+from gateway.spool import Connection, Spool, audit, deliveries, instances, mpps
 from gateway.spool.trimming import trim
 
-__all__ = ["Forward", "Target"]
+__all__ = ["Forward", "Target", "MppsTarget"]
 
 POLL_SECONDS = 2.0
 PREPARED_AT_ONCE = 500
@@ -61,8 +63,10 @@ class Forward:
         spool: Spool,
         targets: Sequence[Target],
         *,
+        mpps_targets: Sequence[MppsTarget],
         routes: Sequence[DestinationName],
         retention: timedelta,
+        mpps_retention: timedelta,
         scanners: Callable[[str], Peer | None],
         now: Callable[[], datetime],
         random: Callable[[], float],
@@ -70,6 +74,7 @@ class Forward:
         self._spool = spool
         self._routes = tuple(routes)
         self._retention = retention
+        self._mpps_retention = mpps_retention
         self._now = now
         self._stop = threading.Event()
         self._reporter = Reporter(spool, scanners, now=now, random=random)
@@ -78,16 +83,26 @@ class Forward:
         self._lanes_of = {target.name: target.lanes for target in targets}
         for target in targets:
             self._add(target, random)
+        self._relays = [
+            MppsRelay(spool, target, breaker=self._breaker(target, random), now=now, random=random)
+            for target in mpps_targets
+        ]
+
+    def _breaker(self, target: Target | MppsTarget, random: Callable[[], float]) -> Breaker:
+        # A day of outage is one trial a minute: short enough that nobody waits for us when it ends
+        circuit = Circuit(threshold=2, base=target.retry_base, cap=min(target.retry_cap, timedelta(minutes=1)))
+        return Breaker(circuit, now=self._now, random=random)
 
     def _add(self, target: Target, random: Callable[[], float]) -> None:
-        def breaker() -> Breaker:
-            # A day of outage is one trial a minute: short enough that nobody waits for us when it ends
-            circuit = Circuit(threshold=2, base=target.retry_base, cap=min(target.retry_cap, timedelta(minutes=1)))
-            return Breaker(circuit, now=self._now, random=random)
-
-        confirmer = Confirmer(self._spool, target, breaker=breaker(), now=self._now, changed=self._reporter.wake.set)
+        confirmer = Confirmer(
+            self._spool,
+            target,
+            breaker=self._breaker(target, random),
+            now=self._now,
+            changed=self._reporter.wake.set,
+        )
         self._confirmers.append(confirmer)
-        sending = breaker()
+        sending = self._breaker(target, random)
         self._senders += [
             LaneSender(
                 self._spool, target, lane, breaker=sending, now=self._now, random=random, sent=confirmer.wake.set
@@ -116,7 +131,7 @@ class Forward:
 
     @property
     def _parts(self) -> tuple[Part, ...]:
-        return (*self._senders, *self._confirmers, self._reporter)
+        return (*self._senders, *self._confirmers, self._reporter, *self._relays)
 
     def _live(self, part: Part) -> None:
         """A thread must not die of one fault: a lane that looks alive and is dead loses nobody's images, only time."""
@@ -173,11 +188,14 @@ class Forward:
             try:
                 await self._write(partial(deliveries.release_expired_leases, now=self._now()))
                 await self._write(self._watch_ages)
+                await self._write(partial(watch, now=self._now()))
                 purged = await asyncio.to_thread(self._spool.purge, retention=self._retention, limit=PURGED_AT_ONCE)
                 if purged:
                     log.info("purged", instances=purged)
                 long_over = self._now() - BOOKS_KEPT
                 await self._write(partial(trim, before=long_over, limit=TRIMMED_AT_ONCE))
+                over = self._now() - self._mpps_retention
+                await self._write(partial(mpps.trim, before=over, limit=TRIMMED_AT_ONCE))
             except Exception as error:  # noqa: BLE001 -- the housekeeping loop's edge; unknown means temporary
                 log.error("housekeeping failed", error=type(error).__name__)
             await asyncio.sleep(HOUSEKEEPING_SECONDS)

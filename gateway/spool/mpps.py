@@ -1,0 +1,355 @@
+"""Performed procedure steps in the books: what scanners said, and what of it the RISs have taken.
+
+Promises
+- A message and its place in every queue are one transaction: what was acknowledged is relayed.
+- Order is kept per step and peer, an N-CREATE before every N-SET: `due` gives the first that is not over, never
+  one behind it. A refused message waits for a person and holds up nothing. Steps do not wait for each other.
+- An attempt is in the books before its first byte leaves, so that after a crash a peer's "I have this already"
+  can be told from somebody else's.
+- Every move of a step or of a relay has a journal row under our own id of the step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Final
+
+from gateway.domain.model import UID, AETitle, PermanentFailure
+from gateway.domain.mpps import (
+    RELAY_MOVES,
+    Known,
+    Performed,
+    Relaying,
+    RelayState,
+    Request,
+    ScheduledReference,
+    StepStatus,
+    Verdict,
+    judge,
+    status_after,
+)
+from gateway.spool import audit
+from gateway.spool.db import Connection, Row
+from gateway.spool.queries import sql
+from gateway.spool.times import from_text, to_text
+
+LONGEST_DEFERRAL: Final = timedelta(hours=1)
+"""A `not_before` further away than this was written by a clock that was wrong, and counts as over."""
+UNKNOWN_THERE: Final = "0112"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """One N-CREATE or N-SET as it came."""
+
+    request: Request
+    SOPInstanceUID: UID
+    TransferSyntaxUID: UID
+    dataset: bytes
+    """Empty if the message had no data set."""
+    digest: str
+    calling_ae: AETitle
+    address: str
+    received_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Relay:
+    """One message on its way to one peer."""
+
+    id: int
+    message: int
+    step: int
+    """Our own id of the step."""
+    SOPInstanceUID: UID
+    TransferSyntaxUID: UID
+    request: Request
+    calling_ae: AETitle
+    """Of the scanner."""
+    target: str
+    state: RelayState
+    attempts: int
+    last_status: str
+    queued_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """A performed procedure step as its scanner told it last."""
+
+    id: int
+    SOPInstanceUID: UID
+    calling_ae: AETitle
+    status: StepStatus
+    first_at: datetime
+    last_at: datetime
+    ended_at: datetime | None
+    """When it was told to be final."""
+    PatientID: str
+    Modality: str
+    PerformedProcedureStepID: str
+    PerformedStationAETitle: str
+    reason: str
+    """Why it was discontinued, as code value^scheme."""
+    series: int | None
+    instances: int | None
+    references: tuple[ScheduledReference, ...]
+    relays: tuple[Relay, ...]
+
+
+# -- what scanners say --
+
+
+def accept(c: Connection, message: Message, said: Performed, *, targets: Sequence[str]) -> tuple[Verdict, int]:
+    """Keeps the message for each of `targets` if it is to be kept; what became of it, and our id of the step."""
+    row = c.execute(sql("mpps_step_by_uid"), {"SOPInstanceUID": message.SOPInstanceUID}).fetchone()
+    verdict = judge(message.request, message.digest, None if row is None else _known(row))
+    if verdict is not Verdict.KEPT:
+        return verdict, row["id"]
+    now = message.received_at
+    before = StepStatus.UNKNOWN if row is None else StepStatus(row["status"])
+    after = status_after(before, said.status)
+    values = {
+        "SOPInstanceUID": message.SOPInstanceUID,
+        "calling_ae": message.calling_ae,
+        "status": after,
+        "created": message.digest if message.request is Request.CREATE else "",
+        "last_set": message.digest if message.request is Request.SET else "",
+        "now": to_text(now),
+        "ended_at": to_text(now) if after.is_final and not before.is_final else None,
+        "PatientID": said.PatientID,
+        "Modality": said.Modality,
+        "PerformedProcedureStepID": said.PerformedProcedureStepID,
+        "PerformedStationAETitle": said.PerformedStationAETitle,
+        "reason": said.reason,
+        "series": said.series,
+        "instances": said.instances,
+    }
+    step = int(c.execute(sql("mpps_step_upsert"), values).fetchone()["id"])
+    if said.references:
+        _refer(c, step, said.references)
+    if after is not before:
+        _journal(c, step, before=before, after=after, now=now, by="scanner", why=message.request)
+    _queue(c, step, message, targets)
+    return verdict, step
+
+
+def _refer(c: Connection, step: int, references: Sequence[ScheduledReference]) -> None:
+    c.execute(sql("mpps_reference_forget"), {"step": step})
+    for position, one in enumerate(references):
+        c.execute(
+            sql("mpps_reference_insert"),
+            {
+                "step": step,
+                "position": position,
+                "StudyInstanceUID": one.StudyInstanceUID,
+                "AccessionNumber": one.AccessionNumber,
+                "RequestedProcedureID": one.RequestedProcedureID,
+                "ScheduledProcedureStepID": one.ScheduledProcedureStepID,
+            },
+        )
+
+
+def _queue(c: Connection, step: int, message: Message, targets: Sequence[str]) -> None:
+    values = {"step": step, "request": message.request, "now": to_text(message.received_at)}
+    row = c.execute(
+        sql("mpps_message_insert"),
+        {
+            **values,
+            "calling_ae": message.calling_ae,
+            "address": message.address,
+            "TransferSyntaxUID": message.TransferSyntaxUID,
+            "dataset": message.dataset,
+        },
+    ).fetchone()
+    for target in targets:
+        c.execute(sql("mpps_relay_insert"), {**values, "message": row["seq"], "target": target})
+    if message.request is Request.CREATE:
+        # Its N-SETs came first, and the peers did not know the step: now they will
+        for late in c.execute(sql("mpps_relay_unknown_there"), {"step": step, "status": UNKNOWN_THERE}).fetchall():
+            relay = _relay(late)
+            if relay.state is RelayState.REFUSED:
+                _move(c, relay, RelayState.QUEUED, now=message.received_at, by="spool", why="its N-CREATE came")
+            c.execute(sql("mpps_relay_at_once"), {"id": relay.id})
+
+
+def _known(row: Row) -> Known:
+    return Known(status=StepStatus(row["status"]), created=row["created"], last_set=row["last_set"])
+
+
+# -- on their way --
+
+
+def due(c: Connection, *, target: str, now: datetime, limit: int) -> tuple[Relay, ...]:
+    """What may be sent to `target` now, oldest first: of each step the first message that is not over."""
+    values = {
+        "target": target,
+        "now": to_text(now),
+        "implausible": to_text(now + LONGEST_DEFERRAL),
+        "limit": limit,
+    }
+    return tuple(_relay(row) for row in c.execute(sql("mpps_relay_due"), values))
+
+
+def dataset(c: Connection, message: int) -> bytes:
+    """The data set of a message as it came."""
+    return bytes(c.execute(sql("mpps_message_dataset"), {"seq": message}).fetchone()["dataset"])
+
+
+def begin(c: Connection, relay: Relay, *, now: datetime) -> Relay:
+    """An attempt begins; what comes back counts it. To be committed before the message leaves."""
+    _move(c, relay, RelayState.SENDING, now=now, by=relay.target, why=relay.request)
+    c.execute(sql("mpps_relay_count"), {"id": relay.id})
+    return replace(relay, state=RelayState.SENDING, attempts=relay.attempts + 1)
+
+
+def settle(
+    c: Connection, relay: Relay, state: RelayState, *, status: str, now: datetime, not_before: datetime | None = None
+) -> None:
+    """What the attempt came to: sent, refused, or queued until `not_before` (at most LONGEST_DEFERRAL away)."""
+    _move(c, relay, state, now=now, by=relay.target, why=f"{relay.request} {status}")
+    due_at = None if not_before is None else min(not_before, now + LONGEST_DEFERRAL)
+    c.execute(sql("mpps_relay_settle"), {"id": relay.id, "status": status, "not_before": to_text(due_at)})
+
+
+def note(c: Connection, relay: Relay, *, status: str) -> None:
+    """Why a message that is due could not even be tried."""
+    if relay.last_status != status:
+        c.execute(sql("mpps_relay_note"), {"id": relay.id, "status": status})
+
+
+def release(c: Connection, *, target: str, now: datetime) -> int:
+    """Puts back what an ended process was sending to `target`: it is sent again; how many."""
+    left = [_relay(row) for row in c.execute(sql("mpps_relay_left"), {"target": target}).fetchall()]
+    for relay in left:
+        _move(c, relay, RelayState.QUEUED, now=now, by="spool", why="process ended")
+    return len(left)
+
+
+def decide(c: Connection, relay_id: int, state: RelayState, *, now: datetime, by: str) -> bool:
+    """A person's decision: a refused message is queued again, or what waits is dismissed. False if it is neither."""
+    row = c.execute(sql("mpps_relay_get"), {"id": relay_id}).fetchone()
+    if row is None:
+        return False
+    relay = _relay(row)
+    if relay.state not in {RelayState.REFUSED, RelayState.QUEUED} or (relay.state, state) not in RELAY_MOVES:
+        return False
+    _move(c, relay, state, now=now, by=by, why="decision")
+    return True
+
+
+def _move(c: Connection, relay: Relay, state: RelayState, *, now: datetime, by: str, why: str) -> None:
+    if (relay.state, state) not in RELAY_MOVES:
+        raise PermanentFailure(f"a relay can't go from {relay.state} to {state}: this is a fault of the gateway")
+    over = state in {RelayState.SENT, RelayState.DISMISSED}
+    moved = c.execute(
+        sql("mpps_relay_move"),
+        {"id": relay.id, "from": relay.state, "to": state, "settled_at": to_text(now) if over else None},
+    )
+    if moved.rowcount != 1:
+        raise PermanentFailure(f"relay {relay.id} is no longer {relay.state}: a person decided meanwhile", code="moved")
+    _journal(c, relay.step, before=relay.state, after=state, now=now, by=by, why=f"{relay.target}: {why}")
+
+
+def _journal(c: Connection, step: int, *, before: str, after: str, now: datetime, by: str, why: str) -> None:
+    audit.journal(
+        c, at=now, who=by, kind=audit.Subject.MPPS, subject=str(step), from_state=before, to_state=after, why=why
+    )
+
+
+# -- what stands --
+
+
+def relaying(c: Connection, targets: Sequence[str]) -> tuple[Relaying, ...]:
+    """How it stands with each of `targets`, and with every other peer for which something is not over."""
+    found = {name: Relaying(name=name, configured=True) for name in targets}
+    for row in c.execute(sql("mpps_relay_backlog")):
+        before = found.get(row["target"], Relaying(name=row["target"], configured=False))
+        found[row["target"]] = replace(
+            before,
+            waiting=row["waiting"],
+            refused=row["refused"],
+            oldest=from_text(row["oldest"]),
+            last_status=row["last_status"],
+        )
+    return tuple(found.values())
+
+
+def not_over(c: Connection, *, target: str = "", state: RelayState | None = None, limit: int) -> tuple[Relay, ...]:
+    """What waits or was refused, oldest first; of one peer and in one state, or all."""
+    values = {"target": target, "state": state or "", "limit": limit}
+    return tuple(_relay(row) for row in c.execute(sql("mpps_relay_not_over"), values))
+
+
+def steps(c: Connection, *, limit: int) -> tuple[Step, ...]:
+    """The steps that were told of last, latest first."""
+    return tuple(_step(c, row) for row in c.execute(sql("mpps_steps"), {"limit": limit}).fetchall())
+
+
+def step(c: Connection, step_id: int) -> Step | None:
+    """One step by our own id."""
+    row = c.execute(sql("mpps_step_get"), {"id": step_id}).fetchone()
+    return None if row is None else _step(c, row)
+
+
+def steps_of_study(c: Connection, study: UID) -> tuple[Step, ...]:
+    """The steps that were performed for a study, oldest first."""
+    return tuple(_step(c, row) for row in c.execute(sql("mpps_steps_of_study"), {"study": study}).fetchall())
+
+
+def _step(c: Connection, row: Row) -> Step:
+    values = {"step": row["id"]}
+    references = c.execute(sql("mpps_references"), values).fetchall()
+    return Step(
+        id=row["id"],
+        SOPInstanceUID=UID(row["SOPInstanceUID"]),
+        calling_ae=AETitle(row["calling_ae"]),
+        status=StepStatus(row["status"]),
+        first_at=from_text(row["first_at"]),
+        last_at=from_text(row["last_at"]),
+        ended_at=from_text(row["ended_at"]),
+        PatientID=row["PatientID"],
+        Modality=row["Modality"],
+        PerformedProcedureStepID=row["PerformedProcedureStepID"],
+        PerformedStationAETitle=row["PerformedStationAETitle"],
+        reason=row["reason"],
+        series=row["series"],
+        instances=row["instances"],
+        references=tuple(ScheduledReference(**dict(one)) for one in references),
+        relays=tuple(_relay(one) for one in c.execute(sql("mpps_relays_of_step"), values)),
+    )
+
+
+def _relay(row: Row) -> Relay:
+    return Relay(
+        id=row["id"],
+        message=row["message"],
+        step=row["step"],
+        SOPInstanceUID=UID(row["SOPInstanceUID"]),
+        TransferSyntaxUID=UID(row["TransferSyntaxUID"]),
+        request=Request(row["request"]),
+        calling_ae=AETitle(row["calling_ae"]),
+        target=row["target"],
+        state=RelayState(row["state"]),
+        attempts=row["attempts"],
+        last_status=row["last_status"],
+        queued_at=from_text(row["queued_at"]),
+    )
+
+
+def performed(c: Connection, *, ended_after: datetime, ended_before: datetime) -> frozenset[tuple[str, str]]:
+    """(StudyInstanceUID, ScheduledProcedureStepID) of the scheduled steps that were completed between these times
+    and that no performed step in progress names any more."""
+    values = {"after": to_text(ended_after), "before": to_text(ended_before)}
+    return frozenset((row["study"], row["sps"]) for row in c.execute(sql("mpps_performed"), values))
+
+
+def trim(c: Connection, *, before: datetime, limit: int) -> int:
+    """Forgets up to `limit` steps last told of before then, unless something of them is not over; how many."""
+    old = [row["id"] for row in c.execute(sql("mpps_trim"), {"before": to_text(before), "limit": limit}).fetchall()]
+    for step_id in old:
+        c.execute(sql("mpps_trim_journal"), {"subject": str(step_id)})
+        c.execute(sql("mpps_step_forget"), {"id": step_id})
+    return len(old)
