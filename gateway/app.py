@@ -19,6 +19,7 @@ import structlog
 import uvloop
 
 from gateway.config import (
+    Backoff,
     Config,
     DicomDestination,
     Listen,
@@ -29,7 +30,6 @@ from gateway.config import (
     WorklistPolicy,
     load_profiles,
 )
-from gateway.config import Backoff, Config, DicomDestination, Listen, Ris, Service, Tls, WorklistMode, WorklistPolicy
 from gateway.dicom.associate import UserInformation
 from gateway.dicom.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from gateway.domain.admission import KnownCaller

@@ -51,6 +51,10 @@ STEPS: Final = {
     " `gateway desk suggest {subject}`, then `gateway desk reconcile {subject} --to ACCESSION`, or correct the order.",
     "worklist-capped": "{subject} asks for more steps than its profile lets it take, so it is shown those nearest to"
     " now: narrow what it asks for by station or modality, or raise max_answers in a profile of its own.",
+    "mpps-late": "Check that {subject} runs, can be reached and takes performed procedure steps from our AE title; they"
+    " are sent by themselves when it does. If it never will, set mpps = false in its section and run"
+    " `gateway mpps dismiss --to {subject}`.",
+    "mpps-refused": "Look at `gateway mpps --refused`; when the cause is gone, `gateway mpps retry --to {subject}`.",
     "confirmation-refused": "{subject} does not answer for what it holds: allow it there, or set another confirm in its"
     " [[destination]] section.",
 }
