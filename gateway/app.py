@@ -225,10 +225,12 @@ def _worklist(config: Config, spool: Spool) -> Worklist:
 def _policy(worklist: WorklistPolicy, profile: Profile) -> Policy:
     return Policy(
         ask=worklist.mode is WorklistMode.MERGE,
+        live=worklist.mode is WorklistMode.LIVE,
         deadline=worklist.deadline,
         fresh_for=worklist.fresh_for,
         max_stale=worklist.max_stale,
         profile=profile,
+        mark=worklist.mark,
     )
 
 

@@ -60,6 +60,8 @@ class WorklistMode(StrEnum):
 
     MERGE = "merge"
     """Ask the RISs until the deadline and merge with the copy."""
+    LIVE = "live"
+    """Answer what the RISs answer to this very question, never from the copy."""
     COPY = "copy"
     """Answer from the copy alone."""
 
@@ -130,13 +132,16 @@ class Worklist(Section):
 
 class WorklistPolicy(Section):
     mode: WorklistMode = spelled("merge")
-    """"merge": ask the RISs and merge with the copy; "copy": answer from the copy alone."""
+    """"merge": answer from the copy while it is fresh, else ask the RISs and merge; "live": answer what the RISs
+    answer, never from the copy; "copy": answer from the copy alone."""
     deadline: Duration = spelled("1.5s")
     """How long the scanner waits for the RISs before it is answered from the copy."""
     fresh_for: Duration = spelled("20s")
     """A copy no older than this is answered without asking."""
-    max_stale: Duration = spelled("24h")
-    """A copy older than this raises an alarm; it is served all the same."""
+    max_stale: Annotated[Duration, Field(le=timedelta(hours=72))] = spelled("24h")
+    """A row that its RIS has not confirmed for longer is not served; at most 72h."""
+    mark: Flag = spelled(False)
+    """Begin the step's comment (0040,0400) of rows older than fresh_for with "AS OF" and the time."""
 
 
 class Scanner(Section):

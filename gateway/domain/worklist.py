@@ -53,6 +53,7 @@ SPS_STATUS: Final = 0x00400020
 LOCAL_NAMESPACE_ENTITY_ID: Final = 0x00400031
 UNIVERSAL_ENTITY_ID: Final = 0x00400032
 SPS_SEQUENCE: Final = 0x00400100
+SPS_COMMENTS: Final = 0x00400400
 REQUESTED_PROCEDURE_ID: Final = 0x00401001
 
 DONE: Final = frozenset({"COMPLETED", "DISCONTINUED", "CANCELED", "CANCELLED"})
@@ -273,6 +274,20 @@ def _projected(keys: DataSet, source: DataSet, depth: int) -> dict[int, Element]
             whole = [_projected(nested, item, depth + 1) for item in whole]
         answer[tag] = Element("SQ", list(whole))
     return answer
+
+
+def dated(row: DataSet, as_of: str) -> DataSet:
+    """The row with `as_of` (ASCII) before the comment of its step, so that a person sees its age; "": as it is.
+
+    The only place for it: name, identifiers and descriptions end up in images.
+    """
+    steps = items(row, SPS_SEQUENCE)
+    if not as_of or not steps:
+        return row
+    _, comment = steps[0].get(SPS_COMMENTS, ("LT", b""))
+    said = comment.strip(b" ") if isinstance(comment, bytes) else b""
+    whole = as_of.encode("ascii") + (b"; " + said if said else b"")
+    return {**row, SPS_SEQUENCE: Element("SQ", [{**steps[0], SPS_COMMENTS: Element("LT", whole)}, *steps[1:]])}
 
 
 def expired(start: date | None, status: str, today: date, keep_days: int) -> bool:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from itertools import starmap
@@ -261,11 +261,13 @@ def sources(c: Connection) -> tuple[WorklistSource, ...]:
     )
 
 
-def candidates(c: Connection, keys: WorklistKeys, *, limit: int) -> list[Candidate]:
-    """A superset of the copy's rows that match, by schedule; more than `limit` are cut off."""
-    found = _select(c, sql("worklist_candidates"), keys, limit)
+def candidates(c: Connection, keys: WorklistKeys, *, batch: int) -> Iterator[list[Candidate]]:
+    """A superset of the copy's rows that match, so many at a time, in no order."""
+    clauses, values = _clauses(keys)
+    found = c.execute(" AND ".join([sql("worklist_candidates"), *clauses]), values)
     found.row_factory = None
-    return [*starmap(Candidate, found)]
+    while rows := found.fetchmany(batch):
+        yield [*starmap(Candidate, rows)]
 
 
 def has_several_sources(c: Connection) -> bool:
@@ -298,10 +300,14 @@ def rows(c: Connection, keys: WorklistKeys, *, limit: int) -> tuple[StoredRow, .
 
 
 def _select(c: Connection, statement: str, keys: WorklistKeys, limit: int) -> Cursor:
-    values = {name: _exact(value) for name, value in asdict(keys).items()}
-    clauses = [sql(f"worklist_where_{name}") for name, value in values.items() if value is not None]
+    clauses, values = _clauses(keys)
     whole = " AND ".join([statement, *clauses]) + " " + sql("worklist_order")
     return c.execute(whole, {**values, "limit": limit})
+
+
+def _clauses(keys: WorklistKeys) -> tuple[list[str], dict[str, str | None]]:
+    values = {name: _exact(value) for name, value in asdict(keys).items()}
+    return [sql(f"worklist_where_{name}") for name, value in values.items() if value is not None], values
 
 
 def expire(

@@ -240,5 +240,5 @@ def _memory() -> Connection:
 
 def test_candidates_are_the_same_rows_in_short(spool: Spool, clock: Clock) -> None:
     spool.db.write(lambda c: worklist.merge_answer(c, ROW.source, rows=[ROW], now=clock())).result()
-    (candidate,) = worklist.candidates(spool.db.read(), WorklistKeys(PatientID=ROW.PatientID), limit=9)
+    ((candidate,),) = worklist.candidates(spool.db.read(), WorklistKeys(PatientID=ROW.PatientID), batch=9)
     assert candidate[:4] == (ROW.source, ROW.key, ROW.dataset, ROW.digest)

@@ -6,13 +6,13 @@ applied again here: many a RIS ignores the optional ones. What is left is answer
 (`answering`), and what was answered to whom is remembered (`record`).
 
 A row leaves the answer in a stage of its own, so that it can be said which one it was: not in the copy
-(`_look_up`), not asked for (`_matching`).
+(`_look_up`), too old or behind another row of its step (`precedence`), not asked for (`_matching`).
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import date, datetime, timedelta, tzinfo
 
 import structlog
@@ -25,6 +25,7 @@ from gateway.domain.worklist import DONE
 from gateway.net.dicom_service import Exchange
 from gateway.roles.worklist import desk
 from gateway.roles.worklist.answering import Answering
+from gateway.roles.worklist.precedence import Precedence
 from gateway.roles.worklist.question import Policy, Question, read
 from gateway.roles.worklist.record import FLUSH_SECONDS, Record, Retention
 from gateway.roles.worklist.rows import da, decoder, look_up_keys, parsed
@@ -37,8 +38,8 @@ from gateway.spool.worklist import Candidate
 
 __all__ = ["Policy", "Retention", "Upstream", "Worklist"]
 
-MAX_ROWS = 20_000
-"""Rows looked at for one answer."""
+BATCH = 64
+"""Rows of a long answer that are looked at without letting others in."""
 MAINTENANCE_SECONDS = 600.0
 CONFIRMED_WITHIN = timedelta(days=1)
 SETTLED_FOR = timedelta(hours=72)
@@ -65,6 +66,7 @@ class Worklist:
     ) -> None:
         self._spool = spool
         self._sources = Sources(spool, upstreams, today=today, now=now, random=random)
+        self._precedence = Precedence(spool, places=self._sources.names, now=now, zone=zone)
         self._record = Record(spool, now=now, retention=retention)
         self._answering = Answering(spool, now=now, zone=zone)
         self._policy_of = policy_of
@@ -95,7 +97,8 @@ class Worklist:
         if kept:
             shown, status = await self._answering.again(exchange, kept)
         else:
-            shown, status = await self._answering.answer(exchange, question, await self._rows(question))
+            rows = await self._rows(question)
+            shown, status = await self._answering.answer(exchange, question, rows)
         quirks = ",".join(f"{quirk}={count}" for quirk, count in sorted(question.trail.quirks.items()))
         log.info(
             "worklist answered",
@@ -114,6 +117,9 @@ class Worklist:
 
     async def _rows(self, question: Question) -> list[Candidate]:
         """What this scanner is shown now, the RISs asked where the copy can't tell."""
+        if question.policy.live:
+            await self._sources.ask_all(question)
+            return await self._shown(question)
         if question.policy.ask:
             await self._sources.ask_stale(question)
         rows = await self._shown(question)
@@ -123,32 +129,34 @@ class Worklist:
         return rows
 
     async def _shown(self, question: Question) -> list[Candidate]:
-        """The rows of the copy that are left after every stage."""
-        found = self._look_up(question.query)
-        question.trail.looked_at = len(found)
+        """The rows of the copy that are left after every stage, by schedule."""
+        question.trail.looked_at = 0
         question.trail.dropped.clear()
-        matching = await self._matching(question, found)
-        return _one_for_each_step(matching)
+        rows: dict[tuple[str, str], Candidate] = {}
+        standing = self._precedence.at_once(question)
+        for found in self._look_up(question.query):
+            question.trail.looked_at += len(found)
+            for row in self._matching(question, standing(found)):
+                rows[row.source, row.key] = row
+            await asyncio.sleep(0)  # a long list must not hold up the other associations
+        return sorted(rows.values(), key=_by_schedule)
 
-    def _look_up(self, query: Query) -> list[Candidate]:
-        """What the index finds: all that matches, and more."""
-        return copy.candidates(self._spool.db.read(), look_up_keys(query.prefilter), limit=MAX_ROWS)
+    def _look_up(self, query: Query) -> Iterator[list[Candidate]]:
+        """What the index finds, a batch at a time: all that matches, and more."""
+        return copy.candidates(self._spool.db.read(), look_up_keys(query.prefilter), batch=BATCH)
 
     @staticmethod
-    async def _matching(question: Question, found: Sequence[Candidate]) -> list[Candidate]:
+    def _matching(question: Question, standing: Sequence[Candidate]) -> Iterator[Candidate]:
         """What the query asks for (`domain.matching`), and whose state it may see."""
-        rows, query, dropped = [], question.query, question.trail.dropped
-        for number, row in enumerate(found):
-            if number % 64 == 63:
-                await asyncio.sleep(0)  # a long list must not hold up the other associations
+        query, dropped = question.query, question.trail.dropped
+        for row in standing:
             dataset = parsed(row.dataset)
             if not query.keys.matches(dataset, decoder(dataset)):
                 dropped[Stage.KEY] += 1
             elif query.hides(dataset):
                 dropped[Stage.STATUS] += 1
             else:
-                rows.append(row)
-        return rows
+                yield row
 
     # -- upkeep --
 
@@ -171,13 +179,10 @@ class Worklist:
             settled_before=now - SETTLED_FOR,
             statuses=DONE,
         )
+        self._precedence.forget(c)
         self._record.forget(c)
         desk_entries.erase(c, before=now - self._entries_for, now=now)
 
 
-def _one_for_each_step(rows: Sequence[Candidate]) -> list[Candidate]:
-    """A step that several sources have is answered once."""
-    first: dict[str, Candidate] = {}
-    for row in rows:
-        first.setdefault(row.key, row)
-    return list(first.values())
+def _by_schedule(row: Candidate) -> tuple[str, str, str, str]:
+    return row.start_date, row.start_time, row.source, row.key

@@ -20,7 +20,7 @@ from gateway.dicom import elements
 from gateway.dicom.dimse import Status
 from gateway.domain.explain import Stage
 from gateway.domain.profile import Above, Profile, Quirk
-from gateway.domain.worklist import RowColumns, columns, nearest_first, project
+from gateway.domain.worklist import RowColumns, columns, dated, nearest_first, project
 from gateway.net.dicom_service import Exchange
 from gateway.roles.worklist.presenting import View, present, view_of
 from gateway.roles.worklist.question import Question
@@ -32,7 +32,7 @@ from gateway.spool.worklist import Candidate
 RESPONSES_PER_WRITE = 8
 """Fewer than the ten responses within which a C-CANCEL must take effect."""
 RESPONSES_KEPT: Final = 8 << 20
-"""Bytes of encoded responses, and of the rows they were made from, that are kept."""
+"""Bytes of encoded responses that are kept."""
 OVERHEAD: Final = 400
 """Bytes that keeping one of them costs beside."""
 SHAPE_KEPT: Final = 200
@@ -83,6 +83,9 @@ class Answering:
 
     async def answer(self, exchange: Exchange, question: Question, rows: Sequence[Candidate]) -> Answer:
         """Send the rows and the final status."""
+        if question.is_unanswered:
+            exchange.respond(Status.UNABLE_TO_PROCESS, comment="no RIS answered in time")
+            return [], Status.UNABLE_TO_PROCESS
         profile, trail = question.policy.profile, question.trail
         excess = len(rows) - profile.max_answers
         self._tell(question, capped=excess > 0)
@@ -115,7 +118,7 @@ class Answering:
         syntax = exchange.context.transfer_syntax
         show = self._responses.through(Lens.of(question, syntax))
         for row in rows:
-            encoded, quirks = show(row.dataset)
+            encoded, quirks = show(row)
             question.trail.quirks.update(quirks)
             yield Shown(row.source, row.key, row.dataset, encoded, syntax)
 
@@ -172,9 +175,9 @@ class Lens:
         view = view_of(question.policy.profile, question.identifier, calling=question.calling, today=question.today)
         return cls(shape_of(question.identifier), transfer_syntax, view)
 
-    def show(self, dataset: bytes) -> _Presented:
+    def show(self, candidate: Candidate) -> _Presented:
         """The response, encoded, and what the profile did for it."""
-        row = parsed(dataset)
+        row = dated(parsed(candidate.dataset), candidate.as_of)
         shown, quirks = present(project(identifier_of(self.shape), row), row, self.view)
         return elements.encode(as_elements(shown), self.transfer_syntax), quirks
 
@@ -185,10 +188,10 @@ class _Responses:
     def __init__(self) -> None:
         self._lenses: OrderedDict[Lens, int] = OrderedDict()
         self._numbers = count()
-        self._kept: OrderedDict[tuple[int, bytes], _Presented] = OrderedDict()
+        self._kept: OrderedDict[tuple[int, str, str], _Presented] = OrderedDict()
         self._bytes = 0
 
-    def through(self, lens: Lens) -> Callable[[bytes], _Presented]:
+    def through(self, lens: Lens) -> Callable[[Candidate], _Presented]:
         """How a row is shown through this lens. A query for more than any console asks is not remembered."""
         if size_of(lens.shape) > SHAPE_KEPT:
             return lens.show
@@ -200,18 +203,18 @@ class _Responses:
         self._lenses.move_to_end(lens)
         return partial(self._show, number, lens)
 
-    def _show(self, number: int, lens: Lens, dataset: bytes) -> _Presented:
-        key = (number, dataset)
+    def _show(self, number: int, lens: Lens, row: Candidate) -> _Presented:
+        key = (number, row.digest, row.as_of)
         kept = self._kept.get(key)
         if kept is not None:
             self._kept.move_to_end(key)
             return kept
-        made = self._kept[key] = lens.show(dataset)
-        self._bytes += _size(key, made)
+        made = self._kept[key] = lens.show(row)
+        self._bytes += _size(made)
         while self._bytes > RESPONSES_KEPT:
-            self._bytes -= _size(*self._kept.popitem(last=False))
+            self._bytes -= _size(self._kept.popitem(last=False)[1])
         return made
 
 
-def _size(key: tuple[int, bytes], made: _Presented) -> int:
-    return len(key[1]) + len(made[0]) + OVERHEAD
+def _size(made: _Presented) -> int:
+    return len(made[0]) + OVERHEAD

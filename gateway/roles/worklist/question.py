@@ -21,11 +21,16 @@ class Policy:
 
     ask: bool
     """Ask the RISs when the copy is not fresh; else answer from the copy alone."""
+    live: bool = False
+    """Ask the RISs every time, and answer what they answer to this very question, never the copy."""
     deadline: timedelta
     fresh_for: timedelta
     max_stale: timedelta
+    """What its RIS has not confirmed for longer is not served."""
     profile: Profile
     """How the scanner asks and what it can take."""
+    mark: bool = False
+    """Let rows that are not fresh say of when they are, in the step's comment."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -62,6 +67,11 @@ class Question:
     trail: Trail = field(default_factory=Trail)
     heard: set[tuple[SourceName, str]] = field(default_factory=set)
     """Source and merge key of what the RISs answered to this question."""
+
+    @property
+    def is_unanswered(self) -> bool:
+        """It was for the RISs to answer alone, and none did: an empty list would be a lie."""
+        return self.policy.live and "answered" not in self.trail.sources.values()
 
 
 def read(data_set: bytes, transfer_syntax: str, *, calling: str, policy: Policy, today: date) -> Question:
