@@ -305,6 +305,7 @@ def _start_console(config: Config, spool: Spool, stop: asyncio.Event) -> asyncio
             ConfiguredScanner(ae=scanner.ae, addresses=tuple(map(str, scanner.address)), profile=scanner.profile)
             for scanner in config.scanner
         ],
+        desk=config.desk.policy,
         now=_now,
     )
     log.info("console", address=config.console.address, port=console.port)

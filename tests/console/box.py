@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from gateway.config import Desk
 from gateway.domain.model import UID, AETitle, Instance, SourceName
 from gateway.roles.console import ConfiguredScanner, Console, Place
 from gateway.spool import deliveries, peers, worklist
@@ -49,6 +50,20 @@ class Served:
         finally:
             connection.close()
 
+    def post(self, path: str, asked: object = None, **headers: str) -> tuple[int, Any]:
+        """Status and JSON of the answer to a decision; headers by name, `_` for `-`."""
+        body = b"" if asked is None else json.dumps(asked).encode()
+        return self.post_raw(path, body, {"Content-Type": "application/json"} | headers)
+
+    def post_raw(self, path: str, body: bytes | Iterator[bytes], headers: dict[str, str]) -> tuple[int, Any]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        try:
+            connection.request("POST", path, body, {k.replace("_", "-"): v for k, v in headers.items()})
+            answer = connection.getresponse()
+            return answer.status, json.loads(answer.read())
+        finally:
+            connection.close()
+
     def text(self, path: str) -> str:
         status, _, body = self.ask(path)
         assert status == 200, (path, status, body)
@@ -68,6 +83,7 @@ def made(site: Site, *, address: str = "127.0.0.1", port: int = 0) -> Console:
         destinations=["pacs"],
         refresh={"main": timedelta(seconds=30)},
         scanners=[ConfiguredScanner(ae="CT1", addresses=("10.1.1.20/32",), profile="generic")],
+        desk=Desk().policy,
         now=site.clock,
     )
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import gateway
-from gateway.roles.console import models
+from gateway.roles.console import desk_models, models
 from tests.cli.site import Site
 from tests.console.box import NAME, PATIENT, STRANGER, STUDY, Served, bad_night, images, scheduled, stranger
 
@@ -25,6 +25,16 @@ OPERATIONS: dict[str, type[models.Answer]] = {
     "/api/v1/peers": models.Peers,
     "/healthz": models.Health,
 }
+DESK: dict[tuple[str, str], tuple[str, type[models.Answer]]] = {
+    ("/api/v1/desk", "get"): ("200", desk_models.DeskEntries),
+    ("/api/v1/desk", "post"): ("201", desk_models.DeskEntry),
+    ("/api/v1/desk/{entry}", "get"): ("200", desk_models.DeskEntry),
+    ("/api/v1/desk/{entry}/suggestions", "get"): ("200", desk_models.DeskSuggestions),
+    ("/api/v1/desk/{entry}/reconcile", "post"): ("200", desk_models.DeskEntry),
+    ("/api/v1/desk/{entry}/unlink", "post"): ("200", desk_models.DeskEntry),
+    ("/api/v1/desk/{entry}/cancel", "post"): ("200", desk_models.DeskEntry),
+}
+"""What decides, or names patients (test_desk.py)."""
 
 
 def references(node: Any) -> Iterator[str]:
@@ -40,11 +50,13 @@ def references(node: Any) -> Iterator[str]:
 def test_the_document_is_openapi_3_1_and_every_operation_has_its_answer(console: Served) -> None:
     document = console.json("/api/v1/openapi.json")
     assert document["openapi"].startswith("3.1.")
-    assert document["paths"].keys() == OPERATIONS.keys()
-    for path, model in OPERATIONS.items():
-        assert document["paths"][path].keys() == {"get"}
-        answers = document["paths"][path]["get"]["responses"]
-        schema = answers["200"]["content"]["application/json"]["schema"]
+    reading: dict[tuple[str, str], tuple[str, type[models.Answer]]]
+    reading = {(path, "get"): ("200", model) for path, model in OPERATIONS.items()}
+    described = {(path, method) for path, methods in document["paths"].items() for method in methods}
+    assert described == (reading | DESK).keys()
+    for (path, method), (status, model) in (reading | DESK).items():
+        answers = document["paths"][path][method]["responses"]
+        schema = answers[status]["content"]["application/json"]["schema"]
         assert schema == {"$ref": f"#/components/schemas/{model.__name__}"}
         assert answers["503"]["content"].keys() == {"application/problem+json"}
     schemas = document["components"]["schemas"]

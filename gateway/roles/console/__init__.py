@@ -1,8 +1,8 @@
 """Role console: web pages and the REST API over what stands in the spool (promises: pages, api, metrics, guard).
 
-It only reads, and listens on a loopback address alone until there are accounts. Its server runs on a loop and a
-thread of its own: in `serve all` the loop that scanners hang on never renders a page or waits for a browser, and
-since the server is not on the main thread it leaves the process's signals alone.
+It reads; the desk alone writes (desk). It listens on a loopback address alone until there are accounts. Its server
+runs on a loop and a thread of its own: in `serve all` the loop that scanners hang on never renders a page or waits
+for a browser, and since the server is not on the main thread it leaves the process's signals alone.
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ from typing import Final
 import uvicorn
 from starlette.types import ASGIApp
 
+from gateway.domain.desk import DeskPolicy
 from gateway.domain.model import ConfigError
 from gateway.roles.console.api import ConfiguredScanner
 from gateway.roles.console.books import Books
+from gateway.roles.console.desk import DeskRules
 from gateway.roles.console.guard import is_loopback
 from gateway.roles.console.pages import Place
 from gateway.roles.console.site import Site, application
@@ -48,6 +50,7 @@ class Console:
         destinations: Sequence[str],
         refresh: Mapping[str, timedelta],
         scanners: Sequence[ConfiguredScanner],
+        desk: DeskPolicy,
         now: Callable[[], datetime],
     ) -> None:
         """`destinations`, `refresh` (how often each RIS is asked) and `scanners` are the configuration's.
@@ -62,8 +65,9 @@ class Console:
                 ' write "127.0.0.1" and come through an SSH tunnel (ssh -L 8080:127.0.0.1:8080)'
             )
         self._books = Books(spool, destinations=destinations, refresh=refresh, now=now)
+        rules = DeskRules(policy=desk, stations=[one.ae for one in scanners], zone=place.zone, now=now)
         self._socket = _listening(address, port)
-        self._server = _server(application(Site(place=place, scanners=scanners, now=now), self._books))
+        self._server = _server(application(Site(place=place, scanners=scanners, desk=rules, now=now), self._books))
 
     @property
     def port(self) -> int:

@@ -20,7 +20,7 @@ from gateway.roles.console.books import Books, Standing
 from gateway.spool import studies
 
 LISTED: Final = 200
-_ERRORS: Final[dict[int | str, dict[str, Any]]] = {
+ERRORS: Final[dict[int | str, dict[str, Any]]] = {
     "4XX": {"model": models.Problem, "description": "Asked wrongly"},
     "503": {"model": models.Problem, "description": "The spool does not answer"},
 }
@@ -37,7 +37,7 @@ class ConfiguredScanner:
 
 def routes(books: Books, configured: Sequence[ConfiguredScanner]) -> APIRouter:
     """The operations over these books."""
-    router = APIRouter(prefix="/api/v1", responses=_ERRORS)
+    router = APIRouter(prefix="/api/v1", responses=ERRORS)
     _tell_what_stands(router, books)
     _tell_studies(router, books)
 

@@ -1,6 +1,6 @@
 """The spool as the console reads it: one thread, one reading connection, one view per question.
 
-What is promised: nothing is written. However many screens and scrapers ask, what stands is read at most once in
+What is promised: only `write` writes. However many screens and scrapers ask, what stands is read at most once in
 FRESH_SECONDS. A question that is not answered in DEADLINE_SECONDS, or that the database refuses, is a
 TemporaryFailure; the event loop never waits for a disk.
 """
@@ -79,6 +79,12 @@ class Books:
         """Put a question to the spool, in a transaction of its own. Raises TemporaryFailure."""
         async with self._in_time():
             return await self._run(question)
+
+    async def write(self, decision: Callable[[Connection], T]) -> T:
+        """Carry out a person's decision; it is durable on return. Raises TemporaryFailure: a decision that had
+        begun by then may stand."""
+        async with self._in_time():
+            return await asyncio.wrap_future(self._spool.db.write(decision))
 
     def close(self) -> None:
         """Wait for the question that is being answered, drop the others."""

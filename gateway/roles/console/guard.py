@@ -4,7 +4,9 @@ What is promised, until there are accounts:
 
 * Only a page that was asked for under a loopback name is answered: a web site that points its own name at
   127.0.0.1 (DNS rebinding) gets 421 and nothing else (RFC 9110 7.4).
-* GET and HEAD only (405 else): nothing here changes anything.
+* GET and HEAD only (405 else), but under `WRITABLE`, where POST takes JSON (415 else) of at most `BODY_MAX`
+  bytes and of a declared length (411, 413), and not from a page of another origin (403): a browser names the
+  origin of a POST (RFC 6454 7.3), and asks before it sends JSON elsewhere, which nobody answers here.
 * Every answer forbids scripts, styles and frames of others (Content Security Policy 3), and being stored.
 """
 
@@ -31,6 +33,9 @@ _HEADERS: Final = (
     (b"cache-control", b"no-store"),
 )
 _METHODS: Final = frozenset({"GET", "HEAD"})
+WRITABLE: Final = "/api/v1/desk"
+"""The path, with what is below it, under which POST decides something."""
+BODY_MAX: Final = 16 * 1024
 
 
 class Guard:
@@ -53,8 +58,12 @@ class Guard:
             remedy = "ask for http://127.0.0.1 or http://localhost, through an SSH tunnel from elsewhere"
             answer = problem(421, f"The Host header names no loopback address; {remedy}.")
             await answer(scope, receive, send_guarded)
+        elif scope["method"] == "POST" and _is_writable(scope["path"]):
+            fault = _fault_of_write(scope)
+            await (self._app if fault is None else problem(*fault))(scope, receive, send_guarded)
         elif scope["method"] not in _METHODS:
-            answer = problem(405, "This console only reads; use GET or HEAD.", headers={"Allow": "GET, HEAD"})
+            allowed = "GET, HEAD, POST" if _is_writable(scope["path"]) else "GET, HEAD"
+            answer = problem(405, f"This address takes {allowed}.", headers={"Allow": allowed})
             await answer(scope, receive, send_guarded)
         else:
             # The server leaves the body of an answer to HEAD out by itself, from its own view of the request
@@ -71,9 +80,32 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def _is_writable(path: str) -> bool:
+    return path == WRITABLE or path.startswith(f"{WRITABLE}/")
+
+
+def _fault_of_write(scope: MutableMapping[str, Any]) -> tuple[int, str] | None:
+    """Why a POST is not let in: status and detail; None if it is."""
+    origin, length = _header(scope, b"origin"), _header(scope, b"content-length") or "0"
+    if origin and origin.partition("://")[2] != _header(scope, b"host"):
+        return 403, "The page that asks is not of this console; only its own pages and programs may decide."
+    if _header(scope, b"transfer-encoding") or not length.isascii() or not length.isdecimal():
+        return 411, "Declare the length of the body in Content-Length."
+    if int(length) > BODY_MAX:
+        return 413, f"The body is longer than {BODY_MAX} bytes; nothing that is asked here is."
+    if int(length) and _header(scope, b"content-type").partition(";")[0].strip().casefold() != "application/json":
+        return 415, "Send JSON, with Content-Type: application/json."
+    return None
+
+
+def _header(scope: MutableMapping[str, Any], name: bytes) -> str:
+    """The first header of that name; empty if there is none."""
+    return next((bytes(value).decode("latin-1") for key, value in scope["headers"] if key == name), "")
+
+
 def _named_host(scope: MutableMapping[str, Any]) -> str:
     """The host of the Host header without its port; empty if there is none (RFC 9110 7.2)."""
-    named = next((value for name, value in scope["headers"] if name == b"host"), b"").decode("latin-1")
+    named = _header(scope, b"host")
     if named.startswith("["):
         return str(named[1:].partition("]")[0])
     return str(named.partition(":")[0])

@@ -15,9 +15,10 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from gateway.domain.model import TemporaryFailure
-from gateway.roles.console import api, models, pages
+from gateway.roles.console import api, desk, models, pages
 from gateway.roles.console.api import ConfiguredScanner
 from gateway.roles.console.books import Books
+from gateway.roles.console.desk import DeskRules
 from gateway.roles.console.guard import Guard
 from gateway.roles.console.metrics import exposition
 from gateway.roles.console.pages import Pages, Place
@@ -35,6 +36,7 @@ class Site:
 
     place: Place
     scanners: Sequence[ConfiguredScanner]
+    desk: DeskRules
     now: Callable[[], datetime]
 
 
@@ -43,7 +45,8 @@ def application(site: Site, books: Books) -> ASGIApp:
     app = FastAPI(
         title="Modality Gateway",
         version=API_VERSION,
-        description="What stands in one gateway. Read only, loopback only. No patient's name or id is in any answer.",
+        description="What stands in one gateway. Loopback only. It reads, but for the desk, which takes and names"
+        " patients; no other answer has a patient's name or id.",
         openapi_url="/api/v1/openapi.json",
         docs_url=None,  # it would load scripts from elsewhere
         redoc_url=None,
@@ -51,6 +54,7 @@ def application(site: Site, books: Books) -> ASGIApp:
     )
     shown = Pages(site.place, now=site.now)
     app.include_router(api.routes(books, site.scanners))
+    app.include_router(desk.routes(books, site.desk, api.ERRORS))
     app.include_router(pages.routes(books, shown))
 
     @app.get("/healthz", responses={"503": {"model": models.Problem, "description": "The spool does not answer"}})
