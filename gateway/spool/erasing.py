@@ -10,27 +10,24 @@ Promises
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from gateway.dicom import charset, elements
 from gateway.domain.matching import PATIENT_KEYS, TagPath, compile_query
 from gateway.domain.worklist import (
     ACCESSION_NUMBER,
     PATIENT_ID,
     REQUESTED_PROCEDURE_ID,
-    SPECIFIC_CHARACTER_SET,
     SPS_ID,
     SPS_SEQUENCE,
     STUDY_INSTANCE_UID,
     DataSet,
-    Decode,
     Element,
 )
 from gateway.spool import audit
+from gateway.spool.datasets import decoder, read
 from gateway.spool.db import Connection
 from gateway.spool.queries import sql
 
@@ -82,10 +79,10 @@ def _naming(c: Connection, patient: dict[str, str]) -> Iterator[bytes]:
     """The identifiers of the questions that name the patient."""
     known: list[DataSet] = [{PATIENT_ID: Element("LO", patient["PatientID"].encode())}]
     for row in c.execute(sql("erase_rows_known"), patient):
-        known.append(_read(row["dataset"]))
+        known.append(read(row["dataset"]))
     for row in c.execute(sql("erase_served_known"), patient):
         identifiers = {tag: Element(vr, row[name].encode()) for tag, (vr, name) in _IDENTIFIERS.items()}
-        known.append({**_read(row["dataset"], row["transfer_syntax"]), **identifiers})
+        known.append({**read(row["dataset"], row["transfer_syntax"]), **identifiers})
     for (asked,) in c.execute(sql("query_identifiers")).fetchall():
         if _finds(asked, known):
             yield asked
@@ -93,27 +90,12 @@ def _naming(c: Connection, patient: dict[str, str]) -> Iterator[bytes]:
 
 def _finds(asked: bytes, known: Iterable[DataSet]) -> bool:
     """Whether a question asks for a person or an order, and this is one that it finds."""
-    identifier = _read(asked)
+    identifier = read(asked)
     query = compile_query(identifier, decoder(identifier))
     return query.is_patient_based and any(
         not any(_is_personal(path) for path in query.failing(row, decoder(row))) for row in known
     )
 
 
-def _read(dataset: bytes, transfer_syntax: str = elements.EXPLICIT_LITTLE) -> DataSet:
-    """Empty if it can't be read: that must not keep anything from being erased."""
-    try:
-        return elements.parse(dataset, transfer_syntax)
-    except elements.ElementError:
-        return {}
-
-
 def _is_personal(path: TagPath) -> bool:
     return path[0] in PATIENT_KEYS or path[-1] == SPS_ID or path == (SPS_SEQUENCE,)
-
-
-def decoder(dataset: DataSet) -> Decode:
-    """How to read the text of a data set: by the character sets it declares (PS3.3 C.12.1.1.2)."""
-    element = dataset.get(SPECIFIC_CHARACTER_SET)
-    names = charset.character_sets(element[1]) if element and isinstance(element[1], bytes) else []
-    return functools.partial(charset.decode, specific_character_set=names)

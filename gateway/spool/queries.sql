@@ -244,6 +244,7 @@ ON CONFLICT (source, key) DO UPDATE SET
 
 -- worklist_remove_absent --
 DELETE FROM worklist_row WHERE source = :source AND missed >= :limit
+RETURNING source, key, PatientID, AccessionNumber, StudyInstanceUID, start_date
 
 -- worklist_source_success --
 INSERT INTO worklist_source (
@@ -318,10 +319,33 @@ ORDER BY start_date, start_time, source, key LIMIT :limit
 -- worklist_expire --
 -- Rows of the desk have an end of their own (desk_overdue).
 DELETE FROM worklist_row WHERE start_date < :started_before AND last_confirmed < :confirmed_before AND source <> 'desk'
+RETURNING source, key, PatientID, AccessionNumber, StudyInstanceUID, start_date
 
 -- worklist_expire_status --
 -- What a message or a person said is done stands before what a RIS still says, until it expires.
 DELETE FROM worklist_row WHERE status = :status AND (kind = 'live' OR last_confirmed < :settled_before)
+RETURNING source, key, PatientID, AccessionNumber, StudyInstanceUID, start_date
+
+-- removal_insert --
+INSERT OR REPLACE INTO worklist_removal (
+    source, key, PatientID, AccessionNumber, StudyInstanceUID, start_date, reason, removed_at
+) VALUES (:source, :key, :PatientID, :AccessionNumber, :StudyInstanceUID, :start_date, :reason, :now)
+
+-- removals --
+-- The clauses of one order are added with AND.
+SELECT source, reason, removed_at FROM worklist_removal WHERE 1 = 1
+
+-- removals_forget --
+DELETE FROM worklist_removal WHERE removed_at < :before
+
+-- worklist_where_same_AccessionNumber --
+AccessionNumber = :AccessionNumber
+
+-- worklist_where_same_PatientID --
+PatientID = :PatientID
+
+-- worklist_where_same_StudyInstanceUID --
+StudyInstanceUID = :StudyInstanceUID
 
 -- served_upsert --
 INSERT INTO served (
@@ -357,11 +381,11 @@ DELETE FROM served WHERE last_served < :before
 
 -- query_insert --
 INSERT INTO worklist_query (
-    calling_ae, first_asked, digest, last_asked, count, identifier, status, looked_at, dropped, answered, sources,
-    age_ms, slowest_ms
+    calling_ae, first_asked, digest, last_asked, count, identifier, meant, status, looked_at, dropped, quirks,
+    answered, sources, age_ms, slowest_ms
 ) VALUES (
-    :calling_ae, :first_asked, :digest, :last_asked, :count, :identifier, :status, :looked_at, :dropped, :answered,
-    :sources, :age_ms, :slowest_ms
+    :calling_ae, :first_asked, :digest, :last_asked, :count, :identifier, :meant, :status, :looked_at, :dropped, :quirks,
+    :answered, :sources, :age_ms, :slowest_ms
 )
 ON CONFLICT (calling_ae, first_asked, digest) DO UPDATE SET count = count + excluded.count
 

@@ -51,13 +51,17 @@ class LoggedQuery:
     last_asked: datetime
     count: int
     identifier: bytes
-    """Explicit VR little endian; empty if it could not be read or was longer than IDENTIFIER_KEPT."""
+    """As it came, in Explicit VR little endian; empty if it could not be read or was longer than IDENTIFIER_KEPT."""
+    meant: bytes
+    """As the scanner's profile understood it, the same way; empty if that is the same."""
     status: int | None
     """The final status; None if the scanner was gone before it."""
     looked_at: int
     """Rows of the copy that the index found."""
     dropped: Mapping[Stage, int]
     """Rows lost in each stage."""
+    quirks: Mapping[str, int]
+    """What the scanner's profile did: to the question, and to how many rows."""
     answered: int
     sources: Mapping[str, str]
     """The RISs that were asked, and what came of it: "answered", "deadline", or the code of a failure."""
@@ -88,20 +92,23 @@ def recount(c: Connection, queries: Iterable[LoggedQuery]) -> None:
 
 
 def _values(query: LoggedQuery) -> dict[str, object]:
-    identifier = query.identifier if len(query.identifier) <= IDENTIFIER_KEPT else b""
+    kept = max(len(query.identifier), len(query.meant)) <= IDENTIFIER_KEPT
     dropped = json.dumps({stage: count for stage, count in sorted(query.dropped.items()) if count})
     sources = json.dumps(dict(sorted(query.sources.items())))
-    fate = f"{query.status} {query.looked_at} {query.answered} {dropped} {sources}".encode()
+    quirks = json.dumps(dict(sorted(query.quirks.items())))
+    fate = f"{query.status} {query.looked_at} {query.answered} {dropped} {quirks} {sources}".encode()
     return {
         "calling_ae": query.calling_ae,
         "first_asked": to_text(query.first_asked),
         "digest": xxhash.xxh3_128_hexdigest(query.identifier + fate),
         "last_asked": to_text(query.last_asked),
         "count": query.count,
-        "identifier": identifier,
+        "identifier": query.identifier if kept else b"",
+        "meant": query.meant if kept else b"",
         "status": query.status,
         "looked_at": query.looked_at,
         "dropped": dropped,
+        "quirks": quirks,
         "answered": query.answered,
         "sources": sources,
         "age_ms": None if query.age is None else query.age // _MILLISECOND,
@@ -144,9 +151,11 @@ def _query(row: Row) -> LoggedQuery:
         last_asked=from_text(row["last_asked"]),
         count=row["count"],
         identifier=row["identifier"],
+        meant=row["meant"],
         status=row["status"],
         looked_at=row["looked_at"],
         dropped={Stage(stage): count for stage, count in json.loads(row["dropped"]).items()},
+        quirks=json.loads(row["quirks"]),
         answered=row["answered"],
         sources=json.loads(row["sources"]),
         age=None if age_ms is None else age_ms * _MILLISECOND,

@@ -8,7 +8,6 @@ Promises
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,9 +15,9 @@ from typing import NamedTuple
 
 import xxhash
 
-from gateway.dicom import charset, elements
 from gateway.domain.model import UID, AETitle, SourceName
-from gateway.domain.worklist import SPECIFIC_CHARACTER_SET, columns
+from gateway.domain.worklist import columns
+from gateway.spool.datasets import decoder, read
 from gateway.spool.db import Connection, Row
 from gateway.spool.queries import sql
 from gateway.spool.times import from_text, to_text
@@ -92,10 +91,8 @@ def forget_served(c: Connection, *, before: datetime) -> int:
 
 
 def _identifiers(row: bytes) -> dict[str, str]:
-    dataset = elements.parse(row, elements.EXPLICIT_LITTLE)
-    element = dataset.get(SPECIFIC_CHARACTER_SET)
-    names = charset.character_sets(element[1]) if element and isinstance(element[1], bytes) else []
-    found = columns(dataset, functools.partial(charset.decode, specific_character_set=names))
+    dataset = read(row)
+    found = columns(dataset, decoder(dataset))
     return {
         "PatientID": found.PatientID,
         "AccessionNumber": found.AccessionNumber,

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from itertools import starmap
@@ -26,9 +26,11 @@ from typing import Final, NamedTuple
 
 import xxhash
 
+from gateway.domain.explain import Removal
 from gateway.domain.merge import Kind
 from gateway.domain.model import SourceName
 from gateway.domain.overview import WorklistSource
+from gateway.spool import removals
 from gateway.spool.db import Connection, Cursor, Row
 from gateway.spool.queries import sql
 from gateway.spool.times import from_text, to_text
@@ -192,14 +194,14 @@ def replace_source(
     merge_answer(c, source, rows=rows, now=now)
     if not rows:
         window = None  # a RIS that knows of nothing proves nothing
-    removed = _miss(c, source, {row.key for row in rows}, window) if window is not None else 0
+    removed = _miss(c, source, {row.key for row in rows}, window, now) if window is not None else 0
     first, last = window or ("", "")
     values = {"name": source, "now": to_text(now), "rows": len(rows), "first": first, "last": last}
     c.execute(sql("worklist_source_success"), values)
     return removed
 
 
-def _miss(c: Connection, source: SourceName, answered: set[str], window: tuple[str, str]) -> int:
+def _miss(c: Connection, source: SourceName, answered: set[str], window: tuple[str, str], now: datetime) -> int:
     """Counts the absence of each row that should have been answered. A row without a date was in the window of
     no question, so its absence says nothing."""
     values = {"source": source, "first": window[0], "last": window[1]}
@@ -207,7 +209,8 @@ def _miss(c: Connection, source: SourceName, answered: set[str], window: tuple[s
     c.executemany(sql("worklist_miss"), ({"source": source, "key": key} for key in absent))
     if not absent:
         return 0
-    return c.execute(sql("worklist_remove_absent"), {"source": source, "limit": ABSENT_LIMIT}).rowcount
+    gone = c.execute(sql("worklist_remove_absent"), {"source": source, "limit": ABSENT_LIMIT})
+    return removals.record(c, gone, reason=Removal.ABSENT, now=now)
 
 
 def merge_answer(c: Connection, source: SourceName, *, rows: Sequence[WorklistRow], now: datetime) -> None:
@@ -299,6 +302,12 @@ def rows(c: Connection, keys: WorklistKeys, *, limit: int) -> tuple[StoredRow, .
     return tuple(_stored(row) for row in _select(c, sql("worklist_rows"), keys, limit))
 
 
+def of_order(c: Connection, known: Mapping[str, str], *, limit: int) -> tuple[StoredRow, ...]:
+    """The rows of one order; `known`: its identifiers by keyword, all of which must be equal."""
+    statement = " AND ".join([sql("worklist_rows"), *removals.same(known)]) + " " + sql("worklist_order")
+    return tuple(map(_stored, c.execute(statement, {**known, "limit": limit})))
+
+
 def _select(c: Connection, statement: str, keys: WorklistKeys, limit: int) -> Cursor:
     clauses, values = _clauses(keys)
     whole = " AND ".join([statement, *clauses]) + " " + sql("worklist_order")
@@ -316,6 +325,7 @@ def expire(
     started_before: str,
     confirmed_before: datetime,
     settled_before: datetime,
+    now: datetime,
     statuses: Iterable[str] = (),
 ) -> int:
     """Removes rows past their schedule that no source confirmed lately, and rows of these statuses.
@@ -326,10 +336,11 @@ def expire(
     Returns the number removed.
     """
     values = {"started_before": started_before, "confirmed_before": to_text(confirmed_before)}
-    removed = c.execute(sql("worklist_expire"), values).rowcount
+    removed = removals.record(c, c.execute(sql("worklist_expire"), values), reason=Removal.EXPIRED, now=now)
     settled = {"settled_before": to_text(settled_before)}
     for status in statuses:
-        removed += c.execute(sql("worklist_expire_status"), {"status": status, **settled}).rowcount
+        gone = c.execute(sql("worklist_expire_status"), {"status": status, **settled})
+        removed += removals.record(c, gone, reason=Removal.DONE, now=now)
     return removed
 
 

@@ -24,6 +24,7 @@ READERS = (
     ["queue", "--refused"],
     ["study", STUDY],
     ["worklist", "--rows"],
+    ["worklist", "explain", "--aet", "CT1", "--accession", "A1"],
     ["peers"],
 )
 DECISIONS = (

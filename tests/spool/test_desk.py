@@ -217,7 +217,12 @@ def test_the_copys_upkeep_leaves_entries_alone(spool: Spool, clock: Clock) -> No
     clock.pass_(days=5)
     spool.db.write(
         lambda c: worklist.expire(
-            c, started_before="20260304", confirmed_before=clock(), settled_before=clock(), statuses=["COMPLETED"]
+            c,
+            started_before="20260304",
+            confirmed_before=clock(),
+            now=clock(),
+            settled_before=clock(),
+            statuses=["COMPLETED"],
         )
     ).result()
     assert served(spool) == [entry.AccessionNumber]

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.domain.model import SourceName
-from gateway.spool import Connection, Spool, worklist
+from gateway.spool import Connection, Spool, removals, worklist
 from gateway.spool.db import _connect, migrate
 from gateway.spool.worklist import WorklistKeys, WorklistRow
 from tests.spool.objects import START, Clock
@@ -141,6 +141,7 @@ def test_rows_expire_by_schedule_and_status(spool: Spool, clock: Clock) -> None:
         c,
         started_before="20260302",
         confirmed_before=clock() - timedelta(hours=24),
+        now=clock(),
         settled_before=clock(),
         statuses=["COMPLETED"],
     )
@@ -148,6 +149,11 @@ def test_rows_expire_by_schedule_and_status(spool: Spool, clock: Clock) -> None:
     clock.pass_(hours=25)
     assert spool.db.write(expire).result() == 2
     assert keys(spool) == ["tomorrow"]
+    gone = removals.of_order(spool.db.read(), {"AccessionNumber": "a1", "PatientID": "P1"})
+    assert sorted(one.reason for one in gone) == ["done", "expired", "expired"]
+    assert removals.of_order(spool.db.read(), {"AccessionNumber": "A1", "PatientID": "P2"}) == []
+    spool.db.write(lambda c: removals.forget(c, before=clock())).result()
+    assert [one.reason for one in removals.of_order(spool.db.read(), {"StudyInstanceUID": "2.25.7"})] == ["expired"] * 2
 
 
 @pytest.mark.parametrize("field", ["key", "start_date"])

@@ -177,6 +177,7 @@ class Worklist:
             started_before=started_before,
             confirmed_before=now - CONFIRMED_WITHIN,
             settled_before=now - SETTLED_FOR,
+            now=now,
             statuses=DONE,
         )
         self._precedence.forget(c)

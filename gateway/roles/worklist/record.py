@@ -15,8 +15,10 @@ from typing import Final
 
 from gateway.dicom import elements
 from gateway.domain.model import AETitle
+from gateway.domain.worklist import DataSet
 from gateway.roles.worklist.question import Question
-from gateway.spool import Connection, Spool, query_log, served
+from gateway.roles.worklist.rows import as_elements
+from gateway.spool import Connection, Spool, query_log, removals, served
 from gateway.spool.query_log import LoggedQuery, QueryOutcome
 from gateway.spool.served import Shown
 
@@ -64,10 +66,12 @@ class Record:
             first_asked=asked,
             last_asked=asked,
             count=1,
-            identifier=elements.encode(question.identifier, elements.EXPLICIT_LITTLE),
+            identifier=_encoded(question.identifier),
+            meant=b"" if question.meant is question.identifier else _encoded(question.meant),
             status=status,
             looked_at=trail.looked_at,
             dropped={stage: count for stage, count in trail.dropped.items() if count},
+            quirks={str(quirk): count for quirk, count in trail.quirks.items() if count},
             answered=len(shown),
             sources={str(name): outcome for name, outcome in trail.sources.items()},
             age=trail.age,
@@ -83,9 +87,11 @@ class Record:
             last_asked=asked,
             count=1,
             identifier=b"",
+            meant=b"",
             status=status,
             looked_at=0,
             dropped={},
+            quirks={},
             answered=0,
             sources={},
             age=None,
@@ -95,7 +101,8 @@ class Record:
 
     def _add(self, entry: LoggedQuery, shown: Sequence[Shown]) -> None:
         self._tally[entry.outcome] += 1
-        fate = (entry.status, entry.looked_at, *sorted(entry.dropped.items()), *sorted(entry.sources.items()))
+        told = (entry.dropped, entry.quirks, entry.sources)
+        fate = (entry.status, entry.looked_at, *(tuple(sorted(one.items())) for one in told))
         answer = hash(tuple((one.source, one.key, one.response) for one in shown))
         same = (entry.calling_ae, entry.identifier, fate, answer)
         known = self._open.get(same)
@@ -149,4 +156,9 @@ class Record:
         """Let go of what was asked and shown too long ago."""
         now = self._now()
         query_log.forget(c, before=now - self._retention.queries)
+        removals.forget(c, before=now - self._retention.queries)
         served.forget_served(c, before=now - self._retention.served)
+
+
+def _encoded(dataset: DataSet) -> bytes:
+    return elements.encode(as_elements(dataset), elements.EXPLICIT_LITTLE)
