@@ -6,11 +6,13 @@ from datetime import date
 
 import pytest
 
+from gateway.config.profiles import load_profiles
 from gateway.dicom import elements
 from gateway.domain.matching import compile_query
+from gateway.domain.profile import GENERIC, Profile, adapt
 from gateway.simulate import keywords
 from tests.domain import worklist_table
-from tests.domain.worklist_table import Case
+from tests.domain.worklist_table import TODAY, Case
 
 CASES = list(worklist_table.cases())
 ROWS = {
@@ -21,17 +23,27 @@ ROWS = {
 }
 
 
+@pytest.fixture(scope="module")
+def profiles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Profile]:
+    folder = tmp_path_factory.mktemp("table") / "profiles"
+    worklist_table.write_profiles(folder)
+    return load_profiles(folder)
+
+
 @pytest.mark.parametrize("case", CASES, ids=[f"{case.kind}-{case.query}" for case in CASES])
-def test_a_query_finds_the_rows_of_the_table(case: Case) -> None:
+def test_a_query_finds_the_rows_of_the_table(profiles: dict[str, Profile], case: Case) -> None:
     identifier = worklist_table.identifier(case.query)
-    query = compile_query(identifier, keywords.decoder(identifier))
+    decode, profile = keywords.decoder(identifier), profiles[case.profile]
+    meant = adapt(identifier, profile, calling=case.profile, today=TODAY, decode=decode).identifier
+    query = compile_query(meant, decode)
     found = {letter for letter, row in ROWS.items() if query.matches(row, keywords.decoder(row))}
     assert found == case.found
 
 
 def test_the_table_is_large_enough_and_says_nothing_twice() -> None:
     assert len(CASES) >= 150
-    assert len({case.query for case in CASES}) == len(CASES)
+    assert len({(case.profile, case.query) for case in CASES}) == len(CASES)
+    assert {case.profile for case in CASES} == {GENERIC, *worklist_table.profiles()}
     assert {case.reason for case in CASES if case.reason} == set(worklist_table.reasons())
     for case in CASES:
         assert (case.by_dcmtk == case.found) == (not case.reason), case.query

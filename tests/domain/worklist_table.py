@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.dicom import elements
+from gateway.domain.profile import GENERIC
 from gateway.simulate import keywords
 
 TABLE = Path(__file__).with_name("worklist_cases.toml")
@@ -29,6 +30,8 @@ class Case:
     """One query and what it finds."""
 
     kind: str
+    profile: str
+    """Of the scanner that asks."""
     query: str
     found: frozenset[str]
     """The rows that the gateway answers."""
@@ -64,6 +67,18 @@ def reasons() -> Mapping[str, str]:
     return found
 
 
+def write_profiles(folder: Path) -> None:
+    """The profiles of the table, as a site has them in its folder."""
+    folder.mkdir()
+    for name, keys in _table()["profile"].items():
+        (folder / f"{name}.toml").write_text(f'source = ["{TABLE.name}"]\n{keys}\n', "utf-8")
+
+
+def profiles() -> list[str]:
+    """The profiles of the table; scanners of them call with the name in capitals."""
+    return list(_table()["profile"])
+
+
 def cases() -> Iterator[Case]:
     """Every case of the table."""
     for kind in _table()["kind"]:
@@ -72,6 +87,7 @@ def cases() -> Iterator[Case]:
             by_dcmtk, reason = other or (found, "")
             yield Case(
                 kind=kind["name"],
+                profile=kind.get("profile", GENERIC),
                 query=query,
                 found=_rows(found),
                 by_dcmtk=None if by_dcmtk == "refused" else _rows(by_dcmtk),
