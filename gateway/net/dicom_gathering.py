@@ -8,11 +8,10 @@ peers take the memory, and small requests always pass. What was held goes back t
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 from collections import Counter
 
 from gateway.dicom.dimse import Command, CommandField
+from gateway.net.memory import keep_large_blocks_apart
 
 MAX_IDENTIFIER = 16 * 1024 * 1024
 """Bytes of the longest data set held in memory: a commitment request for 100,000 instances fits."""
@@ -20,8 +19,6 @@ MAX_QUERY = 64 * 1024
 FREE = 64 * 1024
 PER_ADDRESS = MAX_IDENTIFIER
 IN_TOTAL = 2 * MAX_IDENTIFIER
-_M_MMAP_THRESHOLD = -3
-_LARGE = 1024 * 1024
 
 
 class Memory:
@@ -29,10 +26,7 @@ class Memory:
 
     def __init__(self) -> None:
         self._held: Counter[str] = Counter()
-        # glibc learns from one large block to keep all later ones in its heap, where they stay after their end:
-        # with a fixed threshold (mallopt(3)) the kernel gets them back. Another C library does without
-        with contextlib.suppress(AttributeError):
-            ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _LARGE)
+        keep_large_blocks_apart()
 
     def take(self, address: str, count: int) -> bool:
         """Whether `count` bytes more may be held for `address`."""

@@ -31,6 +31,7 @@ from gateway.net.dicom_connection import Connection
 from gateway.net.dicom_gathering import Memory
 from gateway.net.dicom_places import Places
 from gateway.net.dicom_service import Exchange, Handler, Services
+from gateway.net.memory import give_back
 from gateway.net.rate import Rate
 
 SWEEP_SECONDS = 1.0
@@ -41,6 +42,8 @@ REFUSALS_PER_SECOND = 2.0
 REFUSALS_AT_ONCE = 20
 TELL_SECONDS = 60.0
 """Between two lines about the refusals that got no line of their own."""
+CROWD = 32
+"""Connections whose end leaves memory worth giving back."""
 
 log = structlog.get_logger()
 _Key = TypeVar("_Key")
@@ -80,6 +83,8 @@ class DicomServer:
         self._tasks: set[asyncio.Task[None]] = set()
         self._own_tasks: set[asyncio.Task[None]] = set()
         self._draining = False
+        self._most = 0
+        """Connections there were since memory was given back."""
 
     async def listen(self, services: Services, address: str, port: int, *, tls: ssl.SSLContext | None = None) -> int:
         """Open a port and return it (of use where `port` is 0). Raises OSError if it can't be had."""
@@ -156,6 +161,10 @@ class DicomServer:
         for connection in list(self._connections):
             connection.check_timers(loop.time())
         self._tell(loop.time())
+        self._most = max(self._most, len(self._connections))
+        if self._most >= CROWD and len(self._connections) <= self._most // 2:
+            self._most = len(self._connections)
+            give_back()
 
     def _tell(self, now: float) -> None:
         """One line for all refusals that got none: a flood of calls must not become one of lines."""
