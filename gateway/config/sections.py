@@ -300,6 +300,11 @@ class Check(Section):
     """How long an image waits for its order."""
 
 
+class Orders(Section):
+    mappings: Folder = spelled("mappings/")
+    """The folder of the site's mappings from messages to orders; it need not exist."""
+
+
 class Retention(Section):
     confirmed: Duration = spelled("7d")
     """Images, once every destination confirmed them."""
@@ -345,6 +350,7 @@ class Config(Section):
     destination: tuple[Destination, ...] = spelled([])
     routing: Routing = spelled({})
     check: Check = spelled({})
+    orders: Orders = spelled({})
     retention: Retention = spelled({})
     mqtt: Mqtt = spelled({})
     console: Console = spelled({})

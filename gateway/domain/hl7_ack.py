@@ -71,6 +71,20 @@ class Fault:
     component: int = 0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What became of a message."""
+
+    code: Code
+    """AA, AE or AR."""
+    faults: tuple[Fault, ...] = ()
+    """What of it was not understood or not done; it may be accepted (AA) all the same."""
+    effect: str = ""
+    """What it changed, in a few words of ours; never a value of the message."""
+    silent: bool = False
+    """It is an acknowledgement itself, and gets none."""
+
+
 def answers(
     header: Segment,
     code: Code,

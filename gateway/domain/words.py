@@ -55,6 +55,14 @@ STEPS: Final = {
     " are sent by themselves when it does. If it never will, set mpps = false in its section and run"
     " `gateway mpps dismiss --to {subject}`.",
     "mpps-refused": "Look at `gateway mpps --refused`; when the cause is gone, `gateway mpps retry --to {subject}`.",
+    "order-identity-conflict": "An order of {subject} names another patient than the one we know, and was set aside:"
+    " look at `gateway orders conflicts`, correct it in the RIS, then settle it there.",
+    "cancelled-but-performed": "The RIS ended {subject} whose images are here: look at it with `gateway orders show`"
+    " and tell the RIS what was done.",
+    "order-changed-after-start": "The RIS changed {subject} that is under way: look at `gateway orders show`; its"
+    " steps were left as they are.",
+    "order-identifier-changed": "The RIS gave {subject} another identifier after a scanner had it: look at it with"
+    " `gateway orders show`; the scanner's identifier was kept.",
     "confirmation-refused": "{subject} does not answer for what it holds: allow it there, or set another confirm in its"
     " [[destination]] section.",
 }

@@ -768,3 +768,162 @@ DELETE FROM journal WHERE kind = 'mpps' AND subject = :subject
 
 -- mpps_step_forget --
 DELETE FROM mpps_step WHERE id = :id
+
+-- patient_of --
+SELECT PatientID, issuer FROM patient WHERE PatientID = :PatientID AND (issuer = :issuer OR issuer = '' OR :issuer = '')
+
+-- patient_content --
+SELECT content, event, message FROM patient WHERE PatientID = :PatientID AND issuer = :issuer
+
+-- patient_set --
+INSERT INTO patient (PatientID, issuer, content, event, message, changed_at)
+VALUES (:PatientID, :issuer, :content, :event, :message, :changed_at)
+ON CONFLICT (PatientID, issuer) DO UPDATE SET
+    content = excluded.content, event = excluded.event, message = excluded.message, changed_at = excluded.changed_at
+
+-- patient_remove --
+DELETE FROM patient WHERE PatientID = :PatientID AND issuer = :issuer
+
+-- patient_forget --
+DELETE FROM patient WHERE changed_at < :before AND NOT EXISTS (
+    SELECT 1 FROM requested_procedure AS p WHERE p.PatientID = patient.PatientID AND p.issuer = patient.issuer
+)
+
+-- patient_alias_of --
+SELECT * FROM patient_alias WHERE PatientID = :PatientID AND (issuer = :issuer OR issuer = '' OR :issuer = '')
+
+-- patient_alias_set --
+INSERT INTO patient_alias (PatientID, issuer, to_PatientID, to_issuer, renamed, event, message, changed_at)
+VALUES (:PatientID, :issuer, :to_PatientID, :to_issuer, :renamed, :event, :message, :changed_at)
+ON CONFLICT (PatientID, issuer) DO UPDATE SET
+    to_PatientID = excluded.to_PatientID, to_issuer = excluded.to_issuer, renamed = excluded.renamed,
+    event = excluded.event, message = excluded.message, changed_at = excluded.changed_at
+
+-- patient_alias_follow --
+-- What led to a number that is merged now leads to its survivor.
+UPDATE patient_alias SET to_PatientID = :to_PatientID, to_issuer = :to_issuer
+WHERE to_PatientID = :PatientID AND to_issuer = :issuer
+
+-- patient_alias_remove --
+DELETE FROM patient_alias WHERE PatientID = :PatientID AND issuer = :issuer
+
+-- patient_alias_forget --
+DELETE FROM patient_alias WHERE changed_at < :before
+
+-- orders_sharing --
+SELECT * FROM requested_procedure WHERE id IN (
+    SELECT id FROM requested_procedure WHERE StudyInstanceUID = :study
+    UNION SELECT id FROM requested_procedure WHERE AccessionNumber = :accession
+    UNION SELECT id FROM requested_procedure WHERE placer = :placer
+    UNION SELECT id FROM requested_procedure WHERE filler = :filler
+    UNION SELECT procedure FROM order_alias WHERE kind = 'study' AND value = :study
+    UNION SELECT procedure FROM order_alias WHERE kind = 'accession' AND value = :accession
+) ORDER BY changed_at DESC, id DESC LIMIT :limit
+
+-- orders_of_patient --
+SELECT * FROM requested_procedure WHERE PatientID = :PatientID AND issuer = :issuer
+ORDER BY changed_at DESC, id DESC LIMIT :limit
+
+-- order_by_id --
+SELECT * FROM requested_procedure WHERE id = :id
+
+-- orders_latest --
+SELECT * FROM requested_procedure
+WHERE :number = '' OR :number IN (AccessionNumber, PatientID, placer, filler, StudyInstanceUID, RequestedProcedureID)
+ORDER BY changed_at DESC, id DESC LIMIT :limit
+
+-- order_set --
+INSERT INTO requested_procedure (
+    id, source, StudyInstanceUID, RequestedProcedureID, AccessionNumber, accession_issuer, placer, placer_issuer,
+    filler, filler_issuer, PatientID, issuer, status, content, keys, event, message, first_seen, changed_at
+) VALUES (
+    :id, :source, :StudyInstanceUID, :RequestedProcedureID, :AccessionNumber, :accession_issuer, :placer, :placer_issuer,
+    :filler, :filler_issuer, :PatientID, :issuer, :status, :content, :keys, :event, :message, :now, :now
+)
+ON CONFLICT (id) DO UPDATE SET
+    StudyInstanceUID = excluded.StudyInstanceUID, RequestedProcedureID = excluded.RequestedProcedureID,
+    AccessionNumber = excluded.AccessionNumber, accession_issuer = excluded.accession_issuer,
+    placer = excluded.placer, placer_issuer = excluded.placer_issuer, filler = excluded.filler,
+    filler_issuer = excluded.filler_issuer, PatientID = excluded.PatientID, issuer = excluded.issuer,
+    status = excluded.status, content = excluded.content, keys = excluded.keys, event = excluded.event,
+    message = excluded.message, changed_at = excluded.changed_at
+RETURNING id
+
+-- order_row_there --
+SELECT 1 FROM worklist_row WHERE source = :source AND key = :key
+
+-- order_row_remove --
+DELETE FROM worklist_row WHERE source = :source AND key = :key
+
+-- order_rows_forget --
+DELETE FROM worklist_row WHERE kind = 'hl7' AND (source, key) IN (
+    SELECT p.source, k.value FROM requested_procedure AS p, json_each(p.keys) AS k WHERE p.changed_at < :before
+)
+
+-- orders_forget --
+DELETE FROM requested_procedure WHERE changed_at < :before
+
+-- order_was_served --
+SELECT 1 FROM served WHERE key IN (SELECT value FROM json_each(:keys)) LIMIT 1
+
+-- order_images --
+SELECT 1 FROM instance WHERE StudyInstanceUID = :study LIMIT 1
+
+-- order_alias_set --
+INSERT INTO order_alias (kind, value, issuer, procedure) VALUES (:kind, :value, :issuer, :procedure)
+ON CONFLICT DO NOTHING
+
+-- order_aliases --
+SELECT kind, value FROM order_alias WHERE procedure = :procedure
+
+-- order_tombstone_set --
+INSERT INTO order_tombstone (kind, value, issuer, source, status, event, message, changed_at)
+VALUES (:kind, :value, :issuer, :source, :status, :event, :message, :now)
+ON CONFLICT (kind, value, issuer, source) DO UPDATE SET
+    status = excluded.status, event = excluded.event, message = excluded.message, changed_at = excluded.changed_at
+WHERE (excluded.event, excluded.message) >= (order_tombstone.event, order_tombstone.message)
+
+-- order_tombstone_of --
+SELECT status, event, message FROM order_tombstone
+WHERE kind = :kind AND value = :value AND issuer = :issuer AND source = :source
+
+-- order_tombstones_forget --
+DELETE FROM order_tombstone WHERE changed_at < :before
+
+-- appointment_set --
+INSERT INTO appointment (
+    source, number, placer, filler, PatientID, issuer, content, event, message, changed_at
+) VALUES (:source, :number, :placer, :filler, :PatientID, :issuer, :content, :event, :message, :now)
+ON CONFLICT (source, number) DO UPDATE SET
+    placer = excluded.placer, filler = excluded.filler, PatientID = excluded.PatientID, issuer = excluded.issuer,
+    content = excluded.content, event = excluded.event, message = excluded.message, changed_at = excluded.changed_at
+WHERE (excluded.event, excluded.message) >= (appointment.event, appointment.message)
+
+-- appointment_remove --
+DELETE FROM appointment WHERE source = :source AND number = :number AND (event, message) <= (:event, :message)
+
+-- appointments_for --
+SELECT * FROM appointment WHERE placer = :placer OR filler = :filler ORDER BY event, message
+
+-- appointments_forget --
+DELETE FROM appointment WHERE changed_at < :before
+
+-- order_conflict_add --
+-- Once for each newcomer that is not settled.
+INSERT INTO order_conflict (source, procedure, kind, PatientID, issuer, at)
+SELECT :source, :procedure, :kind, :PatientID, :issuer, :now WHERE NOT EXISTS (
+    SELECT 1 FROM order_conflict WHERE source = :source AND settled_at IS NULL AND procedure = :procedure
+        AND kind = :kind AND PatientID = :PatientID AND issuer = :issuer
+)
+
+-- order_conflicts --
+SELECT * FROM order_conflict WHERE settled_at IS NULL ORDER BY at DESC, id DESC LIMIT :limit
+
+-- order_conflict_settle --
+UPDATE order_conflict SET settled_at = :now, settled_by = :by WHERE id = :id AND settled_at IS NULL RETURNING source
+
+-- order_conflicts_left --
+SELECT count(*) AS left FROM order_conflict WHERE source = :source AND settled_at IS NULL
+
+-- order_conflicts_forget --
+DELETE FROM order_conflict WHERE at < :before

@@ -1,0 +1,74 @@
+"""Where a place of a message is looked up, and what the reading of it needs: the ground that all readings stand on."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from gateway.domain.hl7 import Segment
+from gateway.domain.order_mapping import OrderMapping
+from gateway.domain.order_model import Flag, Identifier
+
+ABSENT: Final = object()
+"""The message does not speak of it."""
+_CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
+
+
+class Scope:
+    """The segments that a place is looked up in, the nearest layer first: the step's, the order's, the message's."""
+
+    def __init__(self, *layers: Sequence[Segment]) -> None:
+        self._layers = layers
+
+    def all(self, name: str) -> list[Segment]:
+        """The segments of that name in the nearest layer that has one."""
+        for layer in self._layers:
+            if found := [segment for segment in layer if segment.name == name]:
+                return found
+        return []
+
+    def near(self, name: str) -> list[Segment]:
+        """The same, without what stands before the first order."""
+        return Scope(*self._layers[:-1]).all(name)
+
+    def at(self, places: Sequence[str]) -> Iterator[tuple[Segment, str]]:
+        """The first segment of each place."""
+        for place in places:
+            if found := self.all(place[:3]):
+                yield found[0], place
+
+
+class Reader:
+    """What reading one message needs beside it; `flags` gathers what had to be supplied."""
+
+    def __init__(self, mapping: OrderMapping, zone: ZoneInfo) -> None:
+        self.mapping = mapping
+        self.zone = zone
+        self.flags: set[Flag] = set()
+
+    def table(self, name: str, value: str) -> str | None:
+        """The word of a table; one of its own words stands for itself; None if it is in neither."""
+        words = self.mapping.tables[name]
+        upper = value.strip().upper()
+        return words.get(upper, upper if upper in words.values() else None)
+
+    def issued(self, target: str, found: Identifier) -> Identifier:
+        """The identifier with the configured issuer where it has none, under the name its authority is kept by."""
+        names = self.mapping.tables["authorities"]
+        if not found.issuer:
+            return Identifier(value=found.value, authority=self.mapping.issuers.get(target, ""), type=found.type)
+        kept = names.get(found.authority) or names.get(found.universal_id) or found.authority
+        return Identifier(
+            value=found.value,
+            authority=kept,
+            universal_id=found.universal_id,
+            universal_id_type=found.universal_id_type,
+            type=found.type,
+        )
+
+
+def clean(text: str) -> str:
+    """Text of one line and one value: controls become spaces, backslashes slashes."""
+    return _CONTROLS.sub(" ", text).replace("\\", "/").strip()

@@ -1,0 +1,388 @@
+"""The tables of orders: what they hold, and the worklist rows that follow from them.
+
+Promises
+- `write` keeps the order and its worklist rows together: rows of steps that are no more are gone, rows of an
+  order that ended say so (that hides them, and a RIS's row of the same step for a while), then expire.
+- Nothing here decides: what an order becomes is decided in `orders` and in the domain.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import cache
+from typing import Any, Final
+
+from pydantic import TypeAdapter
+
+from gateway.dicom import elements
+from gateway.domain import order_rows
+from gateway.domain.merge import Kind
+from gateway.domain.model import SourceName
+from gateway.domain.order_matching import Keys, Known
+from gateway.domain.order_model import Flag, Identifier, PatientKey, Procedure, Stamp, Status, Step
+from gateway.domain.orders import AppointmentChange, OrderChange, step_of
+from gateway.domain.worklist import DataSet, columns, merge_key
+from gateway.spool import patients, worklist
+from gateway.spool.db import Connection, Row
+from gateway.spool.patients import stamp_of, stamps
+from gateway.spool.queries import sql
+from gateway.spool.times import from_text, to_text
+from gateway.spool.worklist import WorklistRow
+
+_BASE36: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+MOST_ORDERS: Final = 500
+"""Of one patient, or that share a number: a number that more share is no number."""
+_MINTED: Final = frozenset({Flag.STUDY_GENERATED, Flag.ACCESSION_GENERATED})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """A requested procedure as we keep it."""
+
+    id: int
+    """Ours; 0: not written yet."""
+    source: SourceName
+    """Who ordered first: the source of its worklist rows."""
+    patient: PatientKey
+    status: Status
+    stamp: Stamp
+    procedure: Procedure
+    keys: tuple[str, ...] = ()
+    """Of its worklist rows."""
+    studies: frozenset[str] = frozenset()
+    accessions: frozenset[str] = frozenset()
+    first_seen: datetime | None = None
+    changed_at: datetime | None = None
+
+    @property
+    def known(self) -> Known:
+        """What it is found by."""
+        whole = self.procedure
+        return Known(
+            id=self.id,
+            patient=self.patient,
+            keys=Keys(
+                source=self.source,
+                StudyInstanceUID=whole.StudyInstanceUID,
+                RequestedProcedureID=whole.RequestedProcedureID,
+                accession=whole.accession,
+                placer=whole.placer,
+                filler=whole.filler,
+            ),
+            flags=whole.flags,
+            studies=self.studies | {whole.StudyInstanceUID},
+            accessions=self.accessions,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conflict:
+    """An order that was set aside."""
+
+    id: int
+    source: str
+    order: int
+    """The order it would have taken from its patient."""
+    kind: str
+    """What they share: study, accession, placer, filler."""
+    patient: PatientKey
+    at: datetime
+
+
+@cache
+def _content() -> TypeAdapter[Procedure]:
+    return TypeAdapter(Procedure)
+
+
+@cache
+def _step() -> TypeAdapter[Step]:
+    return TypeAdapter(Step)
+
+
+def candidates(c: Connection, asked: Keys) -> list[Order]:
+    """Every order that shares a number or a study with what is asked for."""
+    values = {
+        "study": asked.StudyInstanceUID or None,
+        "accession": asked.accession.value or None,
+        "placer": asked.placer.value or None,
+        "filler": asked.filler.value or None,
+        "limit": MOST_ORDERS,
+    }
+    return [_order(c, row) for row in c.execute(sql("orders_sharing"), values).fetchall()]
+
+
+def of_patient(c: Connection, key: PatientKey) -> list[Order]:
+    """The orders of a patient, latest changed first."""
+    values = {"PatientID": key.PatientID, "issuer": key.issuer, "limit": MOST_ORDERS}
+    return [_order(c, row) for row in c.execute(sql("orders_of_patient"), values).fetchall()]
+
+
+def order(c: Connection, number: int) -> Order | None:
+    """The order of our number."""
+    row = c.execute(sql("order_by_id"), {"id": number}).fetchone()
+    return None if row is None else _order(c, row)
+
+
+def latest(c: Connection, *, number: str = "", limit: int) -> list[Order]:
+    """Orders, latest changed first; with `number` those that have it as accession, patient or order number or study."""
+    values = {"number": number, "limit": limit}
+    return [_order(c, row) for row in c.execute(sql("orders_latest"), values).fetchall()]
+
+
+def write(c: Connection, order: Order, *, now: datetime, listed: bool = True) -> Order:
+    """Keeps the order and makes its worklist rows; the order as it is kept.
+
+    Without `listed` only rows that are there are written: an order that ended long ago has none.
+    """
+    whole, source = order.procedure, order.source
+    patient = patients.patient(c, order.patient)
+    made = []
+    if patient.identifiers:
+        shown = replace(patient, identifiers=_as_known(patient.identifiers, order.patient))
+        made = [_row(order, dataset) for dataset in order_rows.rows(shown, whole, order.status)]
+    if not listed:
+        made = [row for row in made if c.execute(sql("order_row_there"), {"source": source, "key": row.key}).fetchone()]
+    keys = tuple(row.key for row in made)
+    values = {
+        "id": order.id or None,
+        "source": source,
+        "StudyInstanceUID": whole.StudyInstanceUID,
+        "RequestedProcedureID": whole.RequestedProcedureID,
+        "AccessionNumber": whole.accession.value,
+        "accession_issuer": whole.accession.issuer,
+        "placer": whole.placer.value,
+        "placer_issuer": whole.placer.issuer,
+        "filler": whole.filler.value,
+        "filler_issuer": whole.filler.issuer,
+        "PatientID": order.patient.PatientID,
+        "issuer": order.patient.issuer,
+        "status": order.status,
+        "content": _content().dump_json(whole).decode(),
+        "keys": json.dumps(keys),
+        **stamps(order.stamp),
+        "now": to_text(now),
+    }
+    number = c.execute(sql("order_set"), values).fetchone()["id"]
+    gone = set(order.keys) - set(keys)
+    c.executemany(sql("order_row_remove"), ({"source": source, "key": key} for key in gone))
+    worklist.merge_answer(c, source, rows=made, now=now)
+    return replace(order, id=number, keys=keys)
+
+
+def _as_known(identifiers: tuple[Identifier, ...], key: PatientKey) -> tuple[Identifier, ...]:
+    """The numbers of a patient, first the one the patient is known by."""
+    if identifiers[0].value == key.PatientID:
+        return identifiers
+    first = Identifier(value=key.PatientID, authority=key.issuer)
+    return (first, *(each for each in identifiers if each.value != key.PatientID))
+
+
+def _row(order: Order, dataset: DataSet) -> WorklistRow:
+    found = columns(dataset, lambda value, _: value.decode("utf-8"))
+    whole = order.procedure
+    accession = whole.accession
+    return WorklistRow(
+        source=order.source,
+        key=merge_key(dataset),
+        PatientID=found.PatientID,
+        PatientName=found.PatientName,
+        AccessionNumber=found.AccessionNumber,
+        StudyInstanceUID=found.StudyInstanceUID,
+        RequestedProcedureID=found.RequestedProcedureID,
+        ScheduledProcedureStepID=found.ScheduledProcedureStepID,
+        start_date=found.start_date.isoformat().replace("-", "") if found.start_date else "",
+        start_time=found.start_time.strftime("%H%M%S") if found.start_time else "",
+        Modality=found.Modality,
+        ScheduledStationAETitle="\\".join(found.StationAETitles),
+        status=found.status,
+        dataset=elements.encode(_as_elements(dataset), elements.EXPLICIT_LITTLE),
+        kind=Kind.HL7,
+        stamp=order.stamp.event,
+        minted=not whole.flags.isdisjoint(_MINTED),
+        IssuerOfAccessionNumber=accession.universal_id or accession.authority,
+        IssuerOfPatientID=order.patient.issuer,
+    )
+
+
+def _as_elements(dataset: DataSet) -> elements.DataSet:
+    return {
+        tag: elements.Element(vr, value if isinstance(value, bytes) else [*map(_as_elements, value)])
+        for tag, (vr, value) in dataset.items()
+    }
+
+
+def alias(c: Connection, number: int, kind: str, value: str, issuer: str) -> None:
+    """Another identifier by which the order is found."""
+    c.execute(sql("order_alias_set"), {"kind": kind, "value": value, "issuer": issuer, "procedure": number})
+
+
+def remember(c: Connection, order: Order, before: Procedure) -> None:
+    """Keeps what the order was known by before as aliases."""
+    whole = order.procedure
+    if before.StudyInstanceUID != whole.StudyInstanceUID:
+        alias(c, order.id, "study", before.StudyInstanceUID, "")
+    if before.accession.value != whole.accession.value:
+        alias(c, order.id, "accession", before.accession.value, before.accession.issuer)
+
+
+def was_served(c: Connection, order: Order) -> bool:
+    """Whether a scanner was shown the order, or sent images under its study."""
+    shown = c.execute(sql("order_was_served"), {"keys": json.dumps(order.keys)}).fetchone()
+    return shown is not None or has_images(c, order)
+
+
+def has_images(c: Connection, order: Order) -> bool:
+    """Whether images of its study were received."""
+    return c.execute(sql("order_images"), {"study": order.procedure.StudyInstanceUID}).fetchone() is not None
+
+
+def next_accession(c: Connection, prefix: str) -> str:
+    """An accession number of our own: the prefix, then a number that never comes again."""
+    number = c.execute(sql("accession_next")).fetchone()["last"]
+    digits = ""
+    while number:
+        number, digit = divmod(number, 36)
+        digits = _BASE36[digit] + digits
+    return prefix + digits.rjust(6, "0")
+
+
+def bury(c: Connection, asked: Keys, status: Status, stamp: Stamp, *, now: datetime) -> None:
+    """Remembers the state of an order that is not known; a newer one stands."""
+    for kind, value, issuer in _numbers(asked):
+        values = {"kind": kind, "value": value, "issuer": issuer, "source": asked.source, "status": status}
+        c.execute(sql("order_tombstone_set"), {**values, **stamps(stamp), "now": to_text(now)})
+
+
+def tombstone(c: Connection, asked: Keys) -> tuple[Status, Stamp] | None:
+    """The state that was told before the order came, and when: the newest."""
+    told = []
+    for kind, value, issuer in _numbers(asked):
+        values = {"kind": kind, "value": value, "issuer": issuer, "source": asked.source}
+        row = c.execute(sql("order_tombstone_of"), values).fetchone()
+        told += [(stamp_of(row), Status(row["status"]))] if row is not None else []
+    if not told:
+        return None
+    stamp, status = max(told)
+    return status, stamp
+
+
+def _numbers(asked: Keys) -> Iterator[tuple[str, str, str]]:
+    """What tells one order, best first: the study with its procedure; an accession only where there is nothing else."""
+    if asked.StudyInstanceUID and asked.RequestedProcedureID:
+        yield "study", f"{asked.StudyInstanceUID}\\{asked.RequestedProcedureID}", ""
+    for kind in ("filler", "placer"):
+        number: Identifier = getattr(asked, kind)
+        if number.value:
+            yield kind, number.value, number.issuer
+    if asked.accession.value and not (asked.filler.value or asked.placer.value or asked.RequestedProcedureID):
+        yield "accession", asked.accession.value, asked.accession.issuer
+
+
+def park(c: Connection, change: AppointmentChange, patient: PatientKey, *, source: str, now: datetime) -> None:
+    """Keeps an appointment for the order to come, or forgets one that was called off."""
+    given = change.given
+    named = [
+        given[name].value
+        for name in ("filler_appointment", "placer_appointment", "filler", "placer")
+        if given.get(name)
+    ]
+    values = {"source": source, "number": next(iter(named), ""), **stamps(change.stamp)}
+    if not values["number"]:
+        return
+    if not change.booked:
+        c.execute(sql("appointment_remove"), values)
+        return
+    step = {name: value for name, value in step_of(given).items() if value}
+    numbers = {name: given[name].value if given.get(name) else "" for name in ("placer", "filler")}
+    content = _step().dump_json(Step(**step)).decode()
+    who = {"PatientID": patient.PatientID, "issuer": patient.issuer, "content": content, "now": to_text(now)}
+    c.execute(sql("appointment_set"), {**values, **numbers, **who})
+
+
+def take_up(c: Connection, asked: Keys, patient: PatientKey) -> list[tuple[dict[str, Any], Stamp]]:
+    """The appointments that waited for this order, each as the fields of a step it told; they wait no more."""
+    values = {"source": asked.source, "placer": asked.placer.value or None, "filler": asked.filler.value or None}
+    found = []
+    for row in c.execute(sql("appointments_for"), values).fetchall():
+        if not PatientKey(row["issuer"], row["PatientID"]).may_be(patient):
+            continue
+        step = _step().validate_json(row["content"])
+        told = {name: getattr(step, name) for name in Step.__dataclass_fields__ if getattr(step, name)}
+        found.append((told, stamp_of(row)))
+        c.execute(
+            sql("appointment_remove"), {"source": row["source"], "number": row["number"], **stamps(stamp_of(row))}
+        )
+    return found
+
+
+def set_aside(c: Connection, change: OrderChange, order: int, by: str, *, source: str, now: datetime) -> None:
+    """Keeps an order that names another patient than the one known; the same one is kept once."""
+    values = {
+        "source": source,
+        "procedure": order,
+        "kind": by,
+        "PatientID": change.patient.PatientID,
+        "issuer": change.patient.issuer,
+        "now": to_text(now),
+    }
+    c.execute(sql("order_conflict_add"), values)
+
+
+def conflicts(c: Connection, *, limit: int) -> list[Conflict]:
+    """The orders set aside that nobody settled, latest first."""
+    return [
+        Conflict(
+            id=row["id"],
+            source=row["source"],
+            order=row["procedure"],
+            kind=row["kind"],
+            patient=PatientKey(row["issuer"], row["PatientID"]),
+            at=from_text(row["at"]),
+        )
+        for row in c.execute(sql("order_conflicts"), {"limit": limit})
+    ]
+
+
+def settle(c: Connection, number: int, *, by: str, now: datetime) -> str | None:
+    """A person looked at it: it is not shown any more.
+
+    Returns its source if that has none left to settle, "" if it has, None if there is no such conflict.
+    """
+    row = c.execute(sql("order_conflict_settle"), {"id": number, "by": by, "now": to_text(now)}).fetchone()
+    if row is None:
+        return None
+    left = c.execute(sql("order_conflicts_left"), {"source": row["source"]}).fetchone()["left"]
+    return "" if left else str(row["source"])
+
+
+def forget(
+    c: Connection, *, orders_before: datetime, tombstones_before: datetime, appointments_before: datetime
+) -> int:
+    """Erases what was last changed before then; their number. The rows of an order go with it."""
+    before = {"before": to_text(orders_before)}
+    c.execute(sql("order_rows_forget"), before)
+    gone = c.execute(sql("orders_forget"), before).rowcount
+    c.execute(sql("order_conflicts_forget"), before)
+    c.execute(sql("order_tombstones_forget"), {"before": to_text(tombstones_before)})
+    c.execute(sql("appointments_forget"), {"before": to_text(appointments_before)})
+    return gone
+
+
+def _order(c: Connection, row: Row) -> Order:
+    aliases = c.execute(sql("order_aliases"), {"procedure": row["id"]}).fetchall()
+    return Order(
+        id=row["id"],
+        source=SourceName(row["source"]),
+        patient=PatientKey(row["issuer"], row["PatientID"]),
+        status=Status(row["status"]),
+        stamp=stamp_of(row),
+        procedure=_content().validate_json(row["content"]),
+        keys=tuple(json.loads(row["keys"])),
+        studies=frozenset(each["value"] for each in aliases if each["kind"] == "study"),
+        accessions=frozenset(each["value"] for each in aliases if each["kind"] == "accession"),
+        first_seen=from_text(row["first_seen"]),
+        changed_at=from_text(row["changed_at"]),
+    )
