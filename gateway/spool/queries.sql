@@ -515,6 +515,32 @@ ORDER BY asked_at, rowid LIMIT :limit
 -- transaction_settle --
 UPDATE commitment_transaction SET state = 'settled' WHERE transaction_uid = :transaction_uid AND state = 'answered'
 
+-- message_before --
+SELECT code, faults, answer FROM message WHERE digest = :digest ORDER BY id DESC LIMIT 1
+
+-- message_insert --
+INSERT INTO message (received_at, sender, address, kind, control_id, digest, raw, code, effect, faults, answer)
+VALUES (:now, :sender, :address, :kind, :control_id, :digest, :raw, :code, :effect, :faults, :answer)
+
+-- message_get --
+SELECT * FROM message WHERE id = :id
+
+-- message_latest --
+SELECT * FROM message WHERE (:sender = '' OR sender = :sender) ORDER BY id DESC LIMIT :limit
+
+-- message_latest_open --
+SELECT * FROM message WHERE faults <> '[]' AND seen_at IS NULL AND (:sender = '' OR sender = :sender)
+ORDER BY id DESC LIMIT :limit
+
+-- message_count_open --
+SELECT count(*) AS n FROM message WHERE faults <> '[]' AND seen_at IS NULL AND sender = :sender
+
+-- message_see --
+UPDATE message SET seen_at = :now WHERE id = :id AND seen_at IS NULL
+
+-- message_trim --
+DELETE FROM message WHERE id IN (SELECT id FROM message WHERE received_at < :before ORDER BY received_at LIMIT :limit)
+
 -- trim_purged --
 SELECT j.subject FROM journal AS j JOIN instance AS i ON i.id = j.subject
 WHERE j.kind = 'instance' AND j.to_state = 'purged' AND j.at < :before AND i.state = 'purged' ORDER BY j.at LIMIT :limit

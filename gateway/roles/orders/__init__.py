@@ -1,0 +1,242 @@
+"""Orders: HL7 messages in (IHE RAD-4, RAD-12, RAD-13; DESIGN 5).
+
+The message is kept, applied and answered in one durable transaction; only then is it acknowledged. Messages
+of one connection are taken in their order. What can't be read or used is kept and shown to a person, and
+acknowledged by the sender's policy, so that it does not stop what comes behind it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+from ipaddress import IPv4Network, IPv6Network
+from typing import Final
+
+import structlog
+
+from gateway.domain.admission import within
+from gateway.domain.hl7 import Hl7Error, Message, Segment, header_of, split_batch
+from gateway.domain.hl7_ack import Code, Fault, Outcome, acknowledgement, answers
+from gateway.domain.mllp import frame
+from gateway.domain.model import TemporaryFailure
+from gateway.spool import Connection, Spool, messages
+from gateway.spool.messages import Received
+
+MAINTENANCE_SECONDS: Final = 600.0
+ERASED_AT_ONCE: Final = 500
+LONGEST_ID: Final = 199
+"""MSH-10 (HL7 v2.7; 20 before)."""
+
+log = structlog.get_logger()
+
+Apply = Callable[[Connection, Message, str, datetime], Outcome]
+"""Do what a message of the sender of that name says, in the transaction of the connection."""
+_Apply = Callable[[Connection], Outcome]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sender:
+    """A system that may send, as the endpoint needs it."""
+
+    name: str
+    application: str = ""
+    """MSH-3.1; empty: any."""
+    facility: str = ""
+    """MSH-4.1; empty: any."""
+    networks: tuple[IPv4Network | IPv6Network, ...] = ()
+    """Empty: any address."""
+    charset: str = ""
+    fallback_charset: str = ""
+    enhanced: bool = True
+    """Whether MSH-15 and MSH-16 are heeded."""
+    processing: frozenset[str] = frozenset({"P"})
+    """MSH-11."""
+    refuse: bool = False
+    """Answer AE to what can't be used, not AA."""
+
+    def calls_from(self, address: str) -> bool:
+        """Whether it may call from there."""
+        return not self.networks or any(within(address, network) for network in self.networks)
+
+    def wrote(self, header: Segment) -> bool:
+        """Whether a message is one of its."""
+        named = (self.application, header.get("3")), (self.facility, header.get("4"))
+        return all(not ours or ours.casefold() == theirs.strip().casefold() for ours, theirs in named)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Incoming:
+    """A message whose sender is known."""
+
+    raw: bytes
+    header: Segment
+    sender: Sender
+    address: str
+
+    @property
+    def received(self) -> Received:
+        return Received(
+            sender=self.sender.name,
+            address=self.address,
+            kind="^".join(filter(None, (self.header.get("9.1"), self.header.get("9.2")))),
+            control_id=self.header.get("10")[:LONGEST_ID],
+            raw=self.raw,
+        )
+
+
+class Orders:
+    """The role: the receiver of the MLLP port, and the keeping of its messages."""
+
+    def __init__(
+        self,
+        spool: Spool,
+        senders: Sequence[Sender],
+        *,
+        apply: Apply,
+        kept_for: timedelta,
+        now: Callable[[], datetime],
+        here: Callable[[datetime], datetime],
+    ) -> None:
+        """`now` is UTC-aware; `here` puts a time into the site's zone."""
+        self._spool = spool
+        self._senders = tuple(senders)
+        self._apply = apply
+        self._kept_for = kept_for
+        self._now = now
+        self._here = here
+
+    def knows(self, address: str) -> bool:
+        """Whether any sender may call from there."""
+        return any(sender.calls_from(address) for sender in self._senders)
+
+    def receive(self, message: bytes, address: str) -> Awaitable[bytes]:
+        """Take what one frame holds, a message or a batch of them; the frames to answer with, when all is durable."""
+        taken = [self._take(part, address) for part in split_batch(message)]
+        return _joined(taken)
+
+    def too_long(self) -> bytes:
+        """The frame that answers a message of more bytes than are read."""
+        return self._refusal(None, Fault(code="207", text="the message is longer than this gateway reads"))
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Until `stop`: erase what has been kept for long enough."""
+        while not stop.is_set():
+            await self._erase(stop)
+            waiter = asyncio.create_task(stop.wait())
+            await asyncio.wait({waiter}, timeout=MAINTENANCE_SECONDS)
+            waiter.cancel()
+
+    async def _erase(self, stop: asyncio.Event) -> None:
+        before = self._now() - self._kept_for
+        try:
+            while not stop.is_set():
+                trim = self._spool.db.write(lambda c: messages.trim(c, before=before, limit=ERASED_AT_ONCE))
+                if await asyncio.wrap_future(trim) < ERASED_AT_ONCE:
+                    return
+        except TemporaryFailure as error:
+            log.error("messages not erased", code=error.code)
+
+    def _take(self, raw: bytes, address: str) -> Awaitable[bytes]:
+        """Begin one message: what is begun first is committed first."""
+        try:
+            header = header_of(raw)
+        except Hl7Error as error:
+            log.warning("not an HL7 message", address=address, size=len(raw))
+            return _now(self._refusal(None, _fault(error)))
+        sender = next((one for one in self._senders if one.calls_from(address) and one.wrote(header)), None)
+        if sender is None:
+            log.warning("message of an unknown sender refused", address=address)
+            text = "no [[sender]] of this gateway has this address, application and facility"
+            return _now(self._refusal(header, Fault(code="207", text=text, segment="MSH", field=3)))
+        if header.get("9.1") == "ACK":
+            return _now(b"")  # nobody acknowledges an acknowledgement
+        incoming = _Incoming(raw=raw, header=header, sender=sender, address=address)
+        return self._answered(self._spool.db.write(partial(self._job, incoming, self._reader(incoming))), incoming)
+
+    def _reader(self, incoming: _Incoming) -> _Apply:
+        """What is to be done with a message, once there is a transaction."""
+        sender = incoming.sender
+        processing = incoming.header.get("11").strip().upper()
+        if processing and processing not in sender.processing:
+            text = "messages of this processing id are not taken here: set processing of this [[sender]]"
+            return _always(Outcome(code=Code.AR, faults=(Fault(code="202", text=text, segment="MSH", field=11),)))
+        try:
+            message = Message.parse(incoming.raw, charset=sender.charset, fallback=sender.fallback_charset)
+        except Hl7Error as error:
+            return _always(_not_understood(sender, _fault(error)))
+        return partial(self._used, message, sender)
+
+    def _used(self, message: Message, sender: Sender, c: Connection) -> Outcome:
+        try:
+            return self._apply(c, message, sender.name, self._now())
+        except Hl7Error as error:
+            return _not_understood(sender, _fault(error))
+
+    def _job(self, incoming: _Incoming, apply: _Apply, c: Connection) -> bytes:
+        answer = partial(self._answer, incoming)
+        return messages.receive(c, incoming.received, apply=partial(apply, c), answer=answer, now=self._now())
+
+    def _answer(self, incoming: _Incoming, outcome: Outcome) -> bytes:
+        if outcome.silent:
+            return b""
+        told = answers(
+            incoming.header,
+            outcome.code,
+            outcome.faults,
+            now=self._here(self._now()),
+            control_id=_control_id,
+            enhanced=incoming.sender.enhanced,
+        )
+        return b"".join(map(frame, told))
+
+    async def _answered(self, committed: Future[bytes], incoming: _Incoming) -> bytes:
+        try:
+            return await asyncio.wrap_future(committed)
+        except TemporaryFailure as error:
+            log.error("message refused for now", sender=incoming.sender.name, code=error.code)
+            text = "this gateway can't store it now: send it again"
+            return self._refusal(incoming.header, Fault(code="207", text=text))
+        except Exception as error:  # noqa: BLE001 -- one message that we fail at must not stop those behind it
+            log.error("message failed", sender=incoming.sender.name, error=type(error).__name__)
+        fault = Fault(code="207", text="this gateway failed at it: it is kept, tell who services the gateway")
+        keep = partial(self._job, incoming, _always(_not_understood(incoming.sender, fault)))
+        try:
+            return await asyncio.wrap_future(self._spool.db.write(keep))
+        except TemporaryFailure:
+            return self._refusal(incoming.header, fault)
+
+    def _refusal(self, header: Segment | None, fault: Fault) -> bytes:
+        """An AR that nothing is kept of."""
+        at = self._here(self._now())
+        return frame(acknowledgement(header, Code.AR, [fault], now=at, control_id=_control_id()))
+
+
+def _not_understood(sender: Sender, fault: Fault) -> Outcome:
+    return Outcome(code=Code.AE if sender.refuse else Code.AA, faults=(fault,), effect="kept for a person")
+
+
+def _fault(error: Hl7Error) -> Fault:
+    segment, _, field = error.location.partition("-")
+    return Fault(code=error.code, text=str(error), segment=segment, field=int(field or 0))
+
+
+def _always(outcome: Outcome) -> _Apply:
+    return lambda _: outcome
+
+
+def _control_id() -> str:
+    """MSH-10 of an answer: at most 20 characters, never twice."""
+    return "GW" + secrets.token_hex(9)
+
+
+async def _now(answer: bytes) -> bytes:
+    return answer
+
+
+async def _joined(answers: Sequence[Awaitable[bytes]]) -> bytes:
+    return b"".join([await answer for answer in answers])
