@@ -50,15 +50,22 @@ def explain(
 
 
 def _explained(books: Reading, order: Order, aet: str) -> list[Explanation]:
-    from gateway.config import WorklistPolicy
+    from gateway.config import WorklistMode, WorklistPolicy
     from gateway.domain.admission import same_ae
     from gateway.domain.explain import explain as explain_case
-    from gateway.spool.cases import gather
+    from gateway.domain.model import SourceName
+    from gateway.spool.cases import AskedBy, gather
 
-    scanner = next((one for one in books.config.scanner if same_ae(one.ae, aet)), None)
-    max_stale = (scanner.worklist if scanner else WorklistPolicy()).max_stale
-    admitted = scanner is not None
-    return explain_case(gather(books.c, order, calling_ae=aet, admitted=admitted, max_stale=max_stale, now=books.now))
+    configured = next((one for one in books.config.scanner if same_ae(one.ae, aet)), None)
+    policy = configured.worklist if configured is not None else WorklistPolicy()
+    scanner = AskedBy(
+        calling_ae=aet,
+        admitted=configured is not None,
+        live=policy.mode is WorklistMode.LIVE,
+        max_stale=policy.max_stale,
+    )
+    places = [SourceName(ris.name) for ris in books.config.ris]
+    return explain_case(gather(books.c, order, scanner, places=places, now=books.now))
 
 
 def _as_json(one: Explanation) -> dict[str, object]:

@@ -3,7 +3,7 @@
 Promises
 
 * The stages are named once, here. The worklist role counts what it drops by these names, and `explain` says of one
-  order which of them it was, by the very predicates that the role applies (`Query`, `freshness`, `merge`).
+  order which of them it was, by the very predicates that the role applies (`Query`, `merge`).
 * An order is explained by that question of the scanner, among its last ones, that came nearest to showing it.
 * Every reason is a cause and a next step, in words for the person at the scanner. They name stations, days, keys and
   RISs, and no value that tells a patient.
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -29,9 +29,7 @@ from gateway.domain.worklist import (
     SPS_START_TIME,
     DataSet,
     Decode,
-    Freshness,
     columns,
-    freshness,
     items,
 )
 
@@ -92,10 +90,10 @@ class CopiedRow:
     readable: Readable
     since: datetime
     """When it came into the copy."""
-    confirmed: datetime | None
-    """When its source answered last; None if it is not one that must (a desk, order messages)."""
-    always: bool = False
-    """Its source speaks when it has something to say: silence makes it no older."""
+    confirmed: datetime
+    """When its source last said that it is scheduled."""
+    too_old: bool
+    """That is longer ago than this scanner may be served."""
     rival: str = ""
     """The source whose row of the same step stands before it; "" if none does."""
     shown_at: datetime | None = None
@@ -130,6 +128,8 @@ class PastQuery:
     query: Query | None
     """None if it could not be read, or was too long to be kept."""
     dropped: Mapping[Stage, int]
+    sources: Mapping[str, str]
+    """The RISs that were asked, and what came of it: "answered" or why not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,7 +147,8 @@ class Case:
     """Why the scanner was turned away when it called last; "" if it was not."""
     known: bool
     """The scanner may call."""
-    max_stale: timedelta
+    live: bool
+    """It is shown what a RIS answers to its very question, never the copy."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -249,13 +250,12 @@ def _of_row(case: Case, row: CopiedRow) -> Explanation:
 def _kept_back(case: Case, row: CopiedRow) -> list[Reason]:
     """What keeps the row back whatever is asked."""
     found = []
-    fresh = freshness(row.confirmed, case.now, fresh_for=timedelta(), max_stale=case.max_stale)
-    if not row.always and fresh is Freshness.EXPIRED:
-        silence = "never answered" if row.confirmed is None else f"last answered {age(row.confirmed, case.now)} ago"
+    if row.too_old:
         found.append(
             Reason(
                 stage=Stage.STALE,
-                cause=f"{row.source} {silence}, longer than this scanner may be served without it (max_stale).",
+                cause=f"{row.source} confirmed it last {age(row.confirmed, case.now)} ago, longer than this scanner may"
+                " be served without (max_stale).",
                 next_step=f"Get {row.source} going again (`gateway worklist`), raise max_stale of this scanner, or make"
                 " an entry at the downtime desk.",
             )
@@ -303,8 +303,24 @@ def _by_query(case: Case, row: CopiedRow, asked: PastQuery) -> list[Reason]:
         )
     unseen = row.shown_at is None or row.shown_at < asked.first_asked
     if not reasons and unseen:
-        reasons.append(_matching_but_unseen(case, asked))
+        reasons.append(_unheard(row, asked) if case.live else _matching_but_unseen(case, asked))
     return reasons
+
+
+def _unheard(row: CopiedRow, asked: PastQuery) -> Reason:
+    """Why a row of the copy was not in a live answer."""
+    outcome = asked.sources.get(row.source, "not asked")
+    if outcome == "answered":
+        return Reason(
+            stage=Stage.KEY,
+            cause=f"{row.source} left it out of its answer to this very question, and this scanner is answered live.",
+            next_step=f"Compare the question with the order in {row.source}.",
+        )
+    return Reason(
+        stage=Stage.RIS_SILENT,
+        cause=f"{row.source} did not answer this very question ({outcome}), and this scanner is answered live.",
+        next_step=f'Get {row.source} going again (`gateway worklist`), or set mode = "merge" for this scanner.',
+    )
 
 
 def _matching_but_unseen(case: Case, asked: PastQuery) -> Reason:

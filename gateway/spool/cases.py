@@ -5,6 +5,7 @@ What is promised: nothing is asked of a RIS and nothing is changed. The work is 
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -13,13 +14,15 @@ from gateway.dicom import charset
 from gateway.domain.admission import same_ae
 from gateway.domain.explain import Case, CopiedRow, Heard, PastQuery, Readable
 from gateway.domain.matching import compile_query
-from gateway.domain.merge import Kind
+from gateway.domain.merge import Claim, merge, same_step
+from gateway.domain.model import SourceName
 from gateway.domain.worklist import DataSet
-from gateway.spool import peers, query_log, removals, served, worklist
+from gateway.spool import peers, query_log, removals, served, standing, worklist
 from gateway.spool.datasets import character_sets, decoder, read
 from gateway.spool.db import Connection
 from gateway.spool.query_log import LoggedQuery
-from gateway.spool.worklist import StoredRow
+from gateway.spool.times import from_text, to_text
+from gateway.spool.worklist import Attested, Contender
 
 ROWS: Final = 50
 """Rows of one order that are explained."""
@@ -41,42 +44,92 @@ class Order:
         return {keyword: value.strip() for keyword, value in asdict(self).items() if value.strip()}
 
 
-def gather(
-    c: Connection, order: Order, *, calling_ae: str, admitted: bool, max_stale: timedelta, now: datetime
-) -> Case:
-    """The case of this order at this scanner. `admitted`: the configuration lets it call."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AskedBy:
+    """The scanner in question, as the configuration has it."""
+
+    calling_ae: str
+    admitted: bool
+    """The configuration lets it call; else a command may have."""
+    live: bool
+    max_stale: timedelta
+
+
+def gather(c: Connection, order: Order, scanner: AskedBy, *, places: Sequence[SourceName], now: datetime) -> Case:
+    """The case of this order at this scanner. `places`: the RISs in the site's order."""
     known = order.known
     if not known:
         raise ValueError("Order: nothing is known of it; give an accession number, a patient id or a study UID")
-    rows = worklist.of_order(c, known, limit=ROWS)
-    away = [one for one in peers.callers(c) if same_ae(one.calling_ae, calling_ae)]
-    sources = worklist.sources(c)
-    answered = {source.name: source.last_success for source in sources}
+    ae = scanner.calling_ae
+    away = [one for one in peers.callers(c) if same_ae(one.calling_ae, ae)]
     return Case(
-        calling_ae=calling_ae,
+        calling_ae=ae,
         now=now,
-        rows=[_row(c, row, calling_ae=calling_ae, answered=answered.get(row.row.source)) for row in rows],
+        rows=_rows(c, known, scanner, places=places, now=now),
         gone=removals.of_order(c, known),
-        heard=[Heard(source=one.name, last_success=one.last_success, error=one.last_error) for one in sources],
-        queries=[_past(one) for one in query_log.latest(c, calling_ae, limit=QUERIES)],
+        heard=[
+            Heard(source=one.name, last_success=one.last_success, error=one.last_error) for one in worklist.sources(c)
+        ],
+        queries=[_past(one) for one in query_log.latest(c, ae, limit=QUERIES)],
         turned_away=away[0].reason if away else "",
-        known=admitted or any(same_ae(one.ae, calling_ae) for one in peers.scanners(c)),
-        max_stale=max_stale,
+        known=scanner.admitted or any(same_ae(one.ae, ae) for one in peers.scanners(c)),
+        live=scanner.live,
     )
 
 
-def _row(c: Connection, stored: StoredRow, *, calling_ae: str, answered: datetime | None) -> CopiedRow:
-    dataset = read(stored.row.dataset)
+def _rows(
+    c: Connection, known: Mapping[str, str], scanner: AskedBy, *, places: Sequence[SourceName], now: datetime
+) -> list[CopiedRow]:
+    """The rows of the order, each with what stands before it."""
+    attested, oldest = worklist.attested(c), to_text(now - scanner.max_stale)
+    wanted = {(row.row.source, row.row.key) for row in worklist.of_order(c, known, limit=ROWS)}
+    pool = worklist.contenders(c, {key for _, key in wanted})
+    late = {_name(one) for one in pool if standing.too_old(one.row, attested.get(one.row.source), oldest=oldest)}
+    recent = [one for one in pool if _name(one) not in late]
+    rivals = _rivals(recent, standing.claims(recent, attested, places=places), now)
+    return [
+        _row(c, one, scanner, attested, too_old=_name(one) in late, rival=rivals.get(_name(one), ""))
+        for one in pool
+        if _name(one) in wanted
+    ]
+
+
+def _rivals(pool: Sequence[Contender], claims: Sequence[Claim], now: datetime) -> dict[tuple[str, str], str]:
+    """The source that stands before each row that is not shown."""
+    merged = merge(claims, now)
+    foremost = [claim for claim, its in zip(claims, merged, strict=True) if its.shown]
+    return {
+        _name(one): next(rival.source for rival in foremost if same_step(rival, claim))
+        for one, claim, its in zip(pool, claims, merged, strict=True)
+        if not its.shown
+    }
+
+
+def _name(one: Contender) -> tuple[str, str]:
+    return one.row.source, one.row.key
+
+
+def _row(
+    c: Connection,
+    one: Contender,
+    scanner: AskedBy,
+    attested: Mapping[SourceName, Attested],
+    *,
+    too_old: bool,
+    rival: str,
+) -> CopiedRow:
+    dataset = read(one.row.dataset)
     return CopiedRow(
-        source=stored.row.source,
-        key=stored.row.key,
+        source=one.row.source,
+        key=one.row.key,
         dataset=dataset,
         decode=decoder(dataset),
         readable=_readable(dataset),
-        since=stored.first_seen,
-        confirmed=answered,
-        always=stored.row.kind is not Kind.LIVE,
-        shown_at=served.last_served(c, calling_ae, key=stored.row.key),
+        since=one.first_seen,
+        confirmed=from_text(standing.confirmed(one.row, attested.get(one.row.source))),
+        too_old=too_old,
+        rival=rival,
+        shown_at=served.last_served(c, scanner.calling_ae, key=one.row.key),
     )
 
 
@@ -87,6 +140,7 @@ def _past(logged: LoggedQuery) -> PastQuery:
         last_asked=logged.last_asked,
         query=compile_query(identifier, decoder(identifier)) if logged.identifier else None,
         dropped=logged.dropped,
+        sources=logged.sources,
     )
 
 

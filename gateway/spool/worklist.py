@@ -283,8 +283,8 @@ def has_rows(c: Connection, source: SourceName) -> bool:
     return c.execute(sql("worklist_any"), {"source": source}).fetchone() is not None
 
 
-def contenders(c: Connection, rows: Iterable[Candidate]) -> list[Contender]:
-    """Every row of the copy that may be the same step as one of these, these included: by key and by accession."""
+def contenders(c: Connection, keys: Iterable[str]) -> list[Contender]:
+    """Every row of the copy that may be the same step as one of these merge keys: by key and by accession."""
     return [
         Contender(
             row=Candidate(*row[:_LEAN]),
@@ -293,7 +293,7 @@ def contenders(c: Connection, rows: Iterable[Candidate]) -> list[Contender]:
             stamp=from_text(row["stamp"]),
             first_seen=from_text(row["first_seen"]),
         )
-        for row in c.execute(sql("worklist_contenders"), {"keys": json.dumps([row.key for row in rows])})
+        for row in c.execute(sql("worklist_contenders"), {"keys": json.dumps([*keys])})
     ]
 
 

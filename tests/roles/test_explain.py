@@ -4,17 +4,22 @@ the row, and `gateway worklist explain` names the stage that took it."""
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
+from pathlib import Path
 
 import pytest
 
 from gateway.domain.explain import Stage
+from gateway.domain.merge import Kind
+from gateway.domain.model import SourceName
 from gateway.domain.profile import Profile
 from gateway.domain.worklist import DataSet, Element
+from gateway.roles.worklist.rows import validated
 from gateway.simulate.acceptor import hosted
 from gateway.spool import worklist
 from tests.cli.site import Site
@@ -59,8 +64,8 @@ def scene(site: Site) -> Iterator[Scene]:
 
 
 @contextmanager
-def standing(site: Site, profile: Profile | None = None) -> Iterator[Scene]:
-    front = Front(site, profile=profile)
+def standing(site: Site, *, profile: Profile | None = None, live: bool = False) -> Iterator[Scene]:
+    front = Front(site, profile=profile, live=live)
     with hosted(front):
         yield Scene(site, front)
 
@@ -160,6 +165,38 @@ def test_4_turned_away(scene: Scene) -> None:
     assert told_of["reasons"][0]["next_step"] == "If it is yours: gateway peers add 'XA9'"
 
 
+def test_5_too_old_to_be_served(scene: Scene) -> None:
+    scene.site.clock.pass_(hours=-30)
+    answered(scene.site, scene.order())
+    assert scene.ask() == ["A1"]
+    scene.site.clock.pass_(hours=30)
+    assert scene.ask() == []
+    told(scene, Stage.STALE, "main confirmed it last 1 d ago")
+
+
+def test_6_a_cancellation_stands_before_it(scene: Scene) -> None:
+    scene.site.clock.pass_(minutes=-2)
+    answered(scene.site, scene.order())
+    assert scene.ask() == ["A1"]
+    (order,) = validated(SourceName("orders"), scene.order({"_00400020": "CANCELED"}))[0].values()
+    cancelled = replace(order, kind=Kind.HL7, stamp=scene.site.clock())
+    scene.site.write(partial(worklist.merge_answer, source=order.source, rows=[cancelled], now=scene.site.clock()))
+    scene.site.clock.pass_(minutes=2)
+    assert scene.ask() == []
+    stages = {
+        row["source"]: row["stage"] for row in scene.site.json("worklist", "explain", "--aet", "CT1", *ORDER)["rows"]
+    }
+    assert stages == {"main": Stage.CONFLICT, "orders": Stage.STATUS}
+
+
+def test_2_a_silent_ris_of_a_scanner_that_is_answered_live(site: Site) -> None:
+    site.config.write_text(site.config.read_text().replace('ae = "CT1"', 'ae = "CT1"\nworklist = { mode = "live" }'))
+    with standing(site, live=True) as scene:
+        answered(site, scene.order())
+        assert scene.ask() == []
+        told(scene, Stage.RIS_SILENT, "main did not answer this very question", "answered live")
+
+
 def test_7_another_station(scene: Scene) -> None:
     answered(scene.site, scene.order({"_00400001": "CT2"}))
     assert scene.ask(ScheduledStationAETitle="CT1") == []
@@ -205,7 +242,7 @@ def test_11_a_state_that_is_hidden(scene: Scene, state: str) -> None:
 
 
 def test_12_over_the_limit(site: Site) -> None:
-    with standing(site, Profile(max_answers=2)) as scene:
+    with standing(site, profile=Profile(max_answers=2)) as scene:
         near = [
             scene.order({"_00400003": f"{site.clock():%H%M%S}"}, **{ACC: f"N{n}", UID: f"1.9.{n}"}) for n in range(2)
         ]
@@ -213,6 +250,12 @@ def test_12_over_the_limit(site: Site) -> None:
         answered(site, *near, scene.order({"_00400002": day}))
         assert sorted(scene.ask()) == ["N0", "N1"]
         told(scene, Stage.LIMIT, "1 row", "left out")
+
+
+def test_every_stage_is_tested_here() -> None:
+    tested = re.findall(r"Stage\.([A-Z_]+)", Path(__file__).read_text())
+    assert set(tested) == {stage.name for stage in Stage}
+    assert len(Stage) == 12
 
 
 def test_the_command_needs_an_order_and_a_scanner(scene: Scene) -> None:

@@ -24,13 +24,16 @@ MAIN = SourceName("main")
 class Front:
     """A simulator of `gateway.simulate.acceptor.hosted`: CT1 may call BOX at `port`."""
 
-    def __init__(self, site: Site, *, upstreams: Sequence[Upstream] = (), profile: Profile | None = None) -> None:
+    def __init__(
+        self, site: Site, *, upstreams: Sequence[Upstream] = (), profile: Profile | None = None, live: bool = False
+    ) -> None:
         self.site = site
         self.worklist = Worklist(
             site.spool,
             upstreams,
             policy_of=lambda _: Policy(
                 ask=bool(upstreams),
+                live=live,
                 deadline=timedelta(seconds=2),
                 fresh_for=timedelta(seconds=20),
                 max_stale=timedelta(hours=24),
@@ -55,6 +58,7 @@ class Front:
             store=None,
             find=self.worklist.find,
             commitment=None,
+            mpps=None,
             standard_only=False,
             us=UserInformation(max_pdu=16384, implementation_class_uid="1.2.3"),
             now=self.site.clock,

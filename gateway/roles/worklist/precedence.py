@@ -12,12 +12,12 @@ from datetime import datetime, timedelta, tzinfo
 from typing import Final
 
 from gateway.domain.explain import Stage
-from gateway.domain.merge import Claim, Kind, merge
+from gateway.domain.merge import Kind, merge
 from gateway.domain.model import SourceName
-from gateway.domain.worklist import DONE
 from gateway.roles.worklist.question import Question
 from gateway.spool import Connection, Spool, audit
 from gateway.spool import worklist as copy
+from gateway.spool.standing import claims, confirmed, too_old
 from gateway.spool.times import from_text, to_text
 from gateway.spool.worklist import Attested, Candidate, Contender
 
@@ -35,7 +35,7 @@ class Precedence:
     ) -> None:
         """`places` are the sources in the site's order."""
         self._spool = spool
-        self._places = {name: place for place, name in enumerate(places)}
+        self._places = places
         self._now = now
         self._zone = zone
         self._conflicts: dict[str, datetime] = {}
@@ -48,7 +48,7 @@ class Precedence:
         def standing(found: Sequence[Candidate]) -> list[Candidate]:
             if not several:
                 return self._recent(question, found, attested, now)
-            pool = copy.contenders(c, found)
+            pool = copy.contenders(c, (row.key for row in found))
             recent = {_name(row): row for row in self._recent(question, [one.row for one in pool], attested, now)}
             known = [one._replace(row=recent[_name(one.row)]) for one in pool if _name(one.row) in recent]
             return self._foremost(question, known, attested, now)
@@ -66,16 +66,12 @@ class Precedence:
         oldest, aged = to_text(now - question.policy.max_stale), to_text(now - question.policy.fresh_for)
         recent = []
         for row in rows:
-            if row.kind != Kind.LIVE:
-                recent.append(row)
-                continue
             known = attested.get(row.source)
-            confirmed = known.confirmed(row) if known is not None else row.last_confirmed
-            if confirmed < oldest:
+            if too_old(row, known, oldest=oldest):
                 question.trail.dropped[Stage.STALE] += 1
-            else:
-                marked = question.policy.mark and confirmed < aged
-                recent.append(row._replace(as_of=self._as_of(from_text(confirmed), now)) if marked else row)
+                continue
+            marked = question.policy.mark and row.kind == Kind.LIVE and confirmed(row, known) < aged
+            recent.append(row._replace(as_of=self._as_of(from_text(confirmed(row, known)), now)) if marked else row)
         return recent
 
     def _as_of(self, confirmed: datetime, now: datetime) -> str:
@@ -87,9 +83,8 @@ class Precedence:
     def _foremost(
         self, question: Question, pool: Sequence[Contender], attested: Mapping[SourceName, Attested], now: datetime
     ) -> list[Candidate]:
-        claims = [self._claim(one, attested.get(one.row.source)) for one in pool]
         foremost = []
-        for one, standing in zip(pool, merge(claims, now), strict=True):
+        for one, standing in zip(pool, merge(claims(pool, attested, places=self._places), now), strict=True):
             if standing.conflict is not None:
                 self._tell(one.row.source, standing.conflict, now)
             if standing.shown:
@@ -97,26 +92,6 @@ class Precedence:
             else:
                 question.trail.dropped[Stage.CONFLICT] += 1
         return foremost
-
-    def _claim(self, one: Contender, attested: Attested | None) -> Claim:
-        row = one.row
-        confirmed = attested.confirmed(row) if attested is not None else row.last_confirmed
-        return Claim(
-            source=row.source,
-            kind=Kind(row.kind),
-            key=row.key,
-            AccessionNumber=one.AccessionNumber,
-            IssuerOfAccessionNumber=one.IssuerOfAccessionNumber,
-            ScheduledProcedureStepID=one.ScheduledProcedureStepID,
-            PatientID=one.PatientID,
-            IssuerOfPatientID=one.IssuerOfPatientID,
-            minted=one.minted,
-            cancelled=one.status in DONE,
-            stamp=one.stamp if one.stamp is not None else from_text(confirmed),
-            since=one.first_seen,
-            answering=attested is not None and attested.answering,
-            place=self._places.get(row.source, len(self._places)),
-        )
 
     # -- conflicts --
 
