@@ -24,6 +24,7 @@ _TUNED = {"TCP_NODELAY": "1", "TCP_BUFFER_LENGTH": "1048576"}
 _STATUS = re.compile(r"DIMSE Status\s*: (0x[0-9a-f]{4})")
 _FINAL = re.compile(r"Received Final Find Response \((.*)\)")
 _STUDY = re.compile(r"\(0020,000d\) UI \[([0-9.]+)")
+_NAME = re.compile(r"^\(0010,0010\) PN \[(.*)\] ", re.MULTILINE)
 _WORKLIST_CLASS = "1.2.840.10008.5.1.4.31"
 
 
@@ -153,6 +154,18 @@ def findscu(
     answer = _scu("findscu", port, called=called, calling=calling, options=chosen)
     rows = tuple(dcmread(path, force=True) for path in sorted(folder.glob("rsp*.dcm")))
     return Answer(returncode=answer.returncode, output=answer.output, statuses=answer.statuses, rows=rows)
+
+
+def patient_names(files: Sequence[Path]) -> list[str]:
+    """The Patient's Name of each file as DCMTK reads it in the character set the file declares (dcmdump +U8).
+
+    DCMTK built with GNU iconv can't convert ISO 2022 IR 87 and 159: such files are an AssertionError.
+    """
+    ended = run([_BIN / "dcmdump", "+U8", "+L", "+P", "0010,0010", *files])
+    assert ended.returncode == 0, ended.output
+    names = [name.rstrip() for name in _NAME.findall(ended.output)]
+    assert len(names) == len(files)
+    return names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
