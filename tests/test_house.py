@@ -20,6 +20,7 @@ MAY_SLEEP: dict[str, str] = {
     "tests/powercut/test_rig.py": "looks again and again at the ledger that another process writes",
     "tests/safety/test_disk_errors.py": "looks again and again at the ledger that another process writes",
     "tests/safety/test_kill.py": "the random moment of a kill",
+    "tests/safety/test_mpps_kill.py": "the random moment of a kill",
     "tests/safety/test_power.py": "the random moment of a power cut",
 }
 MACHINE_PATHS = re.compile(r"/(?:work|opt|root)/[a-z.]|/home/[a-z]", re.IGNORECASE)

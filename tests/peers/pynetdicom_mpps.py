@@ -11,6 +11,7 @@ from typing import Any
 from pydicom import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE, build_context, evt
+from pynetdicom.dsutils import encode
 from pynetdicom.sop_class import ModalityPerformedProcedureStep
 
 from tests.peers.processes import free_port
@@ -146,7 +147,7 @@ def ended(status: str = "COMPLETED", *, images: int = 2) -> Dataset:
 
 
 class Scanner:
-    """An MPPS SCU; each call is an association of its own."""
+    """An MPPS SCU; each call is an association of its own. Where no answer came its status is an empty data set."""
 
     def __init__(self, port: int, *, calling: str = "CT1", called: str = "GATEWAY", syntax: str = NATIVE[0]) -> None:
         self._to = {"called": called, "calling": calling}
@@ -164,6 +165,14 @@ class Scanner:
     def _ask(self, method: str, step: Dataset, uid: str | None) -> Dataset:
         contexts = [build_context(ModalityPerformedProcedureStep, self._syntax)]
         with associated(self._port, contexts=contexts, **self._to) as assoc:
-            assert assoc.is_established
+            if not assoc.is_established:
+                return Dataset()
             status, _ = getattr(assoc, method)(step, ModalityPerformedProcedureStep, uid)
         return status
+
+
+def encoded(step: Dataset, syntax: str = NATIVE[0]) -> bytes:
+    """The attributes as a scanner sends them."""
+    body = encode(step, syntax == ImplicitVRLittleEndian, is_little_endian=True)
+    assert body is not None
+    return body

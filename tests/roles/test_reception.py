@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_network
 from pathlib import Path
@@ -10,10 +11,13 @@ from pathlib import Path
 import pytest
 import structlog
 
-from gateway.dicom.associate import AssociateRequest, UserInformation
+from gateway.dicom.associate import AssociateAccept, AssociateRequest, ProposedContext, UserInformation
+from gateway.dicom.dimse import CommandField
+from gateway.dicom.negotiation import MPPS, NATIVE
 from gateway.dicom.pdu import CALLING_AE_UNKNOWN
 from gateway.domain.admission import KnownCaller
 from gateway.domain.model import AETitle
+from gateway.net.dicom_service import Exchange
 from gateway.roles.reception import NAMES_AT_ONCE, STRANGERS_AT_ONCE, Reception
 from gateway.spool import Spool, peers
 from tests.net.wire import request
@@ -25,7 +29,7 @@ US = UserInformation(max_pdu=16384, implementation_class_uid="1.2.3")
 class Desk:
     """A reception over a real spool, and its clock."""
 
-    def __init__(self, spool: Spool, scanners: list[KnownCaller]) -> None:
+    def __init__(self, spool: Spool, scanners: list[KnownCaller], *, mpps: bool = False) -> None:
         self.spool = spool
         self.time = START
         self.reception = Reception(
@@ -36,7 +40,7 @@ class Desk:
             store=None,
             find=None,
             commitment=None,
-            mpps=None,
+            mpps=(_nobody, _nobody) if mpps else None,
             standard_only=False,
             us=US,
             now=lambda: self.time,
@@ -45,6 +49,10 @@ class Desk:
     def strangers(self) -> int:
         """Rows of strangers, once all that was queued is written."""
         return self.spool.db.write(lambda c: len(peers.callers(c))).result(20)
+
+
+async def _nobody(_: Exchange) -> None:
+    """A handler that these tests do not reach."""
 
 
 def calling(name: str) -> AssociateRequest:
@@ -105,3 +113,13 @@ def test_one_stranger_that_goes_on_is_remembered_again(desk: Desk) -> None:
         desk.time += timedelta(seconds=2)
     (caller,) = desk.spool.db.write(peers.callers).result(20)
     assert caller.count == 4
+
+
+@pytest.mark.parametrize("offered", [True, False])
+def test_performed_steps_are_taken_where_the_port_offers_them(spool: Spool, offered: bool) -> None:
+    reception = Desk(spool, [KnownCaller(ae="CT1")], mpps=offered).reception
+    asked = replace(calling("CT1"), called_ae="BOX", contexts=(ProposedContext(1, MPPS, NATIVE),))
+    answer = reception.admit(asked, "10.0.0.1")
+    assert isinstance(answer, AssociateAccept)
+    assert [context.result for context in answer.contexts] == [0 if offered else 3]
+    assert (CommandField.N_CREATE_RQ in reception.handlers) is offered
