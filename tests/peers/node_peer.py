@@ -1,4 +1,4 @@
-"""dcmjs-dimse under Node: a third, unrelated implementation, as a worklist and storage SCU.
+"""dcmjs-dimse and node-hl7-client under Node: a third, unrelated implementation, as an SCU and a sender of HL7.
 
 `node_modules` is installed once by `npm ci` from the lock file, which names no registry; see `install`.
 """
@@ -58,6 +58,24 @@ def store(
     return _script(
         "store.js", port, called=called, calling=calling, arguments=[str(file) for file in files], limit=limit
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeAcknowledgements:
+    """What the HL7 script reported."""
+
+    answers: tuple[str, ...]
+    problem: str | None
+
+
+def send_hl7(
+    port: int, files: Sequence[Path], *, certificate: Path | None = None, key: Path | None = None, limit: float = 60
+) -> NodeAcknowledgements:
+    """Send UTF-8 messages one after the other on one connection; with TLS where a certificate is given."""
+    install()
+    ended = run(["node", HOME / "hl7.js", HOST, str(port), certificate or "", key or "", *files], limit=limit)
+    said = json.loads(ended.output.splitlines()[-1])
+    return NodeAcknowledgements(answers=tuple(said["answers"]), problem=said["problem"])
 
 
 def _script(name: str, port: int, *, called: str, calling: str, arguments: Sequence[str], limit: float) -> NodeAnswer:
