@@ -8,7 +8,7 @@ every destination it was routed to. The sentence, its mood and what needs a pers
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
@@ -57,6 +57,8 @@ class WorklistSource:
     """A code or a sentence of ours; empty after a success."""
     rows: int
     """Rows in the last successful answer."""
+    resting_until: datetime | None = None
+    """Until when it is left alone after failures; None or past: it is asked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +104,8 @@ class Overview:
     """How often each RIS of the configuration is asked, by name."""
     alarms: Sequence[Alarm]
     strangers: Sequence[Caller]
+    copied: Mapping[SourceName, int] = field(default_factory=dict)
+    """Rows in the copy by source: those of RISs, of messages and of the desk."""
     stopped: Sequence[str] = ()
     """Parts of the gateway that no process is: "edge" takes in, "forward" lets out."""
 
@@ -115,8 +119,7 @@ class Overview:
         """Whether this copy is too old to be trusted as the schedule; a RIS that is not configured has none."""
         if source.name not in self.refresh:
             return False
-        limit = max(STALE_AFTER, MISSED_REFRESHES * self.refresh[source.name])
-        return source.last_success is None or self.now - source.last_success > limit
+        return is_stale(source.last_success, refresh=self.refresh[source.name], now=self.now)
 
     @property
     def orphans(self) -> list[Towards]:
@@ -134,6 +137,11 @@ class Overview:
         if self.needs_a_person:
             return Mood.PERSON
         return Mood.WAITING if _waiting(self) or _stale(self) else Mood.WELL
+
+
+def is_stale(last_success: datetime | None, *, refresh: timedelta, now: datetime) -> bool:
+    """Whether the copy of a RIS that is asked at this interval is too old to be trusted as the schedule."""
+    return last_success is None or now - last_success > max(STALE_AFTER, MISSED_REFRESHES * refresh)
 
 
 def sentence(overview: Overview) -> str:

@@ -49,6 +49,10 @@ STEPS: Final = {
     " then `gateway desk reconcile {subject} --to ACCESSION`, or `gateway desk cancel {subject}`.",
     "desk-doubt": "An order carries a number of desk entry {subject} and may be another patient's: compare them with"
     " `gateway desk suggest {subject}`, then `gateway desk reconcile {subject} --to ACCESSION`, or correct the order.",
+    "worklist-stale": "Check that {subject} runs and can be reached; meanwhile scanners are answered from the copy, as"
+    " `gateway worklist` shows it.",
+    "worklist-conflict": "{subject} have the same step for two patients: compare the order in both and correct the one"
+    " that is wrong; until then no image is corrected by it.",
     "worklist-capped": "{subject} asks for more steps than its profile lets it take, so it is shown those nearest to"
     " now: narrow what it asks for by station or modality, or raise max_answers in a profile of its own.",
     "mpps-late": "Check that {subject} runs, can be reached and takes performed procedure steps from our AE title; they"

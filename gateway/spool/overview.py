@@ -26,6 +26,7 @@ def look(c: Connection, *, destinations: Sequence[str], refresh: Mapping[str, ti
         quarantined=instances.count_quarantined(c),
         destinations=_towards_all(c, destinations),
         worklist=worklist.sources(c),
+        copied=worklist.copied(c),
         refresh=refresh,
         alarms=audit.active_alarms(c),
         strangers=peers.callers(c),

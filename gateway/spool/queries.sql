@@ -326,6 +326,12 @@ RETURNING source, key, PatientID, AccessionNumber, StudyInstanceUID, start_date
 DELETE FROM worklist_row WHERE status = :status AND (kind = 'live' OR last_confirmed < :settled_before)
 RETURNING source, key, PatientID, AccessionNumber, StudyInstanceUID, start_date
 
+-- worklist_source_rest --
+UPDATE worklist_source SET resting_until = :until WHERE name = :name AND resting_until <> :until
+
+-- worklist_copied --
+SELECT source, count(*) AS n FROM worklist_row GROUP BY source
+
 -- removal_insert --
 INSERT OR REPLACE INTO worklist_removal (
     source, key, PatientID, AccessionNumber, StudyInstanceUID, start_date, reason, removed_at

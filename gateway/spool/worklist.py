@@ -259,9 +259,20 @@ def sources(c: Connection) -> tuple[WorklistSource, ...]:
             last_success=from_text(row["last_success"]),
             last_error=row["last_error"],
             rows=row["rows"],
+            resting_until=from_text(row["resting_until"] or None),
         )
         for row in c.execute(sql("worklist_sources"))
     )
+
+
+def record_rest(c: Connection, source: SourceName, *, until: datetime | None) -> None:
+    """The source is left alone until then; None: it is asked. Rebuildable: may be committed NORMAL."""
+    c.execute(sql("worklist_source_rest"), {"name": source, "until": "" if until is None else to_text(until)})
+
+
+def copied(c: Connection) -> dict[SourceName, int]:
+    """The rows of the copy by source."""
+    return {SourceName(row["source"]): row["n"] for row in c.execute(sql("worklist_copied"))}
 
 
 def candidates(c: Connection, keys: WorklistKeys, *, batch: int) -> Iterator[list[Candidate]]:

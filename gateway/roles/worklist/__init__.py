@@ -31,6 +31,7 @@ from gateway.roles.worklist.record import FLUSH_SECONDS, Record, Retention
 from gateway.roles.worklist.rows import da, decoder, look_up_keys, parsed
 from gateway.roles.worklist.sources import Sources, Upstream
 from gateway.roles.worklist.upkeep import repeat
+from gateway.roles.worklist.watch import Watch
 from gateway.spool import Connection, Spool
 from gateway.spool import desk as desk_entries
 from gateway.spool import worklist as copy
@@ -67,6 +68,12 @@ class Worklist:
         self._spool = spool
         self._sources = Sources(spool, upstreams, today=today, now=now, random=random)
         self._precedence = Precedence(spool, places=self._sources.names, now=now, zone=zone)
+        self._watch = Watch(
+            spool,
+            refresh={upstream.name: upstream.refresh for upstream in upstreams},
+            resting=self._sources.resting,
+            now=now,
+        )
         self._record = Record(spool, now=now, retention=retention)
         self._answering = Answering(spool, now=now, zone=zone)
         self._policy_of = policy_of
@@ -79,7 +86,7 @@ class Worklist:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._sources.run(stop))
             group.create_task(repeat(self._maintain, seconds=MAINTENANCE_SECONDS, stop=stop))
-            group.create_task(repeat(self._write_record, seconds=FLUSH_SECONDS, stop=stop))
+            group.create_task(repeat(self._write_down, seconds=FLUSH_SECONDS, stop=stop))
             group.create_task(repeat(self._settle_desk, seconds=desk.SECONDS, stop=stop))
         self._record.flush()
 
@@ -160,8 +167,9 @@ class Worklist:
 
     # -- upkeep --
 
-    async def _write_record(self) -> None:
+    async def _write_down(self) -> None:
         self._record.flush()
+        self._watch.look()
 
     async def _maintain(self) -> None:
         await asyncio.wrap_future(self._spool.db.write(self._expire))

@@ -111,6 +111,10 @@ class Sources:
         """The sources in the site's order."""
         return tuple(self._sources)
 
+    def resting(self) -> dict[SourceName, datetime | None]:
+        """Until when each source is left alone after failures; None: it is asked."""
+        return {name: source.circuit.open_until for name, source in self._sources.items()}
+
     async def _ask(self, sources: Iterable[_Source], question: Question) -> None:
         """Ask these sources at once; whatever comes before the deadline is in the copy on return."""
         now = self._now()

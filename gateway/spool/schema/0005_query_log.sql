@@ -44,3 +44,6 @@ CREATE INDEX worklist_removal_age ON worklist_removal (removed_at);
 ALTER TABLE served ADD COLUMN transfer_syntax TEXT NOT NULL DEFAULT '1.2.840.10008.1.2.1';
 CREATE INDEX served_patient ON served (PatientID);
 CREATE INDEX served_key ON served (key);
+
+-- Until when a RIS is left alone after failures; empty or past: it is asked.
+ALTER TABLE worklist_source ADD COLUMN resting_until TEXT NOT NULL DEFAULT '';
