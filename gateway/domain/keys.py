@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Final, TypeAlias
 
-from gateway.domain.transliteration import LETTERS, PUNCTUATION
+from gateway.domain.transliteration import LETTERS, PUNCTUATION, Script, transliterate
 from gateway.domain.worklist import (
     DAY,
     Decode,
@@ -167,13 +167,20 @@ class NameKey:
     """
 
     patterns: tuple[_NamePattern, ...]
+    romanised: frozenset[Script]
+    """Scripts in which a stored name is also found by its Latin letters."""
 
     def __call__(self, value: Value, decode: Decode) -> bool:
         if not isinstance(value, bytes):
             return False
-        return any(
-            self._finds(group) for name in all_values(decoded(value, "PN", decode)) for group in _groups(fold(name))
-        )
+        return any(self._finds_name(name) for name in all_values(decoded(value, "PN", decode)))
+
+    def _finds_name(self, name: str) -> bool:
+        if any(map(self._finds, _groups(fold(name)))):
+            return True
+        if not self.romanised or name.isascii():
+            return False
+        return any(map(self._finds, _groups(fold(transliterate(name, scripts=self.romanised).text))))
 
     def _finds(self, group: str) -> bool:
         words = _words(group)
@@ -187,7 +194,7 @@ class NameKey:
         return False
 
 
-def name_key(key: str) -> NameKey | None:
+def name_key(key: str, romanised: frozenset[Script] = frozenset()) -> NameKey | None:
     """None if the key is universal: nothing but stars and separators."""
     patterns = []
     for name in all_values(key):
@@ -198,7 +205,7 @@ def name_key(key: str) -> NameKey | None:
         patterns += [
             _NamePattern(Wildcard.compile(group), group.count("^"), Wildcard.compile(_words(group))) for group in groups
         ]
-    return NameKey(tuple(patterns)) if patterns else None
+    return NameKey(tuple(patterns), romanised) if patterns else None
 
 
 def _groups(name: str) -> list[str]:

@@ -36,6 +36,7 @@ from gateway.domain.keys import (
     text_key,
     time_spans,
 )
+from gateway.domain.transliteration import Script
 from gateway.domain.worklist import (
     ACCESSION_NUMBER,
     ADMISSION_ID,
@@ -223,9 +224,12 @@ class Query:
         return low > high or (window_from <= low and high <= window_to)
 
 
-def compile_query(identifier: DataSet, decode: Decode) -> Query:
-    """The query of an identifier; `decode` reads the identifier's character set."""
-    keys = _compile(identifier, decode, 0)
+def compile_query(identifier: DataSet, decode: Decode, *, romanised: frozenset[Script] = frozenset()) -> Query:
+    """The query of an identifier; `decode` reads the identifier's character set.
+
+    `romanised` are the scripts that whoever asks is shown in Latin letters: names are found by these too.
+    """
+    keys = _compile(identifier, _Reading(decode, romanised), 0)
     steps = _steps(keys)
     return Query(
         keys=keys,
@@ -244,12 +248,20 @@ def _all_have(tag: int, alternatives: Iterable[_Keys]) -> bool:
     return all(tag in keys.tags() for keys in alternatives)
 
 
-def _compile(identifier: DataSet, decode: Decode, depth: int) -> _Keys:
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """How the values of an identifier are read, and names compared."""
+
+    decode: Decode
+    romanised: frozenset[Script]
+
+
+def _compile(identifier: DataSet, reading: _Reading, depth: int) -> _Keys:
     tests: dict[int, Test] = {}
     for tag, (vr, value) in identifier.items():
         if tag in _NOT_KEYS or tag & 0xFFFF == 0 or tag & 0x10000:
             continue
-        test = _compile_key(tag, _VR.get(tag, vr), value, decode, depth)
+        test = _compile_key(tag, _VR.get(tag, vr), value, reading, depth)
         if test is not None:
             tests[tag] = test
     period = _period(tests)
@@ -258,12 +270,12 @@ def _compile(identifier: DataSet, decode: Decode, depth: int) -> _Keys:
     return _Keys(tuple(tests.items()), period)
 
 
-def _compile_key(tag: int, vr: str, value: Value, decode: Decode, depth: int) -> Test | None:
+def _compile_key(tag: int, vr: str, value: Value, reading: _Reading, depth: int) -> Test | None:
     if not isinstance(value, bytes):
-        return _compile_items(value, decode, depth)
-    key = decoded(value, vr, decode)
+        return _compile_items(value, reading, depth)
+    key = decoded(value, vr, reading.decode)
     if vr == "PN":
-        return name_key(key)
+        return name_key(key, reading.romanised)
     if vr == "UI":
         wanted = frozenset(all_values(key))
         return None if not wanted or "*" in wanted else UidKey(wanted)
@@ -276,11 +288,11 @@ def _compile_key(tag: int, vr: str, value: Value, decode: Decode, depth: int) ->
     return text_key(key, vr, first_only=tag in _SINGLE) if vr in _TEXT else None
 
 
-def _compile_items(value: Iterable[DataSet], decode: Decode, depth: int) -> _SequenceKey | None:
+def _compile_items(value: Iterable[DataSet], reading: _Reading, depth: int) -> _SequenceKey | None:
     """None if the key is universal: no item, or one without any matching key in it."""
     if depth >= MAX_DEPTH:
         return None
-    alternatives = tuple(_compile(item, decode, depth + 1) for item in value)
+    alternatives = tuple(_compile(item, reading, depth + 1) for item in value)
     return _SequenceKey(alternatives) if alternatives and all(alternatives) else None
 
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from gateway.dicom import elements
 from gateway.domain.matching import Query, compile_query
+from gateway.domain.transliteration import Script
 from gateway.domain.worklist import DataSet, Element, columns, items
 from tests.domain.rows import dataset, query, row, utf8
 
@@ -165,6 +166,16 @@ def test_trailing_components_and_letters_of_their_own() -> None:
     assert finds(query(_00100010="smith"), row(_00100010="SMITH^^^^"))
     assert finds(query(_00100010="Sorensen^Lukasz"), row(_00100010="Sørensen^Łukasz"))
     assert finds(query(_00100010="STRASSE"), row(_00100010="Straße"))
+
+
+def test_a_name_is_found_by_its_romanised_form_where_that_is_shown() -> None:
+    stored = row(_00100010="Соколова^Вера")  # noqa: RUF001
+    for key in ("SOKOLOVA^VERA", "sokolova*", "Соколова*"):
+        asked = compile_query(query(_00100010=key), utf8, romanised=frozenset({Script.CYRILLIC}))
+        assert asked.matches(stored, utf8), key
+    assert not finds(query(_00100010="sokolova*"), stored)
+    asked = compile_query(query(_00100010="sokolova*"), utf8, romanised=frozenset({Script.GREEK}))
+    assert not asked.matches(stored, utf8)
 
 
 @pytest.mark.parametrize("key", [{PID: "*x*"}, {PID: "?*"}, {PID: "x"}, {UID: "1"}, {PN: "A*"}])

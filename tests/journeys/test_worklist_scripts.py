@@ -69,6 +69,10 @@ SHOWN = {
 }
 
 
+def _uid(accession: str) -> str:
+    return f"2.25.{list(ROWS).index(accession) + 1}"
+
+
 def _row(accession: str) -> Dataset:
     declared, name, description = ROWS[accession]
     step = {
@@ -83,7 +87,7 @@ def _row(accession: str) -> Dataset:
             "PatientName": name,
             "PatientID": accession,
             "AccessionNumber": accession,
-            "StudyInstanceUID": f"2.25.{list(ROWS).index(accession) + 1}",
+            "StudyInstanceUID": _uid(accession),
             "RequestedProcedureDescription": description,
             "RequestedProcedureID": "RP1",
             "ScheduledProcedureStepSequence": [step],
@@ -167,6 +171,20 @@ def test_a_scanner_of_one_set_is_shown_what_it_can_read(box: Gateway, tmp_path: 
     for row, name in rows.values():
         assert _declared(row) == PROFILES[title][1]
         assert str(row.PatientName) == name
+
+
+@pytest.mark.parametrize("title", SHOWN)
+def test_a_row_is_found_by_the_name_that_the_scanner_was_shown(box: Gateway, tmp_path: Path, title: str) -> None:
+    shown = {accession: name for accession, name in SHOWN[title].items() if name != UNREADABLE}
+    queries = [
+        elements.encode(
+            keywords.data_set({"PatientName": name.upper(), "StudyInstanceUID": ""}, PROFILES[title][1]),
+            elements.EXPLICIT_LITTLE,
+        )
+        for name in shown.values()
+    ]
+    answers = dcmtk.find_each(box.port, queries, folder=tmp_path, called="GATEWAY_MWL", calling=title)
+    assert [answer.StudyInstanceUIDs for answer in answers] == [(_uid(accession),) for accession in shown]
 
 
 def test_a_japanese_scanner_reads_what_japanese_has_letters_for(box: Gateway, tmp_path: Path) -> None:
