@@ -11,6 +11,7 @@ import typer
 
 from gateway.cli.failures import DOES_NOT_HOLD, CommandFailed
 from gateway.cli.options import DEFAULT_CONFIG, AsJson, ConfigPath
+from gateway.cli.profile import profile_named
 from gateway.cli.showing import console, moment, say, show_json, show_table
 from gateway.domain.words import age
 
@@ -94,6 +95,7 @@ def add(
     networks = [str(_checked("--address", parse_network, one)) for one in address or []]
     plain = _checked("--profile", parse_name, profile)
     with writing(config) as books:
+        profile_named(books.config.worklist.profiles, plain, key="--profile")
         books.write(partial(add_scanner, ae=title, addresses=networks, profile=plain, now=books.now, by=books.by))
     typer.echo(f"{title} may call from {', '.join(networks) or 'any address'}.")
 

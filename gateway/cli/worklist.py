@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from gateway.cli import worklist_erase, worklist_explain
+from gateway.cli import worklist_erase, worklist_explain, worklist_profiles
 from gateway.cli.options import DEFAULT_CONFIG, AsJson, ConfigPath
 from gateway.cli.showing import console, say, show_json, show_table
 from gateway.domain.words import age
@@ -26,6 +26,9 @@ _KEYS: Final = (
 app = typer.Typer(rich_markup_mode=None, help="What scanners are answered from, how fresh it is, and why.")
 app.command("explain")(worklist_explain.explain)
 app.command("erase")(worklist_erase.erase)
+app.command("profiles")(worklist_profiles.profiles)
+app.command("capture")(worklist_profiles.capture)
+app.command("replay")(worklist_profiles.replay)
 
 
 @app.callback(invoke_without_command=True)
