@@ -177,8 +177,10 @@ def data_headers(context_id: int, length: int, *, command: bool, last: bool) -> 
 def fragment_message(context_id: int, data: bytes, *, command: bool, max_pdu: int) -> list[bytes]:
     """`data` as P-DATA-TF PDUs of at most `max_pdu` bytes (the length the peer announced)."""
     size = max_pdu - 6
+    if len(data) <= size:
+        return [data_headers(context_id, len(data), command=command, last=True), data]
     pieces: list[bytes] = []
-    for start in range(0, len(data), size) or (0,):
+    for start in range(0, len(data), size):
         piece = data[start : start + size]
         pieces.append(data_headers(context_id, len(piece), command=command, last=start + size >= len(data)))
         pieces.append(piece)

@@ -80,6 +80,7 @@ class Exchange:
         self.context = context
         self.command = command
         self.data_set = data_set
+        self._pending = b""
         self.answered = False
         """The final response is on its way."""
         self.cancelled = False
@@ -105,12 +106,17 @@ class Exchange:
 
     def respond(self, status: int, *, comment: str = "", data_set: bytes | None = None) -> None:
         """Queue a response; it leaves with `flush` or at the end of the exchange."""
+        if status == Status.PENDING and data_set is not None and not comment:
+            # One of these for each row of an answer, all the same
+            self._pending = self._pending or encoded_response(self.command, status, data_set=True)
+            return self.send(self._pending, data_set)
         with_data = data_set is not None
         self.answered = self.answered or status not in (Status.PENDING, Status.PENDING_WARNING)
         if comment:
             self.send(response_to(self.command, status, comment=comment, data_set=with_data), data_set)
         else:
             self.send(encoded_response(self.command, status, data_set=with_data), data_set)
+        return None
 
     def send(self, command: CommandSet | bytes, data_set: bytes | None = None) -> None:
         """Queue any message on this exchange's presentation context."""

@@ -22,7 +22,7 @@ import os
 import queue
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import datetime
@@ -224,6 +224,16 @@ def _bindable(parameters: Any) -> Any:
 
 def _to_column(value: Any) -> Any:
     return value.translate(_TO_COLUMN) if isinstance(value, str) and not value.isascii() else value
+
+
+@contextlib.contextmanager
+def own_text(c: Connection) -> Iterator[None]:
+    """Read columns that hold none but our own text, many of them: nothing in them is put back as it came."""
+    c.text_factory = str
+    try:
+        yield
+    finally:
+        c.text_factory = _from_column
 
 
 def _from_column(raw: bytes) -> str:

@@ -31,7 +31,7 @@ from gateway.domain.merge import Kind
 from gateway.domain.model import SourceName
 from gateway.domain.overview import WorklistSource
 from gateway.spool import removals
-from gateway.spool.db import Connection, Cursor, Row
+from gateway.spool.db import Connection, Cursor, Row, own_text
 from gateway.spool.queries import sql
 from gateway.spool.times import from_text, to_text
 
@@ -280,7 +280,11 @@ def candidates(c: Connection, keys: WorklistKeys, *, batch: int) -> Iterator[lis
     clauses, values = _clauses(keys)
     found = c.execute(" AND ".join([sql("worklist_candidates"), *clauses]), values)
     found.row_factory = None
-    while rows := found.fetchmany(batch):
+    while True:
+        with own_text(c):
+            rows = found.fetchmany(batch)
+        if not rows:
+            return
         yield [*starmap(Candidate, rows)]
 
 

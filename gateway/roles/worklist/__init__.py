@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from datetime import date, datetime, timedelta, tzinfo
+from functools import partial
 
 import structlog
 
@@ -24,9 +25,10 @@ from gateway.domain.matching import Query
 from gateway.domain.worklist import DONE
 from gateway.net.dicom_service import Exchange
 from gateway.roles.worklist import desk
-from gateway.roles.worklist.answering import Answering
+from gateway.roles.worklist.answering import Answer, Answering, Kept
 from gateway.roles.worklist.precedence import Precedence
 from gateway.roles.worklist.question import Policy, Question, read
+from gateway.roles.worklist.recall import Recall, Remembered, fingerprint
 from gateway.roles.worklist.record import FLUSH_SECONDS, Record, Retention
 from gateway.roles.worklist.rows import da, decoder, look_up_keys, parsed
 from gateway.roles.worklist.sources import Sources, Upstream
@@ -75,6 +77,7 @@ class Worklist:
             now=now,
         )
         self._record = Record(spool, now=now, retention=retention)
+        self._recall = Recall()
         self._answering = Answering(spool, now=now, zone=zone)
         self._policy_of = policy_of
         self._entries_for = entries_for
@@ -96,16 +99,11 @@ class Worklist:
         policy, asked = self._policy_of(calling), self._now()
         kept = self._answering.kept(exchange, policy.profile)
         try:
-            question = kept.question if kept else self._question(exchange, policy)
+            question, (shown, status) = await (self._again(exchange, kept) if kept else self._anew(exchange, policy))
         except elements.ElementError as error:
             exchange.respond(Status.UNABLE_TO_PROCESS, comment=str(error))
             self._record.unreadable(calling, status=Status.UNABLE_TO_PROCESS, asked=asked)
             return
-        if kept:
-            shown, status = await self._answering.again(exchange, kept)
-        else:
-            rows = await self._rows(question)
-            shown, status = await self._answering.answer(exchange, question, rows)
         quirks = ",".join(f"{quirk}={count}" for quirk, count in sorted(question.trail.quirks.items()))
         log.info(
             "worklist answered",
@@ -116,34 +114,45 @@ class Worklist:
         )
         self._record.answered(question, shown, status=status, asked=asked)
 
-    def _question(self, exchange: Exchange, policy: Policy) -> Question:
-        syntax, calling = exchange.context.transfer_syntax, exchange.caller.calling_ae
-        return read(exchange.data_set, syntax, calling=calling, policy=policy, today=self._today())
+    async def _again(self, exchange: Exchange, kept: Kept) -> tuple[Question, Answer]:
+        return kept.question, await self._answering.again(exchange, kept)
+
+    async def _anew(self, exchange: Exchange, policy: Policy) -> tuple[Question, Answer]:
+        syntax, calling, today = exchange.context.transfer_syntax, exchange.caller.calling_ae, self._today()
+        mark = fingerprint(exchange.data_set, syntax, calling, policy.profile.name, da(today))
+        remembered = self._recall.of(
+            mark, lambda: read(exchange.data_set, syntax, calling=calling, policy=policy, today=today)
+        )
+        answer = await self._answering.answer(exchange, remembered, await self._rows(remembered))
+        self._recall.keep(mark, remembered)
+        return remembered.question, answer
 
     # -- the rows of an answer --
 
-    async def _rows(self, question: Question) -> list[Candidate]:
+    async def _rows(self, remembered: Remembered) -> list[Candidate]:
         """What this scanner is shown now, the RISs asked where the copy can't tell."""
+        question = remembered.question
         if question.policy.live:
             await self._sources.ask_all(question)
-            return await self._shown(question)
+            return await self._shown(remembered)
         if question.policy.ask:
             await self._sources.ask_stale(question)
-        rows = await self._shown(question)
+        rows = await self._shown(remembered)
         if not rows and question.policy.ask and question.query.is_patient_based:
             await self._sources.ask_all(question)
-            rows = await self._shown(question)
+            rows = await self._shown(remembered)
         return rows
 
-    async def _shown(self, question: Question) -> list[Candidate]:
+    async def _shown(self, remembered: Remembered) -> list[Candidate]:
         """The rows of the copy that are left after every stage, by schedule."""
+        question = remembered.question
         question.trail.looked_at = 0
         question.trail.dropped.clear()
         rows: dict[tuple[str, str], Candidate] = {}
         standing = self._precedence.at_once(question)
         for found in self._look_up(question.query):
             question.trail.looked_at += len(found)
-            for row in self._matching(question, standing(found)):
+            for row in self._matching(remembered, standing(found)):
                 rows[row.source, row.key] = row
             await asyncio.sleep(0)  # a long list must not hold up the other associations
         return sorted(rows.values(), key=_by_schedule)
@@ -153,17 +162,15 @@ class Worklist:
         return copy.candidates(self._spool.db.read(), look_up_keys(query.prefilter), batch=BATCH)
 
     @staticmethod
-    def _matching(question: Question, standing: Sequence[Candidate]) -> Iterator[Candidate]:
+    def _matching(remembered: Remembered, standing: Sequence[Candidate]) -> Iterator[Candidate]:
         """What the query asks for (`domain.matching`), and whose state it may see."""
-        query, dropped = question.query, question.trail.dropped
+        query, dropped = remembered.question.query, remembered.question.trail.dropped
         for row in standing:
-            dataset = parsed(row.dataset)
-            if not query.keys.matches(dataset, decoder(dataset)):
-                dropped[Stage.KEY] += 1
-            elif query.hides(dataset):
-                dropped[Stage.STATUS] += 1
-            else:
+            stage = remembered.verdict(row.digest, partial(_verdict, query, row.dataset))
+            if stage is None:
                 yield row
+            else:
+                dropped[stage] += 1
 
     # -- upkeep --
 
@@ -191,6 +198,14 @@ class Worklist:
         self._precedence.forget(c)
         self._record.forget(c)
         desk_entries.erase(c, before=now - self._entries_for, now=now)
+
+
+def _verdict(query: Query, row: bytes) -> Stage | None:
+    """The stage that drops a row; None if it is asked for."""
+    dataset = parsed(row)
+    if not query.keys.matches(dataset, decoder(dataset)):
+        return Stage.KEY
+    return Stage.STATUS if query.hides(dataset) else None
 
 
 def _by_schedule(row: Candidate) -> tuple[str, str, str, str]:

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from functools import partial
-from itertools import count
 from typing import Final, TypeAlias
 
 from gateway.dicom import elements
@@ -24,28 +23,18 @@ from gateway.domain.worklist import RowColumns, columns, dated, nearest_first, p
 from gateway.net.dicom_service import Exchange
 from gateway.roles.worklist.presenting import View, present, view_of
 from gateway.roles.worklist.question import Question
-from gateway.roles.worklist.rows import Shape, as_elements, decoder, identifier_of, parsed, shape_of, size_of
+from gateway.roles.worklist.recall import Presented, Remembered
+from gateway.roles.worklist.rows import Shape, as_elements, decoder, identifier_of, parsed, shape_of
 from gateway.spool import Spool, audit
 from gateway.spool.served import Shown
 from gateway.spool.worklist import Candidate
 
 RESPONSES_PER_WRITE = 8
 """Fewer than the ten responses within which a C-CANCEL must take effect."""
-RESPONSES_KEPT: Final = 8 << 20
-"""Bytes of encoded responses that are kept."""
-OVERHEAD: Final = 400
-"""Bytes that keeping one of them costs beside."""
-SHAPE_KEPT: Final = 200
-"""Keys of a query whose answers are kept: no console asks for half as many."""
-LENSES_KEPT: Final = 500
-"""Pairs of question and profile whose responses are kept."""
 POLLS_KEPT: Final = 64
 POLL_KEPT: Final = 256 << 10
 """Questions of consoles that poll, and bytes of one with its answer, that are kept."""
 ALARM_CAPPED: Final = "worklist-capped"
-
-_Presented: TypeAlias = "tuple[bytes, frozenset[Quirk]]"
-
 
 Answer: TypeAlias = "tuple[list[Shown], int | None]"
 """What was sent before the scanner cancelled or left, and the final status; None if it had left."""
@@ -67,7 +56,6 @@ class Answering:
         self._spool = spool
         self._now = now
         self._zone = zone
-        self._responses = _Responses()
         self._polls: OrderedDict[tuple[str, str, bytes], Kept] = OrderedDict()
         self._capped: dict[str, bool] = {}
 
@@ -81,8 +69,9 @@ class Answering:
         kept.question.trail.quirks[Quirk.ANSWERED_AGAIN] = 1
         return await _send(exchange, kept.shown)
 
-    async def answer(self, exchange: Exchange, question: Question, rows: Sequence[Candidate]) -> Answer:
+    async def answer(self, exchange: Exchange, remembered: Remembered, rows: Sequence[Candidate]) -> Answer:
         """Send the rows and the final status."""
+        question = remembered.question
         if question.is_unanswered:
             exchange.respond(Status.UNABLE_TO_PROCESS, comment="no RIS answered in time")
             return [], Status.UNABLE_TO_PROCESS
@@ -99,7 +88,7 @@ class Answering:
             trail.quirks[Quirk.CAPPED] = 1
             trail.dropped[Stage.LIMIT] += excess
             rows = self._nearest(rows)[: profile.max_answers]
-        shown, status = await _send(exchange, self._shown(exchange, question, rows))
+        shown, status = await _send(exchange, _shown(exchange, remembered, rows))
         trail.dropped[Stage.LIMIT] += len(rows) - len(shown)
         if profile.polling and status == Status.SUCCESS:
             self._keep(exchange, Kept(question=question, shown=shown, at=self._now()))
@@ -112,15 +101,6 @@ class Answering:
             self._polls[_poll(exchange)] = kept
         if len(self._polls) > POLLS_KEPT:
             self._polls.popitem(last=False)
-
-    def _shown(self, exchange: Exchange, question: Question, rows: Iterable[Candidate]) -> Iterator[Shown]:
-        """Each row as this scanner is to see it, made when its turn comes: a scanner may break off."""
-        syntax = exchange.context.transfer_syntax
-        show = self._responses.through(Lens.of(question, syntax))
-        for row in rows:
-            encoded, quirks = show(row)
-            question.trail.quirks.update(quirks)
-            yield Shown(row.source, row.key, row.dataset, encoded, syntax)
 
     def _nearest(self, rows: Sequence[Candidate]) -> list[Candidate]:
         now = self._now().astimezone(self._zone)
@@ -141,6 +121,17 @@ class Answering:
         change = audit.raise_alarm if capped else audit.clear_alarm
         told = partial(change, code=ALARM_CAPPED, subject=calling.replace("^", "_"), now=self._now())
         self._spool.db.write(told)
+
+
+def _shown(exchange: Exchange, remembered: Remembered, rows: Iterable[Candidate]) -> Iterator[Shown]:
+    """Each row as this scanner is to see it, made when its turn comes: a scanner may break off."""
+    syntax, counted = exchange.context.transfer_syntax, remembered.question.trail.quirks
+    lens = Lens.of(remembered.question, syntax)
+    for row in rows:
+        encoded, quirks = remembered.present((row.digest, row.as_of), partial(lens.show, row))
+        if quirks:
+            counted.update(quirks)
+        yield Shown(row.source, row.key, row.dataset, encoded, syntax)
 
 
 def _poll(exchange: Exchange) -> tuple[str, str, bytes]:
@@ -175,46 +166,8 @@ class Lens:
         view = view_of(question.policy.profile, question.identifier, calling=question.calling, today=question.today)
         return cls(shape_of(question.identifier), transfer_syntax, view)
 
-    def show(self, candidate: Candidate) -> _Presented:
+    def show(self, candidate: Candidate) -> Presented:
         """The response, encoded, and what the profile did for it."""
         row = dated(parsed(candidate.dataset), candidate.as_of)
         shown, quirks = present(project(identifier_of(self.shape), row), row, self.view)
         return elements.encode(as_elements(shown), self.transfer_syntax), quirks
-
-
-class _Responses:
-    """Responses made before, for consoles that ask again: the least used go first."""
-
-    def __init__(self) -> None:
-        self._lenses: OrderedDict[Lens, int] = OrderedDict()
-        self._numbers = count()
-        self._kept: OrderedDict[tuple[int, str, str], _Presented] = OrderedDict()
-        self._bytes = 0
-
-    def through(self, lens: Lens) -> Callable[[Candidate], _Presented]:
-        """How a row is shown through this lens. A query for more than any console asks is not remembered."""
-        if size_of(lens.shape) > SHAPE_KEPT:
-            return lens.show
-        number = self._lenses.get(lens)
-        if number is None:
-            number = self._lenses[lens] = next(self._numbers)
-            if len(self._lenses) > LENSES_KEPT:
-                self._lenses.popitem(last=False)
-        self._lenses.move_to_end(lens)
-        return partial(self._show, number, lens)
-
-    def _show(self, number: int, lens: Lens, row: Candidate) -> _Presented:
-        key = (number, row.digest, row.as_of)
-        kept = self._kept.get(key)
-        if kept is not None:
-            self._kept.move_to_end(key)
-            return kept
-        made = self._kept[key] = lens.show(row)
-        self._bytes += _size(made)
-        while self._bytes > RESPONSES_KEPT:
-            self._bytes -= _size(self._kept.popitem(last=False)[1])
-        return made
-
-
-def _size(made: _Presented) -> int:
-    return len(made[0]) + OVERHEAD

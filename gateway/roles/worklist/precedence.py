@@ -66,6 +66,9 @@ class Precedence:
         oldest, aged = to_text(now - question.policy.max_stale), to_text(now - question.policy.fresh_for)
         recent = []
         for row in rows:
+            if row.last_confirmed >= max(aged, oldest):
+                recent.append(row)
+                continue
             known = attested.get(row.source)
             if too_old(row, known, oldest=oldest):
                 question.trail.dropped[Stage.STALE] += 1

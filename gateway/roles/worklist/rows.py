@@ -29,7 +29,7 @@ from gateway.spool.worklist import WorklistKeys, WorklistRow
 
 VALUE_KEPT = 256
 """Bytes of a value whose text is kept."""
-ROWS_KEPT = 2000
+ROWS_KEPT = 256
 """Parsed rows, of about ten kilobytes each."""
 
 Shape: TypeAlias = "tuple[tuple[int, str, tuple[Shape, ...]], ...]"

@@ -6,6 +6,7 @@ ALTER TABLE worklist_row ADD COLUMN IssuerOfAccessionNumber TEXT NOT NULL DEFAUL
 ALTER TABLE worklist_row ADD COLUMN IssuerOfPatientID TEXT NOT NULL DEFAULT '';
 -- Of the row as it was written, so that an answer that says the same writes nothing.
 ALTER TABLE worklist_row ADD COLUMN digest TEXT NOT NULL DEFAULT '';
+UPDATE worklist_row SET digest = lower(hex(randomblob(16)));
 CREATE INDEX worklist_key ON worklist_row (key);
 
 -- The one station of a step, as it is compared; empty if it has none or several.
