@@ -120,6 +120,13 @@ class Truncates(Section):
     """The same for a Patient ID."""
 
 
+class ZeroPadded(Section):
+    AccessionNumber: Length = spelled(0)
+    """Digits of an accession number with its leading zeros; 0: zeros count."""
+    PatientID: Length = spelled(0)
+    """The same for a Patient ID."""
+
+
 class Fills(Section):
     """What stands where the row is empty; the keys are those of `FILLABLE` and the words beside."""
 
@@ -182,6 +189,8 @@ class ProfileFile(Section):
     """Keys it sends without meaning them."""
     truncates: Truncates = spelled({})
     """Keys it cuts."""
+    zero_padded: ZeroPadded = spelled({})
+    """Numbers of which it strips or adds leading zeros."""
     family_name_alone: Flag = spelled(False)
     """A name key of one component finds the family name, whatever follows."""
     station_aliases: tuple[AE, ...] = spelled([])
@@ -306,6 +315,7 @@ def _profile(name: str, raw: Mapping[str, dict[str, Any]]) -> Profile:
         clock_days=file.clock_days,
         ignored=frozenset(map(tag_of, file.ignores)),
         cut=tuple((tag_of(key), length) for key, length in file.truncates if length),
+        zero_padded=tuple((tag_of(key), length) for key, length in file.zero_padded if length),
         family_name_alone=file.family_name_alone,
         station_aliases=frozenset(title.upper() for title in file.station_aliases),
         modality_aliases=frozenset(modality.upper() for modality in file.modality_aliases),

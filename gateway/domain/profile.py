@@ -70,6 +70,7 @@ class Quirk(StrEnum):
     KEY_IGNORED = "key-ignored"
     CLOCK_WIDENED = "clock-widened"
     KEY_CUT_SHORT = "key-cut-short"
+    ZEROS_BOTH_WAYS = "zeros-both-ways"
     FAMILY_NAME_ALONE = "family-name-alone"
     STATION_ALIAS = "station-alias"
     MODALITY_ALIAS = "modality-alias"
@@ -162,6 +163,8 @@ class Profile:
     """Keys that match everything, wherever they stand in the query."""
     cut: tuple[tuple[int, int], ...] = ()
     """(tag, characters): a key of exactly this length may be the beginning of a longer value."""
+    zero_padded: tuple[tuple[int, int], ...] = ()
+    """(tag, digits): a number is the same with its leading zeros up to this length and without them."""
     family_name_alone: bool = False
     """A name key of one component without wildcard finds the family name, whatever follows."""
     station_aliases: frozenset[str] = frozenset()
@@ -231,12 +234,17 @@ def _rewritten(value: bytes, key: str, meant: str) -> bytes:
 _Habit = Callable[[str, Profile, _Around], "tuple[str, Quirk] | None"]
 
 
-def _cut_short(tag: int) -> _Habit:
+def _number(tag: int) -> _Habit:
+    """A key that may be cut, or that has lost or gained its leading zeros."""
+
     def habit(key: str, profile: Profile, _: _Around) -> tuple[str, Quirk] | None:
-        length = dict(profile.cut).get(tag)
-        if length is None or len(key) != length or _has_wildcard(key):
+        if len(key) == dict(profile.cut).get(tag) and not _has_wildcard(key):
+            return key + "*", Quirk.KEY_CUT_SHORT
+        digits = dict(profile.zero_padded).get(tag, 0)
+        same = sorted({key.lstrip("0") or "0", key, key.zfill(digits)})
+        if len(key) > digits or not (key.isascii() and key.isdigit()) or len(same) == 1:
             return None
-        return key + "*", Quirk.KEY_CUT_SHORT
+        return "\\".join(same), Quirk.ZEROS_BOTH_WAYS
 
     return habit
 
@@ -298,8 +306,8 @@ def _has_wildcard(key: str) -> bool:
 
 
 _HABITS: Final[Mapping[int, _Habit]] = {
-    ACCESSION_NUMBER: _cut_short(ACCESSION_NUMBER),
-    PATIENT_ID: _cut_short(PATIENT_ID),
+    ACCESSION_NUMBER: _number(ACCESSION_NUMBER),
+    PATIENT_ID: _number(PATIENT_ID),
     PATIENT_NAME: _family_name,
     SCHEDULED_STATION_AE_TITLE: _station,
     MODALITY: _modality,

@@ -32,6 +32,7 @@ def stored(**values: str) -> DataSet:
 
 
 CUT = Profile(cut=((0x00080050, 8),))
+ZEROS = Profile(zero_padded=((0x00100020, 8),))
 FAMILY = Profile(family_name_alone=True)
 DEPT = Profile(station_aliases=frozenset({"CTDEPT"}))
 CR_DX = Profile(modality_aliases=frozenset({"CR", "DX"}))
@@ -45,6 +46,11 @@ CASES = [
     (CUT, dataset(_00080050="12345679"), stored(_00080050="1234567890"), False, "key-cut-short"),
     (CUT, dataset(_00100020="12345678"), stored(_00100020="1234567890"), False, ""),
     (Profile(), dataset(_00080050="12345678"), stored(_00080050="1234567890"), False, ""),
+    (ZEROS, dataset(_00100020="4711"), stored(_00100020="00004711"), True, "zeros-both-ways"),
+    (ZEROS, dataset(_00100020="00004711"), stored(_00100020="4711"), True, "zeros-both-ways"),
+    (ZEROS, dataset(_00100020="4711"), stored(_00100020="14711"), False, "zeros-both-ways"),
+    (ZEROS, dataset(_00100020="A11"), stored(_00100020="00000A11"), False, ""),
+    (ZEROS, dataset(_00080050="4711"), stored(_00080050="00004711"), False, ""),
     (FAMILY, dataset(_00100010="miller"), stored(_00100010="Miller^Anna"), True, "family-name-alone"),
     (FAMILY, dataset(_00100010="miller^"), stored(_00100010="Miller^Anna"), True, "family-name-alone"),
     (FAMILY, dataset(_00100010="Müller"), stored(_00100010="Müller^Änne"), True, "family-name-alone"),
