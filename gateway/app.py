@@ -301,6 +301,7 @@ def _start_console(config: Config, spool: Spool, stop: asyncio.Event) -> asyncio
         place=Place(site=config.site.name, box=config.box.id, zone=config.site.timezone),
         destinations=[destination.name for destination in config.destination],
         refresh={ris.name: ris.refresh for ris in config.ris},
+        mpps_peers=config.mpps_peers,
         scanners=[
             ConfiguredScanner(ae=scanner.ae, addresses=tuple(map(str, scanner.address)), profile=scanner.profile)
             for scanner in config.scanner

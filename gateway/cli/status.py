@@ -46,6 +46,7 @@ def look(books: Reading) -> Overview:
         books.c,
         destinations=[one.name for one in config.destination],
         refresh={ris.name: ris.refresh for ris in config.ris},
+        mpps_peers=config.mpps_peers,
         now=books.now,
     )
 
@@ -63,6 +64,7 @@ def _as_json(overview: Overview) -> dict[str, object]:
         "destinations": [asdict(one) for one in overview.destinations],
         "worklist": [asdict(one) for one in overview.worklist],
         "never_asked": list(overview.never_asked),
+        "mpps": [asdict(one) for one in overview.mpps],
         "alarms": [asdict(one) | {"next_step": step(one.code, one.subject)} for one in overview.alarms],
         "strangers": [asdict(one) for one in overview.strangers],
     }
@@ -99,6 +101,8 @@ def _show(books: Reading, overview: Overview) -> None:
     columns = ("Destination", "Waiting", "Oldest", "Unconfirmed", "Refused", "Last status")
     show_table(screen, "Destinations", columns, towards)
     show_table(screen, "Worklist", ("RIS", "Rows", "Age", "Last error"), worklist_rows(overview))
+    relayed = ((one.name, one.waiting, old(one.oldest), one.refused) for one in overview.mpps)
+    show_table(screen, "Performed procedure steps", ("Relayed to", "Waiting", "Oldest", "Refused"), relayed)
     strangers = (
         (
             one.calling_ae,

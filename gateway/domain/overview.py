@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import Final
 
 from gateway.domain.model import AETitle, InstanceState, SourceName
+from gateway.domain.mpps import Relaying
 from gateway.domain.retry import TransportFailure
 from gateway.domain.words import age, images, in_short, step
 
@@ -108,6 +109,8 @@ class Overview:
     """Rows in the copy by source: those of RISs, of messages and of the desk."""
     stopped: Sequence[str] = ()
     """Parts of the gateway that no process is: "edge" takes in, "forward" lets out."""
+    mpps: Sequence[Relaying] = ()
+    """Each RIS and PACS that performed procedure steps are passed on to."""
 
     @property
     def never_asked(self) -> list[str]:

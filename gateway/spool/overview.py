@@ -12,14 +12,22 @@ from pathlib import Path
 
 from gateway.domain.model import DeliveryState, DestinationName
 from gateway.domain.overview import Overview, Towards
-from gateway.spool import audit, deliveries, instances, peers, worklist
+from gateway.spool import audit, deliveries, instances, mpps, peers, worklist
 from gateway.spool.claims import unclaimed
 from gateway.spool.db import Connection
 from gateway.spool.deliveries import Backlog
 
 
-def look(c: Connection, *, destinations: Sequence[str], refresh: Mapping[str, timedelta], now: datetime) -> Overview:
-    """The state of the box. `destinations` and `refresh` (how often each RIS is asked) are the configuration's."""
+def look(
+    c: Connection,
+    *,
+    destinations: Sequence[str],
+    refresh: Mapping[str, timedelta],
+    mpps_peers: Sequence[str],
+    now: datetime,
+) -> Overview:
+    """The state of the box. `destinations`, `refresh` (how often each RIS is asked) and `mpps_peers` (whom performed
+    procedure steps are passed on to) are the configuration's."""
     return Overview(
         now=now,
         instances=instances.count_by_state(c),
@@ -31,6 +39,7 @@ def look(c: Connection, *, destinations: Sequence[str], refresh: Mapping[str, ti
         alarms=audit.active_alarms(c),
         strangers=peers.callers(c),
         stopped=unclaimed(Path(c.execute("PRAGMA database_list").fetchone()["file"]).parent),
+        mpps=mpps.relaying(c, mpps_peers),
     )
 
 

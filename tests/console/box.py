@@ -82,6 +82,7 @@ def made(site: Site, *, address: str = "127.0.0.1", port: int = 0) -> Console:
         place=Place(site="north", box="ct1-room", zone=ZoneInfo("Asia/Tokyo")),
         destinations=["pacs"],
         refresh={"main": timedelta(seconds=30)},
+        mpps_peers=["main"],
         scanners=[ConfiguredScanner(ae="CT1", addresses=("10.1.1.20/32",), profile="generic")],
         desk=Desk().policy,
         now=site.clock,

@@ -11,6 +11,8 @@ import pytest
 
 import gateway
 from gateway.roles.console import desk_models, models
+from gateway.roles.console.mpps import Mpps
+from tests.cli import test_mpps as steps
 from tests.cli.site import Site
 from tests.console.box import NAME, PATIENT, STRANGER, STUDY, Served, bad_night, images, scheduled, stranger
 
@@ -21,6 +23,7 @@ OPERATIONS: dict[str, type[models.Answer]] = {
     "/api/v1/studies": models.Studies,
     "/api/v1/studies/{uid}": models.StudyHops,
     "/api/v1/worklist/sources": models.WorklistSources,
+    "/api/v1/mpps": Mpps,
     "/api/v1/alarms": models.Alarms,
     "/api/v1/peers": models.Peers,
     "/healthz": models.Health,
@@ -187,3 +190,16 @@ def test_a_spool_that_cannot_be_read_is_unhealthy(site: Site, console: Served) -
     status, headers, body = console.ask("/healthz")
     assert (status, headers["content-type"], headers["retry-after"]) == (503, "application/problem+json", "5")
     assert json.loads(body)["detail"] == "The spool can't be read; check the disk."
+
+
+def test_performed_steps_without_their_patients(site: Site, console: Served) -> None:
+    steps.tell(site, "2.25.1")
+    steps.refuse(site)
+    steps.tell(site, "2.25.2")
+    told = console.json("/api/v1/mpps")
+    (peer,) = told["peers"]
+    assert (peer["name"], peer["waiting"], peer["refused"]) == ("main", 1, 1)
+    assert [step["messages"][0]["state"] for step in told["steps"]] == ["queued", "refused"]
+    page = console.text("/")
+    assert "1 message waiting, 1 refused" in page
+    assert steps.PATIENT not in page + console.text("/api/v1/mpps")

@@ -29,6 +29,7 @@ def books(site: Site, *, monotonic: Seconds | None = None, deadline: float = 20.
         site.spool,
         destinations=["pacs"],
         refresh={"main": timedelta(seconds=30)},
+        mpps_peers=["main"],
         now=site.clock,
         monotonic=monotonic or Seconds(),
         deadline=deadline,

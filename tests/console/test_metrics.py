@@ -7,6 +7,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from gateway.domain.words import STEPS
+from tests.cli import test_mpps as steps
 from tests.cli.site import Site
 from tests.console.box import NAME, PATIENT, STRANGER, STUDY, Served, bad_night
 
@@ -57,3 +58,20 @@ def test_nobody_in_the_metrics(site: Site, console: Served) -> None:
     text = console.text("/metrics")
     for secret in (NAME, PATIENT, STUDY, "774411", "2.25.", STRANGER, "MR7", "10.9.9.9", "CT1"):
         assert secret not in text
+
+
+def test_a_ris_for_which_nothing_waits_is_there_at_zero(console: Served) -> None:
+    found = samples(console)
+    assert found["gateway_mpps_messages", "main", "waiting"] == 0
+    assert found["gateway_mpps_oldest_age_seconds", "main"] == 0
+
+
+def test_what_waits_for_a_ris(site: Site, console: Served) -> None:
+    steps.tell(site, "2.25.1")
+    steps.refuse(site)
+    steps.tell(site, "2.25.2")
+    site.clock.pass_(minutes=10)
+    found = samples(console)
+    assert found["gateway_mpps_messages", "main", "waiting"] == 1
+    assert found["gateway_mpps_messages", "main", "refused"] == 1
+    assert found["gateway_mpps_oldest_age_seconds", "main"] == 600

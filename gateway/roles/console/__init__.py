@@ -49,6 +49,7 @@ class Console:
         place: Place,
         destinations: Sequence[str],
         refresh: Mapping[str, timedelta],
+        mpps_peers: Sequence[str],
         scanners: Sequence[ConfiguredScanner],
         desk: DeskPolicy,
         now: Callable[[], datetime],
@@ -64,7 +65,7 @@ class Console:
                 "console.address: is no loopback address, and there are no accounts yet, so anyone there could read;"
                 ' write "127.0.0.1" and come through an SSH tunnel (ssh -L 8080:127.0.0.1:8080)'
             )
-        self._books = Books(spool, destinations=destinations, refresh=refresh, now=now)
+        self._books = Books(spool, destinations=destinations, refresh=refresh, mpps_peers=mpps_peers, now=now)
         rules = DeskRules(policy=desk, stations=[one.ae for one in scanners], zone=place.zone, now=now)
         self._socket = _listening(address, port)
         self._server = _server(application(Site(place=place, scanners=scanners, desk=rules, now=now), self._books))

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, HTTPException, Path, Query
 
+from gateway.domain.mpps import Relaying
 from gateway.domain.overview import Alarm, Overview, Towards, WorklistSource, sentence
 from gateway.domain.study import Hops, Study
 from gateway.domain.words import admission, reason_of, step
@@ -112,14 +113,17 @@ def status_of(standing: Standing) -> models.Status:
         worklist_sources=len(overview.worklist) + len(overview.never_asked),
         worklist_stale=sum(overview.is_stale(one) for one in overview.worklist),
         worklist_oldest_age_s=max(ages, default=None),
+        mpps_waiting=sum(one.waiting for one in overview.mpps),
+        mpps_refused=sum(one.refused for one in overview.mpps),
+        mpps_oldest_age_s=max((oldest_age(one, overview) for one in overview.mpps), default=0.0),
         alarms=len(overview.alarms),
         callers_turned_away=len(overview.strangers),
         disk_free_bytes=standing.free_bytes,
     )
 
 
-def oldest_age(one: Towards, overview: Overview) -> float:
-    """Seconds that the oldest for this destination has waited; 0 if nothing waits."""
+def oldest_age(one: Towards | Relaying, overview: Overview) -> float:
+    """Seconds that the oldest for this peer has waited; 0 if nothing waits."""
     return 0.0 if one.oldest is None else max(0.0, (overview.now - one.oldest).total_seconds())
 
 

@@ -51,14 +51,16 @@ class Books:
         *,
         destinations: Sequence[str],
         refresh: Mapping[str, timedelta],
+        mpps_peers: Sequence[str],
         now: Callable[[], datetime],
         monotonic: Callable[[], float] = time.monotonic,
         deadline: float = DEADLINE_SECONDS,
     ) -> None:
-        """`destinations` and `refresh` as gateway.spool.overview.look; `deadline` in seconds."""
+        """`destinations`, `refresh` and `mpps_peers` as gateway.spool.overview.look; `deadline` in seconds."""
         self._spool = spool
         self._destinations = destinations
         self._refresh = refresh
+        self._mpps_peers = mpps_peers
         self._now = now
         self._monotonic = monotonic
         self._deadline = deadline
@@ -114,7 +116,13 @@ class Books:
 
     def _look(self, c: Connection) -> Standing:
         return Standing(
-            overview=look(c, destinations=self._destinations, refresh=self._refresh, now=self._now()),
+            overview=look(
+                c,
+                destinations=self._destinations,
+                refresh=self._refresh,
+                mpps_peers=self._mpps_peers,
+                now=self._now(),
+            ),
             studies=studies.latest(c, limit=LATEST_STUDIES),
             added=scanners(c),
             free_bytes=self._spool.files.free_bytes(),

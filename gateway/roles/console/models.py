@@ -41,6 +41,9 @@ class Status(Answer):
     worklist_sources: int
     worklist_stale: int
     worklist_oldest_age_s: float | None = Field(description="Of the oldest copy; null if none ever came.")
+    mpps_waiting: int = Field(description="Messages about performed procedure steps that a RIS has not taken yet.")
+    mpps_refused: int
+    mpps_oldest_age_s: float = Field(description="Of what waits; 0 if nothing does.")
     alarms: int
     callers_turned_away: int
     disk_free_bytes: int

@@ -19,6 +19,7 @@ from fastapi.responses import HTMLResponse, Response
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from gateway.domain import mpps
 from gateway.domain.model import InstanceState
 from gateway.domain.overview import Mood, next_steps, sentence
 from gateway.domain.study import Standing as StudyStanding
@@ -66,6 +67,7 @@ class Pages:
             "images": images,
             "moment": self._moment,
             "reason": reason_of,
+            "mpps_reason": mpps.reason_of,
             "admission": lambda ae: _command(admission(ae)) if admission(ae) else "",
             "number": lambda count: f"{count:,}",
             "counted": lambda count, noun: f"{count:,} {noun}{'' if count == 1 else 's'}",

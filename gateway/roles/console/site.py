@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from gateway.domain.model import TemporaryFailure
-from gateway.roles.console import api, desk, models, pages
+from gateway.roles.console import api, desk, models, mpps, pages
 from gateway.roles.console.api import ConfiguredScanner
 from gateway.roles.console.books import Books
 from gateway.roles.console.desk import DeskRules
@@ -55,6 +55,7 @@ def application(site: Site, books: Books) -> ASGIApp:
     shown = Pages(site.place, now=site.now)
     app.include_router(api.routes(books, site.scanners))
     app.include_router(desk.routes(books, site.desk, api.ERRORS))
+    app.include_router(mpps.routes(books))
     app.include_router(pages.routes(books, shown))
 
     @app.get("/healthz", responses={"503": {"model": models.Problem, "description": "The spool does not answer"}})

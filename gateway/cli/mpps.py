@@ -1,0 +1,198 @@
+"""`gateway mpps`: performed procedure steps, what the RISs have of them, and what a person decides about the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from gateway.cli.failures import DOES_NOT_HOLD, CommandFailed
+from gateway.cli.options import DEFAULT_CONFIG, AsJson, ConfigPath
+from gateway.cli.showing import console, moment, say, show_json, show_table
+from gateway.domain.mpps import Relaying, RelayState, reason_of
+from gateway.domain.words import age
+
+if TYPE_CHECKING:
+    from gateway.cli.opening import Reading, Writing
+    from gateway.spool import Connection
+    from gateway.spool.mpps import Relay, Step
+
+STEPS_SHOWN: Final = 20
+LISTED: Final = 200
+"""Messages that are listed one by one; more of them have the same few causes."""
+AT_ONCE: Final = 200
+"""Decisions in one transaction: the running roles wait for it."""
+_ALL: Final = 1_000_000
+_RELAY_KEYS: Final = ("id", "request", "target", "state", "attempts", "last_status", "queued_at")
+_STEP_KEYS: Final = (
+    *("id", "SOPInstanceUID", "calling_ae", "status", "first_at", "last_at", "ended_at", "Modality"),
+    *("PerformedProcedureStepID", "PerformedStationAETitle", "reason", "series", "instances"),
+)
+
+app = typer.Typer(rich_markup_mode=None, help="Performed procedure steps, and what the RISs have of them.")
+Messages = Annotated[list[int] | None, typer.Argument(metavar="MESSAGE...", help="Ids, from `gateway mpps --refused`.")]
+To = Annotated[str, typer.Option("--to", metavar="NAME", help="All of this RIS or PACS, by its configured name.")]
+
+
+@app.callback(invoke_without_command=True)
+def mpps(
+    ctx: typer.Context,
+    *,
+    refused: Annotated[bool, typer.Option("--refused", help="What was refused, with ids to decide about it.")] = False,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="How many steps, the latest first.")] = STEPS_SHOWN,
+    as_json: AsJson = False,
+    config: ConfigPath = DEFAULT_CONFIG,
+) -> None:
+    """Show what waits for each RIS, and the steps that scanners told of last; no patient is named."""
+    from gateway.cli.opening import reading
+    from gateway.spool import mpps as kept
+
+    if ctx.invoked_subcommand is not None:
+        return
+    with reading(config) as books:
+        standing = kept.relaying(books.c, books.config.mpps_peers)
+        steps = () if refused else kept.steps(books.c, limit=limit)
+        listed = kept.not_over(books.c, state=RelayState.REFUSED, limit=LISTED) if refused else ()
+    if as_json:
+        answer: dict[str, object] = {"at": books.now, "peers": [asdict(one) for one in standing]}
+        if refused:
+            show_json(answer | {"refused": [_relay_as_json(one) | {"step": one.step} for one in listed]})
+        else:
+            show_json(answer | {"steps": [_step_as_json(one) for one in steps]})
+        return
+    _show(books, standing, steps)
+    if refused:
+        _show_refused(books, listed)
+
+
+@app.command()
+def retry(messages: Messages = None, *, to: To = "", config: ConfigPath = DEFAULT_CONFIG) -> None:
+    """Send refused messages again, now that the cause is gone.
+
+    Ends with status 0 only if each of them is queued again.
+    """
+    _decide(messages, to, config, RelayState.QUEUED)
+
+
+@app.command()
+def dismiss(messages: Messages = None, *, to: To = "", config: ConfigPath = DEFAULT_CONFIG) -> None:
+    """Let a RIS go without: of messages that it refused, or that wait for it. With --to: all of both.
+
+    The steps stay in our books. Ends with status 0 only if each of them is dismissed.
+    """
+    _decide(messages, to, config, RelayState.DISMISSED)
+
+
+def _decide(messages: Sequence[int] | None, to: str, config: ConfigPath, state: RelayState) -> None:
+    from gateway.cli.opening import writing
+    from gateway.spool import mpps as kept
+
+    again = state is RelayState.QUEUED
+    verb = "retry" if again else "dismiss"
+    if bool(messages) == bool(to):
+        raise CommandFailed(f"mpps {verb}: name message ids, or --to for all of one RIS")
+    with writing(config) as books:
+        known = {one.name for one in kept.relaying(books.c, books.config.mpps_peers)}
+        if to and to not in known:
+            raise CommandFailed(
+                f"mpps {verb}: nothing is relayed to that name; name one of: {', '.join(sorted(known))}"
+            )
+        only = RelayState.REFUSED if again else None
+        found = kept.not_over(books.c, target=to, state=only, limit=_ALL) if to else ()
+        # What is being sent now is nobody's to decide until its answer is here
+        ids = [one.id for one in found if one.state is not RelayState.SENDING] or list(dict.fromkeys(messages or []))
+        done = 0
+        for first in range(0, len(ids), AT_ONCE):
+            done += books.write(partial(_decided, books=books, ids=ids[first : first + AT_ONCE], state=state))
+        books.wake_forward()
+    typer.echo(f"{'queued again' if again else 'dismissed'}: {done:,} of {len(ids):,}")
+    if done < len(ids):
+        remedy = "`gateway mpps --refused` lists what can be"
+        raise CommandFailed(
+            f"mpps {verb}: {len(ids) - done:,} can't be decided, being unknown or over; {remedy}", status=DOES_NOT_HOLD
+        )
+
+
+def _decided(c: Connection, *, books: Writing, ids: Sequence[int], state: RelayState) -> int:
+    """Decide about those that wait for it; how many. The alarm of a peer ends with its last refusal."""
+    from gateway.spool import audit
+    from gateway.spool import mpps as kept
+
+    done = sum(kept.decide(c, one, state, now=books.now, by=books.by) for one in ids)
+    left = {one.name for one in kept.relaying(c, ()) if one.refused}
+    for alarm in audit.active_alarms(c, code="mpps-refused"):
+        if alarm.subject not in left:
+            audit.clear_alarm(c, code=alarm.code, subject=alarm.subject, now=books.now)
+    return done
+
+
+def _relay_as_json(relay: Relay) -> dict[str, object]:
+    return {key: getattr(relay, key) for key in _RELAY_KEYS}
+
+
+def _step_as_json(step: Step) -> dict[str, object]:
+    return {key: getattr(step, key) for key in _STEP_KEYS} | {"relays": [_relay_as_json(one) for one in step.relays]}
+
+
+def _show(books: Reading, standing: Sequence[Relaying], steps: Sequence[Step]) -> None:
+    screen, zone = console(), books.config.site.timezone
+    peers = (
+        (
+            one.name if one.configured else f"{one.name} (not configured)",
+            one.waiting,
+            "-" if one.oldest is None else age(one.oldest, books.now),
+            one.refused,
+            f"{one.last_status}: {reason_of(one.last_status)}" if one.last_status else "-",
+        )
+        for one in standing
+    )
+    show_table(screen, "Relayed to", ("RIS", "Waiting", "Oldest", "Refused", "Last status"), peers)
+    if not standing:
+        say(screen, "Steps are relayed to nobody: mpps is false for every RIS and destination.")
+    rows = (
+        (
+            str(one.id),
+            moment(one.last_at, zone),
+            one.calling_ae,
+            one.Modality or "-",
+            " ".join(filter(None, (one.status or "not told", one.reason))),
+            "-" if one.instances is None else one.instances,
+            ", ".join(_towards(one.relays)) or "-",
+        )
+        for one in steps
+    )
+    show_table(screen, "Steps", ("Step", "Last told", "Scanner", "Modality", "Status", "Images", "At the RIS"), rows)
+
+
+def _towards(relays: Sequence[Relay]) -> Iterator[str]:
+    """How far the messages of a step are, for each peer in one word: the worst of them."""
+    worst = (RelayState.REFUSED, RelayState.QUEUED, RelayState.SENDING, RelayState.DISMISSED, RelayState.SENT)
+    for name in dict.fromkeys(one.target for one in relays):
+        found = min((one for one in relays if one.target == name), key=lambda one: worst.index(one.state))
+        status = f" {found.last_status}" if found.last_status and found.state is not RelayState.SENT else ""
+        yield f"{name} {found.state}{status}"
+
+
+def _show_refused(books: Reading, listed: Sequence[Relay]) -> None:
+    screen = console()
+    if not listed:
+        say(screen, "Nothing was refused.")
+        return
+    rows = (
+        (
+            str(one.id),
+            str(one.step),
+            one.request,
+            one.target,
+            one.last_status,
+            reason_of(one.last_status),
+            age(one.queued_at, books.now),
+        )
+        for one in listed
+    )
+    show_table(screen, "Refused", ("Message", "Step", "Request", "RIS", "Status", "Why", "Age"), rows)
+    say(screen, "When the cause is gone: `gateway mpps retry MESSAGE...`, or `--to NAME` for all of one RIS.")
+    say(screen, "If it was booked there by hand: `gateway mpps dismiss MESSAGE...`.")
