@@ -14,10 +14,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from gateway.config.mappings import MAPPINGS, order_mapping
 from gateway.config.problems import NAMED_BY, ConfigError, Problem, problem_of
 from gateway.config.profiles import DEFAULT_FOLDER, read_profiles
 from gateway.config.sections import Config
 from gateway.config.values import suggestion
+from gateway.domain.order_mapping import MappingError
 from gateway.domain.profile import GENERIC
 
 
@@ -54,6 +56,7 @@ def parse(text: str, *, base: Path, origin: str = "gateway.toml") -> Config:
     problems += _names_of_two(raw)
     problems += _names_nowhere(raw)
     problems += _profiles_nowhere(raw, base)
+    problems += _mapping_faults(raw, base)
     if problems or config is None:
         raise ConfigError(problems)
     return config
@@ -123,3 +126,20 @@ def _profiles_nowhere(raw: dict[str, Any], base: Path) -> Iterator[Problem]:
             key = f"scanner[{ae}].profile" if isinstance(ae, str) and 0 < len(ae) <= 16 else "scanner.profile"
             remedy = f"{suggestion(name, known)}known here: {', '.join(known)}"
             yield Problem(key=key, wrong="names no profile", remedy=remedy)
+
+
+def _mapping_faults(raw: dict[str, Any], base: Path) -> Iterator[Problem]:
+    """Find senders whose mapping there is none of, or that has faults."""
+    section = raw.get("orders", {})
+    folder = section.get("mappings", MAPPINGS) if isinstance(section, dict) else MAPPINGS
+    for sender in _tables(raw, "sender") if isinstance(folder, str) else []:
+        name, named = sender.get("mapping", "generic"), sender.get("name")
+        if not isinstance(name, str):
+            continue
+        try:
+            order_mapping(name, base / folder)
+        except MappingError as error:
+            key = f"sender[{named}].mapping" if isinstance(named, str) and len(named) <= 64 else "sender.mapping"
+            for line in str(error).splitlines():
+                wrong, _, remedy = line.rpartition("; ")
+                yield Problem(key=key, wrong=wrong, remedy=remedy)

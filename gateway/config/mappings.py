@@ -17,6 +17,8 @@ from gateway.domain.order_mapping import MappingError, OrderMapping, mapping
 from gateway.domain.orders import Sender
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", re.ASCII)
+MAPPINGS: Final = "mappings/"
+"""The site's folder, where the configuration names no other."""
 MAPPING_MAX: Final = 256 * 1024
 """Bytes of a file."""
 

@@ -33,9 +33,13 @@ _GENERATED: Final = {
     "RequestedProcedureID": {Flag.PROCEDURE_GENERATED},
     "accession": {Flag.ACCESSION_GENERATED, Flag.ACCESSION_SURROGATE},
 }
-_OF_STEPS: Final = frozenset(
-    {Flag.STEP_GENERATED, Flag.TIME_DEFAULTED, Flag.STATION_DEFAULTED, Flag.MODALITY_DEFAULTED}
-)
+_SUPPLIED: Final = {
+    "ScheduledProcedureStepID": Flag.STEP_GENERATED,
+    "start": Flag.TIME_DEFAULTED,
+    "ScheduledStationAETitle": Flag.STATION_DEFAULTED,
+    "Modality": Flag.MODALITY_DEFAULTED,
+}
+"""What a step lacked, until a message gives it for every step."""
 
 
 def laid_over(known: Procedure | None, change: OrderChange, *, steps: bool) -> Procedure:
@@ -49,7 +53,8 @@ def laid_over(known: Procedure | None, change: OrderChange, *, steps: bool) -> P
     whole = changed(base, given)
     if steps:
         whole = replace(whole, steps=_steps(base, change))
-        flags = (flags - _OF_STEPS) | change.flags
+        told = {flag for name, flag in _SUPPLIED.items() if all(name in step for step in change.steps)}
+        flags = (flags - told) | change.flags
     return replace(whole, flags=flags)
 
 

@@ -21,13 +21,15 @@ class Scope:
 
     def __init__(self, *layers: Sequence[Segment]) -> None:
         self._layers = layers
+        self._found: dict[str, list[Segment]] = {}
 
     def all(self, name: str) -> list[Segment]:
         """The segments of that name in the nearest layer that has one."""
-        for layer in self._layers:
-            if found := [segment for segment in layer if segment.name == name]:
-                return found
-        return []
+        found = self._found.get(name)
+        if found is None:
+            layers = ([segment for segment in layer if segment.name == name] for layer in self._layers)
+            found = self._found[name] = next(filter(None, layers), [])
+        return found
 
     def near(self, name: str) -> list[Segment]:
         """The same, without what stands before the first order."""
@@ -71,4 +73,6 @@ class Reader:
 
 def clean(text: str) -> str:
     """Text of one line and one value: controls become spaces, backslashes slashes."""
+    if text.isalnum() or not text:
+        return text
     return _CONTROLS.sub(" ", text).replace("\\", "/").strip()

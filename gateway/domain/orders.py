@@ -318,14 +318,15 @@ def _until(segments: Sequence[Segment], name: str) -> Sequence[Segment]:
 def _parts(group: Sequence[Segment]) -> Iterator[tuple[Sequence[Segment], Segment | None]]:
     """The steps of one ORC: each OBR with what follows it, and in it each IPC; an ORC alone is one too."""
     begins = [at for at, segment in enumerate(group) if segment.name == "OBR"]
+    if not begins:
+        yield group, None
+        return
     for begin, end in zip(begins, [*begins[1:], len(group)], strict=True):
         part = group[begin:end]
         steps = [segment for segment in part if segment.name == "IPC"]
         yield from ((part, step) for step in steps)
         if not steps:
             yield part, None
-    if not begins:
-        yield group, None
 
 
 def _key_of(change: OrderChange, number: int) -> tuple[Any, ...]:

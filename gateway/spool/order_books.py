@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from pydantic import TypeAdapter
 
@@ -166,8 +166,8 @@ def write(c: Connection, order: Order, *, now: datetime, listed: bool = True) ->
         "now": to_text(now),
     }
     number = c.execute(sql("order_set"), values).fetchone()["id"]
-    gone = set(order.keys) - set(keys)
-    c.executemany(sql("order_row_remove"), ({"source": source, "key": key} for key in gone))
+    for key in set(order.keys) - set(keys):
+        c.execute(sql("order_row_remove"), {"source": source, "key": key})
     worklist.merge_answer(c, source, rows=made, now=now)
     return replace(order, id=number, keys=keys)
 
@@ -198,20 +198,13 @@ def _row(order: Order, dataset: DataSet) -> WorklistRow:
         Modality=found.Modality,
         ScheduledStationAETitle="\\".join(found.StationAETitles),
         status=found.status,
-        dataset=elements.encode(_as_elements(dataset), elements.EXPLICIT_LITTLE),
+        dataset=elements.encode(cast("elements.DataSet", dataset), elements.EXPLICIT_LITTLE),
         kind=Kind.HL7,
         stamp=order.stamp.event,
         minted=not whole.flags.isdisjoint(_MINTED),
         IssuerOfAccessionNumber=accession.universal_id or accession.authority,
         IssuerOfPatientID=order.patient.issuer,
     )
-
-
-def _as_elements(dataset: DataSet) -> elements.DataSet:
-    return {
-        tag: elements.Element(vr, value if isinstance(value, bytes) else [*map(_as_elements, value)])
-        for tag, (vr, value) in dataset.items()
-    }
 
 
 def alias(c: Connection, number: int, kind: str, value: str, issuer: str) -> None:
@@ -258,15 +251,12 @@ def bury(c: Connection, asked: Keys, status: Status, stamp: Stamp, *, now: datet
 
 def tombstone(c: Connection, asked: Keys) -> tuple[Status, Stamp] | None:
     """The state that was told before the order came, and when: the newest."""
-    told = []
-    for kind, value, issuer in _numbers(asked):
-        values = {"kind": kind, "value": value, "issuer": issuer, "source": asked.source}
-        row = c.execute(sql("order_tombstone_of"), values).fetchone()
-        told += [(stamp_of(row), Status(row["status"]))] if row is not None else []
-    if not told:
-        return None
-    stamp, status = max(told)
-    return status, stamp
+    numbers = {kind: (value, issuer) for kind, value, issuer in _numbers(asked)}
+    values: dict[str, str | None] = {"source": asked.source}
+    for kind in ("study", "filler", "placer", "accession"):
+        values[kind], values[f"{kind}_issuer"] = numbers.get(kind, (None, None))
+    row = c.execute(sql("order_tombstone_of"), values).fetchone()
+    return None if row is None else (Status(row["status"]), stamp_of(row))
 
 
 def _numbers(asked: Keys) -> Iterator[tuple[str, str, str]]:

@@ -908,6 +908,9 @@ ON CONFLICT DO NOTHING
 -- order_aliases --
 SELECT kind, value FROM order_alias WHERE procedure = :procedure
 
+-- accession_next --
+UPDATE accession_sequence SET last = last + 1 RETURNING last
+
 -- order_tombstone_set --
 INSERT INTO order_tombstone (kind, value, issuer, source, status, event, message, changed_at)
 VALUES (:kind, :value, :issuer, :source, :status, :event, :message, :now)
@@ -916,8 +919,12 @@ ON CONFLICT (kind, value, issuer, source) DO UPDATE SET
 WHERE (excluded.event, excluded.message) >= (order_tombstone.event, order_tombstone.message)
 
 -- order_tombstone_of --
-SELECT status, event, message FROM order_tombstone
-WHERE kind = :kind AND value = :value AND issuer = :issuer AND source = :source
+SELECT status, event, message FROM order_tombstone WHERE source = :source AND (
+    (kind = 'study' AND value = :study AND issuer = :study_issuer)
+    OR (kind = 'filler' AND value = :filler AND issuer = :filler_issuer)
+    OR (kind = 'placer' AND value = :placer AND issuer = :placer_issuer)
+    OR (kind = 'accession' AND value = :accession AND issuer = :accession_issuer)
+) ORDER BY event DESC, message DESC LIMIT 1
 
 -- order_tombstones_forget --
 DELETE FROM order_tombstone WHERE changed_at < :before
