@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from gateway.simulate.pacs import ReportTo
 
 # The words of the simulators' own enumerations, whose modules take a second to import
-RisMood = Literal["answer", "hang", "refuse", "empty", "abort_midway", "fail"]
+RisMood = Literal[
+    "answer", "hang", "refuse", "empty", "abort_midway", "cut_midway", "slow", "garbled", "garbage", "fail"
+]
 PacsMood = Literal["up", "down", "refuse", "fail", "drop_response", "abort", "hang", "flap"]
 ScannerKind = Literal["CT", "MR", "US", "DX", "SR"]
 

@@ -60,6 +60,10 @@ class Link(Connection):
         self._raw = cast(asyncio.Transport, transport)
         super().connection_made(transport)
 
+    def say(self, raw: bytes) -> None:
+        """Send bytes of any kind, whatever the association is about."""
+        self._raw.write(raw)
+
     def cut(self) -> None:
         """Close the connection without a word, as a host that lost its power or its process."""
         self._raw.abort()

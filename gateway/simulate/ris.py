@@ -7,6 +7,7 @@ association or query on. Rows are the same for the same day.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
@@ -32,6 +33,9 @@ _PATIENTS: Final = (
     ("TEST^\u0141UCJA", "F", "ISO_IR 192"),
     ("TEST^OTTO", "M", ""),
 )
+_GARBAGE: Final = b"\xffHTTP/1.1 400 Bad Request\r\n\r\n"
+_HALF: Final = b"\x04\x00\x00\x00\x01\x00"
+"""A P-DATA-TF that announces 256 bytes and has none."""
 _STEPS: Final = {"CT": "CT THORAX", "MR": "MR HEAD", "US": "US ABDOMEN", "DX": "DX CHEST PA"}
 
 
@@ -46,6 +50,14 @@ class RisBehaviour(StrEnum):
     """Success without a row, whatever was asked."""
     ABORT_MIDWAY = "abort_midway"
     """A-ABORT after half of the rows."""
+    CUT_MIDWAY = "cut_midway"
+    """The connection is gone in the middle of a response, after half of the rows."""
+    SLOW = "slow"
+    """Every matching row, `delay` seconds late."""
+    GARBLED = "garbled"
+    """Success after rows whose data sets can't be read."""
+    GARBAGE = "garbage"
+    """Bytes that are no DICOM."""
     FAIL = "fail"
     """The final status C001."""
 
@@ -113,6 +125,8 @@ class RisSimulator:
         self.rows = rows
         self.ae = ae
         self.behaviour = behaviour
+        self.delay = 10.0
+        """Seconds that a slow one takes before its first row."""
         self.queries = 0
         """C-FIND requests so far, whatever became of them."""
         self.cancelled = 0
@@ -165,10 +179,18 @@ class _RisSession(Session):
                 exchange.respond(Status.UNABLE_TO_PROCESS, comment="the simulated RIS fails")
             case RisBehaviour.EMPTY:
                 exchange.respond(Status.SUCCESS)
-            case behaviour:
-                await self._answer(exchange, midway=behaviour is RisBehaviour.ABORT_MIDWAY)
+            case RisBehaviour.GARBAGE:
+                self.link.say(_GARBAGE)
+                await never_answer(exchange)
+            case RisBehaviour.SLOW:
+                await asyncio.sleep(self._ris.delay)
+                await self._answer(exchange)
+            case _:
+                await self._answer(exchange)
 
-    async def _answer(self, exchange: Exchange, *, midway: bool) -> None:
+    async def _answer(self, exchange: Exchange) -> None:
+        behaviour = self._ris.behaviour
+        midway = behaviour in {RisBehaviour.ABORT_MIDWAY, RisBehaviour.CUT_MIDWAY}
         syntax = exchange.context.transfer_syntax
         try:
             identifier = parse(exchange.data_set, syntax)
@@ -181,9 +203,14 @@ class _RisSession(Session):
                 self._ris.cancelled += 1
                 exchange.respond(Status.CANCEL)
                 return
-            exchange.respond(Status.PENDING, data_set=encoded(project(identifier, row), syntax))
+            shown = _GARBAGE if behaviour is RisBehaviour.GARBLED else encoded(project(identifier, row), syntax)
+            exchange.respond(Status.PENDING, data_set=shown)
             await exchange.flush()
-        if midway:
+        if behaviour is RisBehaviour.ABORT_MIDWAY:
             self.link.abort()
+        elif behaviour is RisBehaviour.CUT_MIDWAY:
+            self.link.say(_HALF)
+            await exchange.flush()
+            self.link.cut()
         else:
             exchange.respond(Status.SUCCESS)
