@@ -18,6 +18,7 @@ language; modern Greek by ELOT 743 (ISO 843 type 2).
 
 from __future__ import annotations
 
+import functools
 import re
 import unicodedata
 from collections.abc import Callable, Collection, Iterator
@@ -67,8 +68,8 @@ PUNCTUATION: Final = {
 }  # fmt: skip
 """Marks that keyboards and word processors make, as ASCII has them. Invisible ones are dropped."""
 
-_CLUSTER: Final = re.compile(r"(?s)(.)([\u0300-\u036f\u3099\u309a\uff9e\uff9f]*)")
-"""A character with the accents and voicing marks that follow it."""
+_CLUSTER: Final = re.compile(r"(?s)(.)([\u0300-\u036f\u3099\u309a\uff9e\uff9f]{0,8})")
+"""A character with the accents and voicing marks that follow it; more of them than any language has stand alone."""
 _ACCENTS: Final = range(0x0300, 0x0370)
 _NEVER_MADE: Final = re.compile(r"[\\^=?*\x00-\x1f\x7f-\x9f]")
 _RUN: Final = {
@@ -81,12 +82,13 @@ def fold_latin(text: str, holds: Holds = str.isascii) -> str:
     """The text with every Latin letter and mark that isn't held in the nearest form that is."""
     if holds(text):
         return text
+    held = functools.cache(holds)  # letters come again and again
     folded = []
     for cluster in _CLUSTER.finditer(text):
         whole = cluster[0]
-        if not holds(whole):
+        if not held(whole):
             forms = (form for form in _forms(whole, text, cluster.start()) if not _NEVER_MADE.search(form))
-            whole = next((form for form in forms if holds(form)), whole)
+            whole = next((form for form in forms if held(form)), whole)
         folded.append(whole)
     return "".join(folded)
 
@@ -101,7 +103,7 @@ def transliterate(text: str, holds: Holds = str.isascii, *, scripts: Collection[
     folded, romanised = shown != text, set()
     for script in Script:
         if script in scripts and not holds(shown):
-            latin = _RUN[script].sub(lambda run, script=script: _romanised(script, run, holds), shown)  # type: ignore[misc]
+            latin = _RUN[script].sub(functools.partial(_romanised, script, holds), shown)
             if latin != shown:
                 romanised.add(script)
                 shown = latin
@@ -116,6 +118,8 @@ def _forms(cluster: str, text: str, at: int) -> Iterator[str]:
         if ord(decomposed[length - 1]) not in _ACCENTS:
             break
     base = decomposed[0]
+    if ord(base) in _ACCENTS:
+        yield ""
     if base.lower() in LETTERS:
         yield _cased(LETTERS[base.lower()], text, at, at + len(cluster))
     if base in PUNCTUATION:
@@ -135,7 +139,7 @@ def _cased(plain: str, text: str, start: int, end: int) -> str:
     return plain.upper() if capitals or len(plain) == 1 else plain.capitalize()
 
 
-def _romanised(script: Script, run: re.Match[str], holds: Holds) -> str:
+def _romanised(script: Script, holds: Holds, run: re.Match[str]) -> str:
     """A run of one script in Latin letters, unless the set holds it."""
     if holds(run[0]):
         return run[0]

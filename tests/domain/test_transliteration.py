@@ -101,6 +101,28 @@ def test_no_wildcard_and_no_delimiter_appears(text: str) -> None:
     assert not re.search(r"[\\^=?*]", fold_latin(text))
 
 
+def test_work_is_proportional_to_the_text() -> None:
+    """A scanner's answer waits for it, and a RIS chose the text."""
+
+    def asked(text: str) -> int:
+        count = 0
+
+        def holds(part: str) -> bool:
+            nonlocal count
+            count += len(part)
+            return part.isascii()
+
+        transliterate(text, holds, scripts=BOTH)
+        return count
+
+    for part in ("\u0301", "検査", "Żołądek ü", "Щука "):
+        assert asked("a" + part * 1000) <= 15 * asked("a" + part * 100) + 1000
+
+
+def test_accents_without_a_letter_are_dropped() -> None:
+    assert fold_latin("\u0301a" + "\u0301" * 40 + "b") == "ab"
+
+
 texts = st.text(st.characters(codec="utf-8"), max_size=20) | st.text("äßŁǿ\u0301Юїγγυμπ山ｶﾞﾀ’–^=", max_size=12)
 sets = st.sampled_from([str.isascii, latin_1, japanese])
 
