@@ -5,7 +5,7 @@ from gateway.config.hl7 import Mllp, Sender
 from gateway.config.loading import load, parse
 from gateway.config.problems import ConfigError, Problem
 from gateway.config.profiles import load_profiles
-from gateway.config.section import Tls
+from gateway.config.section import ServerTls, Tls
 from gateway.config.sections import (
     Backoff,
     Box,
@@ -59,6 +59,7 @@ __all__ = [
     "Routing",
     "Scanner",
     "Sender",
+    "ServerTls",
     "Service",
     "Site",
     "Tls",

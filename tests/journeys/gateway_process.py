@@ -64,19 +64,26 @@ def toml(
     ris: Sequence[From] = (),
     scanners: Collection[str] = SCANNERS,
     scanner_more: Mapping[str, str] | None = None,
+    mllp: int = 0,
+    sender: str = "",
     limits: str = "",
     worklist: str = 'mode = "merge", deadline = "1s", fresh_for = "1s", max_stale = "24h"',
     runtime: Path,
 ) -> str:
-    """A whole `gateway.toml`: loopback, short retries, and waits that suit a test."""
+    """A whole `gateway.toml`: loopback, short retries, and waits that suit a test.
+
+    With an `mllp` port there is one `[[sender]]`; `sender` are further lines of it.
+    """
     parts = [
         '[site]\nname = "test"\ntimezone = "UTC"',
         f'[box]\nid = "test"\nstate = "state"\nruntime = "{runtime}"',
         f"[limits]\n{limits}",
         f'[[listen]]\naddress = "{HOST}"\nport = {port}\nae = ["GATEWAY", "GATEWAY_MWL", "SECOND"]',
-        "[mllp]\nport = 0",
+        f'[mllp]\naddress = "{HOST}"\nport = {mllp}',
         "[console]\nport = 0",
     ]
+    if mllp:
+        parts.append(f'[[sender]]\nname = "ris-hl7"\naddress = ["{HOST}"]\n{sender}')
     for ae in scanners:
         more = (scanner_more or {}).get(ae, "")
         parts.append(f'[[scanner]]\nae = "{ae}"\naddress = ["{HOST}"]\n{more}\nworklist = {{ {worklist} }}')

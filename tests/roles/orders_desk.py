@@ -84,7 +84,8 @@ def open_desk(stack: ExitStack, state: Path, *senders: Sender, books: Books | No
         spool,
         senders or [ANYONE],
         apply=books.apply,
-        kept_for=timedelta(days=14),
+        messages_for=timedelta(days=14),
+        orders_for=timedelta(days=30),
         now=clock,
         here=lambda at: at.astimezone(BERLIN),
     )

@@ -24,7 +24,7 @@ from gateway.domain.hl7 import Hl7Error, Message, Segment, header_of, split_batc
 from gateway.domain.hl7_ack import Code, Fault, Outcome, acknowledgement, answers
 from gateway.domain.mllp import frame
 from gateway.domain.model import TemporaryFailure
-from gateway.spool import Connection, Spool, messages
+from gateway.spool import Connection, Spool, messages, orders
 from gateway.spool.messages import Received
 
 MAINTENANCE_SECONDS: Final = 600.0
@@ -98,15 +98,20 @@ class Orders:
         senders: Sequence[Sender],
         *,
         apply: Apply,
-        kept_for: timedelta,
+        messages_for: timedelta,
+        orders_for: timedelta,
         now: Callable[[], datetime],
         here: Callable[[datetime], datetime],
     ) -> None:
-        """`now` is UTC-aware; `here` puts a time into the site's zone."""
+        """`now` is UTC-aware; `here` puts a time into the site's zone.
+
+        Messages are kept for `messages_for` as received, orders for `orders_for` after their last change.
+        """
         self._spool = spool
         self._senders = tuple(senders)
         self._apply = apply
-        self._kept_for = kept_for
+        self._messages_for = messages_for
+        self._orders_for = orders_for
         self._now = now
         self._here = here
 
@@ -126,20 +131,21 @@ class Orders:
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop`: erase what has been kept for long enough."""
         while not stop.is_set():
-            await self._erase(stop)
+            try:
+                await self._erase(stop)
+            except Exception as error:  # noqa: BLE001 -- the upkeep's edge: it is tried again; unknown means temporary
+                log.error("orders not erased", error=type(error).__name__, code=getattr(error, "code", ""))
             waiter = asyncio.create_task(stop.wait())
             await asyncio.wait({waiter}, timeout=MAINTENANCE_SECONDS)
             waiter.cancel()
 
     async def _erase(self, stop: asyncio.Event) -> None:
-        before = self._now() - self._kept_for
-        try:
-            while not stop.is_set():
-                trim = self._spool.db.write(lambda c: messages.trim(c, before=before, limit=ERASED_AT_ONCE))
-                if await asyncio.wrap_future(trim) < ERASED_AT_ONCE:
-                    return
-        except TemporaryFailure as error:
-            log.error("messages not erased", code=error.code)
+        now = self._now()
+        forget = partial(orders.forget, orders_before=now - self._orders_for, now=now)
+        await asyncio.wrap_future(self._spool.db.write(forget))
+        trim = partial(messages.trim, before=now - self._messages_for, limit=ERASED_AT_ONCE)
+        while not stop.is_set() and await asyncio.wrap_future(self._spool.db.write(trim)) == ERASED_AT_ONCE:
+            pass
 
     def _take(self, raw: bytes, address: str) -> Awaitable[bytes]:
         """Begin one message: what is begun first is committed first."""

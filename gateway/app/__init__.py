@@ -1,0 +1,100 @@
+"""The pages of wiring: Config -> Spool -> roles. Start and stop mirror each other.
+
+`serve` runs any set of roles in one process. Edge (worklist and storage) owns every listener; forward
+owns everything that leaves the box. They share the spool and ring each other's door bell, no more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from contextlib import AsyncExitStack, suppress
+from typing import Final
+
+import structlog
+import uvloop
+
+from gateway.app.edge import start_edge
+from gateway.app.forward import start_forward
+from gateway.app.peers import now
+from gateway.config import Config
+from gateway.domain.model import TemporaryFailure
+from gateway.net.host import notify
+from gateway.spool import Spool
+from gateway.spool.claims import Part
+
+ROLES: Final = ("worklist", "storage", "forward", "console")
+EDGE: Final = frozenset({"worklist", "storage"})
+WATCH_SECONDS: Final = 1.0
+
+log = structlog.get_logger()
+
+
+def serve(config: Config, roles: frozenset[str]) -> int:
+    """Run `roles` until SIGTERM or SIGINT; the process's exit status. Raises `GatewayError` or OSError
+    if it can't start."""
+    return uvloop.run(_serve(config, roles))
+
+
+async def _serve(config: Config, roles: frozenset[str]) -> int:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with AsyncExitStack() as stack:
+        spool = Spool.open(config.box.state, now=now, reserve=config.limits.disk_reserve.bytes)
+        stack.callback(spool.close)
+        if roles & EDGE:
+            stack.enter_context(spool.claim(Part.EDGE))
+        if "forward" in roles:
+            stack.enter_context(spool.claim(Part.FORWARD))
+        running = await start_edge(config, spool, roles, stop, stack) if roles & EDGE else []
+        if "forward" in roles:
+            running.append(await start_forward(config, spool, stop))
+        if "console" in roles and (config.console.port or len(roles) == 1):
+            running.append(_start_console(config, spool, stop))
+        running.append(asyncio.create_task(_watch_database(spool, stop)))
+        notify("READY=1")
+        log.info("ready", roles=",".join(sorted(roles)))
+        finished = asyncio.create_task(stop.wait())
+        await asyncio.wait({finished, *running}, return_when=asyncio.FIRST_COMPLETED)
+        notify("STOPPING=1")
+        log.info("stopping")
+        stop.set()
+        results = await asyncio.gather(*running, return_exceptions=True)
+    failures = [result for result in results if isinstance(result, BaseException)]
+    for failure in failures:
+        log.error("a role ended by a fault", error=type(failure).__name__)
+    return 1 if failures else 0
+
+
+async def _watch_database(spool: Spool, stop: asyncio.Event) -> None:
+    """Raises once the database met a disk error: only a start reads its log anew (db.py), so the process ends
+    and its supervisor begins again. Until then everything is refused with A700."""
+    while not stop.is_set():
+        if spool.db.broken:
+            raise TemporaryFailure(spool.db.broken, code="broken")
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), WATCH_SECONDS)
+
+
+def _start_console(config: Config, spool: Spool, stop: asyncio.Event) -> asyncio.Task[None]:
+    from gateway.roles.console import ConfiguredScanner, Console, Place  # noqa: PLC0415  edge starts without it
+
+    console = Console(
+        spool,
+        address=config.console.address,
+        port=config.console.port,
+        place=Place(site=config.site.name, box=config.box.id, zone=config.site.timezone),
+        destinations=[destination.name for destination in config.destination],
+        refresh={ris.name: ris.refresh for ris in config.ris},
+        mpps_peers=config.mpps_peers,
+        scanners=[
+            ConfiguredScanner(ae=scanner.ae, addresses=tuple(map(str, scanner.address)), profile=scanner.profile)
+            for scanner in config.scanner
+        ],
+        desk=config.desk.policy,
+        now=now,
+    )
+    log.info("console", address=config.console.address, port=console.port)
+    return asyncio.create_task(console.run(stop))

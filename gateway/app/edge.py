@@ -1,0 +1,221 @@
+"""The wiring of edge: every listener, and the roles behind them (DESIGN 3)."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import ssl
+from contextlib import AsyncExitStack
+from typing import Final
+
+import structlog
+
+from gateway.app.peers import caller_of, now
+from gateway.config import Config, Listen, Ris, Sender, ServerTls, Service, WorklistMode, WorklistPolicy, load_profiles
+from gateway.config.mappings import order_senders
+from gateway.dicom.associate import UserInformation
+from gateway.dicom.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from gateway.domain.admission import KnownCaller
+from gateway.domain.model import SourceName
+from gateway.domain.profile import GENERIC, Profile
+from gateway.net.dicom_server import DicomServer, Limits
+from gateway.net.mllp_server import Limits as MllpLimits
+from gateway.net.mllp_server import MllpServer
+from gateway.net.tls import server_context
+from gateway.net.wake import Bell
+from gateway.roles.mpps import PerformedSteps
+from gateway.roles.orders import Orders
+from gateway.roles.orders import Sender as OrderSender
+from gateway.roles.reception import Reception
+from gateway.roles.storage import Storage, read_origin
+from gateway.roles.worklist import Policy, Retention, Upstream, Worklist
+from gateway.spool import Spool, orders
+from gateway.spool.peers import scanners
+
+DRAIN_SECONDS: Final = 20.0
+OPERATIONS: Final = 8
+"""Operations that a peer may have outstanding, if it negotiates them (PS3.7 D.3.3.3)."""
+
+log = structlog.get_logger()
+
+
+async def start_edge(
+    config: Config, spool: Spool, roles: frozenset[str], stop: asyncio.Event, stack: AsyncExitStack
+) -> list[asyncio.Task[None]]:
+    swept = await asyncio.to_thread(spool.sweep, read_origin)
+    log.info(
+        "swept",
+        unfinished=swept.unfinished_removed,
+        adopted=swept.adopted,
+        missing=swept.missing,
+        aside=swept.put_aside,
+    )
+    bell = Bell(config.box.runtime_folder / "forward.sock")
+    stack.callback(bell.close)
+    storage = Storage(spool, spool.accepting(), object_max=config.limits.object_max, now=now, received=bell.ring)
+    worklist = _worklist(config, spool) if "worklist" in roles else None
+    steps = PerformedSteps(spool, targets=config.mpps_peers, now=now, received=bell.ring)
+    server = DicomServer(_limits(config))
+    stack.push_async_callback(server.drain, DRAIN_SECONDS)
+    for listen in config.listen:
+        reception = _reception(
+            config,
+            listen,
+            spool,
+            storage=storage if "storage" in roles else None,
+            worklist=worklist,
+            steps=steps if worklist is not None else None,
+        )
+        port = await server.listen(reception, listen.address, listen.port, tls=_tls(listen))
+        log.info("listening", port=port, ae=",".join(listen.ae), tls=listen.tls)
+    if worklist is None:
+        return []
+    return [asyncio.create_task(worklist.run(stop)), await _start_orders(config, spool, stop, stack)]
+
+
+async def _start_orders(config: Config, spool: Spool, stop: asyncio.Event, stack: AsyncExitStack) -> asyncio.Task[None]:
+    """Without a [[sender]] nobody may send, so there is no port."""
+    known = {sender.name: sender for sender in order_senders(config)}
+    desk = Orders(
+        spool,
+        [_sender(sender) for sender in config.sender],
+        apply=lambda c, message, sender, at: orders.apply(c, message, known[SourceName(sender)], now=at),
+        messages_for=config.retention.messages,
+        orders_for=config.retention.orders,
+        now=now,
+        here=lambda at: at.astimezone(config.site.timezone),
+    )
+    mllp = config.mllp
+    if mllp.port and known:
+        limits = MllpLimits(
+            connections=mllp.connections,
+            connections_per_address=mllp.connections_per_address,
+            message_max=mllp.message_max,
+            idle=mllp.idle.total_seconds(),
+            stall=mllp.stall.total_seconds(),
+        )
+        server = MllpServer(desk, limits)
+        stack.push_async_callback(server.drain, DRAIN_SECONDS)
+        port = await server.listen(mllp.address, mllp.port, tls=_tls(mllp))
+        log.info("listening for HL7", port=port, tls=mllp.tls)
+    return asyncio.create_task(desk.run(stop))
+
+
+def _sender(sender: Sender) -> OrderSender:
+    return OrderSender(
+        name=sender.name,
+        application=sender.application,
+        facility=sender.facility,
+        networks=sender.address,
+        charset=sender.charset,
+        fallback_charset=sender.fallback_charset,
+        enhanced=sender.ack == "auto",
+        processing=frozenset(sender.processing),
+        refuse=sender.on_not_understood == "refuse",
+    )
+
+
+def _tls(port: ServerTls) -> ssl.SSLContext | None:
+    if not port.tls:
+        return None
+    assert port.certificate is not None
+    assert port.key is not None  # the configuration refuses tls without both
+    return server_context(certificate=port.certificate, key=port.key, client_ca=port.client_ca)
+
+
+def _reception(
+    config: Config,
+    listen: Listen,
+    spool: Spool,
+    *,
+    storage: Storage | None,
+    worklist: Worklist | None,
+    steps: PerformedSteps | None,
+) -> Reception:
+    offered = listen.services
+    stores = storage is not None and Service.STORAGE in offered
+    commits = storage is not None and Service.COMMITMENT in offered
+    return Reception(
+        spool,
+        titles=listen.ae,
+        scanners=[
+            KnownCaller(ae=scanner.ae, networks=scanner.address, called_ae=scanner.called_ae)
+            for scanner in config.scanner
+        ],
+        own_peers=[KnownCaller(ae=ae) for ae in [d.ae for d in config.destination] + [r.ae for r in config.ris]],
+        store=storage if stores else None,
+        find=worklist.find if worklist is not None and Service.WORKLIST in offered else None,
+        commitment=(storage.commitment_requested, storage.commitment_reported) if storage and commits else None,
+        mpps=(steps.created, steps.changed) if steps is not None and Service.MPPS in offered else None,
+        standard_only=config.limits.sop_classes == "standard",
+        us=UserInformation(
+            max_pdu=config.limits.pdu_max,
+            implementation_class_uid=IMPLEMENTATION_CLASS_UID,
+            implementation_version=IMPLEMENTATION_VERSION_NAME,
+            asynchronous=(OPERATIONS, 1),
+        ),
+        now=now,
+    )
+
+
+def _limits(config: Config) -> Limits:
+    limits = config.limits
+    return Limits(
+        sockets=limits.sockets,
+        sockets_per_address=limits.sockets_per_address,
+        associations=limits.associations,
+        associations_per_peer=limits.associations_per_peer,
+        artim=limits.artim.total_seconds(),
+        idle=limits.idle.total_seconds(),
+        message=limits.dimse.total_seconds(),
+    )
+
+
+def _worklist(config: Config, spool: Spool) -> Worklist:
+    profiles = load_profiles(config.worklist.profiles)
+    policies = {
+        scanner.ae.casefold(): _policy(scanner.worklist, profiles[scanner.profile]) for scanner in config.scanner
+    }
+
+    def policy_of(ae: str) -> Policy:
+        """A scanner of the configuration, or one that a command added: that one's profile file may have gone."""
+        plain = ae.strip().casefold()
+        if plain in policies:
+            return policies[plain]
+        added = next((one for one in scanners(spool.db.read()) if one.ae.casefold() == plain), None)
+        return _policy(WorklistPolicy(), profiles.get(added.profile if added else GENERIC, profiles[GENERIC]))
+
+    return Worklist(
+        spool,
+        [_upstream(config, ris) for ris in config.ris],
+        policy_of=policy_of,
+        today=lambda: now().astimezone(config.site.timezone).date(),
+        now=now,
+        random=random.random,
+        retention=Retention(queries=config.retention.queries, served=config.retention.served),
+        entries_for=config.retention.orders,
+        zone=config.site.timezone,
+    )
+
+
+def _policy(worklist: WorklistPolicy, profile: Profile) -> Policy:
+    return Policy(
+        ask=worklist.mode is WorklistMode.MERGE,
+        live=worklist.mode is WorklistMode.LIVE,
+        deadline=worklist.deadline,
+        fresh_for=worklist.fresh_for,
+        max_stale=worklist.max_stale,
+        profile=profile,
+        mark=worklist.mark,
+    )
+
+
+def _upstream(config: Config, ris: Ris) -> Upstream:
+    seconds = ris.timeout.total_seconds()
+    return Upstream(
+        name=SourceName(ris.name),
+        peer=caller_of(config, ris, connect_timeout=seconds, timeout=seconds),
+        refresh=ris.refresh,
+        past=ris.window.past,
+        ahead=ris.window.ahead,
+    )

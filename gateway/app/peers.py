@@ -1,0 +1,40 @@
+"""How the parts of the wiring call a peer, and the clock they share."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from gateway.config import Config, DicomDestination, Ris, Tls
+from gateway.net.dicom_client import Peer
+from gateway.net.tls import client_context
+
+
+def caller_of(
+    config: Config, peer: Ris | DicomDestination, *, connect_timeout: float, timeout: float
+) -> Callable[[str], Peer]:
+    """How to call a peer on behalf of a scanner's AE title; "" where there is no scanner."""
+    tls = _tls(peer)
+
+    def call(scanner: str) -> Peer:
+        as_scanner = peer.calling_ae == "scanner" and scanner
+        return Peer(
+            host=peer.host,
+            port=peer.port,
+            called_ae=peer.ae,
+            calling_ae=scanner if as_scanner else config.box.ae,
+            connect_timeout=connect_timeout,
+            timeout=timeout,
+            tls=tls,
+        )
+
+    return call
+
+
+def _tls(peer: Tls) -> ssl.SSLContext | None:
+    return client_context(ca=peer.ca, certificate=peer.certificate, key=peer.key) if peer.tls else None
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
