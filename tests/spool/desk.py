@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 import uuid
 from collections.abc import Callable
@@ -71,12 +73,19 @@ def served(spool: Spool) -> list[str]:
     return [one.row.AccessionNumber for one in worklist.rows(spool.db.read(), keys, limit=999)]
 
 
-def add_for_ever(state: Path) -> None:
-    """Adds entry after entry and says each accession number once it is acknowledged, until it is killed."""
+def add_for_ever(state: Path, fatal: str) -> None:
+    """Adds entry after entry and says each accession number once it is acknowledged, until it is killed: by itself
+    when it comes to a statement that begins so."""
     spool = Spool.open(state, now=lambda: datetime.now(UTC))
+
+    def traced(statement: str) -> None:
+        if fatal and statement.startswith(fatal):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    spool.db.write(lambda c: c.set_trace_callback(traced)).result()
     while True:
         print(add(spool, datetime.now(UTC), policy=replace(POLICY, most_open=1_000_000)).AccessionNumber, flush=True)
 
 
 if __name__ == "__main__":
-    add_for_ever(Path(sys.argv[1]))
+    add_for_ever(Path(sys.argv[1]), sys.argv[2])

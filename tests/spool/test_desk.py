@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from contextlib import closing
@@ -256,24 +257,43 @@ def rows_of(spool: Spool, table: str) -> list[object]:
     return spool.db.read().execute(f"SELECT * FROM {table}").fetchall()
 
 
+def adding(state: Path, fatal: str = "") -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "tests.spool.desk", str(state), fatal]
+    return subprocess.Popen(command, cwd=Path(__file__).parents[2], stdout=subprocess.PIPE, text=True)
+
+
 @pytest.mark.slow
 def test_no_acknowledged_entry_is_lost_to_a_kill(tmp_path: Path, clock: Clock) -> None:
     state = tmp_path / "state"
-    root = Path(__file__).parents[2]
     acknowledged: list[str] = []
-    for many in (1, 4, 9, 16):
-        with subprocess.Popen(
-            [sys.executable, "-m", "tests.spool.desk", str(state)], cwd=root, stdout=subprocess.PIPE, text=True
-        ) as adding:
-            assert adding.stdout is not None
-            acknowledged += [adding.stdout.readline().strip() for _ in range(many)]
-            adding.kill()
-            acknowledged += [line.strip() for line in adding.stdout if line.endswith("\n")]
+    for many in (1, 5):
+        with adding(state) as busy:
+            assert busy.stdout is not None
+            acknowledged += [busy.stdout.readline().strip() for _ in range(many)]
+            busy.kill()
+            acknowledged += [line.strip() for line in busy.stdout if line.endswith("\n")]
     spool = open_spool(state, clock)
     try:
         entries = {one.AccessionNumber for one in desk.entries(spool.db.read(), limit=100_000)}
-        assert len(acknowledged) == len(set(acknowledged)) >= 30
+        assert len(acknowledged) == len(set(acknowledged)) >= 6
         assert set(acknowledged) <= entries == set(served_all(spool))
+    finally:
+        spool.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fatal", ["INSERT INTO worklist_row", "INSERT INTO journal", "COMMIT"])
+def test_an_entry_and_its_row_are_written_together_or_not_at_all(tmp_path: Path, clock: Clock, fatal: str) -> None:
+    state = tmp_path / "state"
+    open_spool(state, clock).close()
+    with adding(state, fatal) as killed:
+        assert killed.communicate() == ("", None)
+    assert killed.returncode == -signal.SIGKILL
+    spool = open_spool(state, clock)
+    try:
+        assert desk.entries(spool.db.read(), every=True) == ()
+        assert served_all(spool) == []
+        assert add(spool, clock()).number == 1
     finally:
         spool.close()
 
