@@ -30,5 +30,6 @@ def erase(
         erased = books.write(partial(erase_patient, PatientID=patient, now=books.now, by=books.by))
     say(
         console(),
-        f"Erased: {erased.rows:,} in the copy, {erased.snapshots:,} as shown, {erased.queries:,} of questions.",
+        f"Erased: {erased.rows:,} in the copy, {erased.snapshots:,} as shown, {erased.queries:,} of questions,"
+        f" {erased.entries:,} of the desk.",
     )

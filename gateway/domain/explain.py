@@ -77,6 +77,7 @@ class Removal(StrEnum):
     ABSENT = "absent"
     EXPIRED = "expired"
     DONE = "done"
+    WITHDRAWN = "withdrawn"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,6 +226,10 @@ def _removed(case: Case, gone: Gone) -> Reason:
         Removal.DONE: (
             f"{gone.source} said that its step is done or cancelled; it was removed {ago} ago.",
             "If it is to be performed all the same, let the RIS schedule it anew.",
+        ),
+        Removal.WITHDRAWN: (
+            f"It was an entry of the downtime desk; it was linked to its order, cancelled or over {ago} ago.",
+            "Look at `gateway desk list --all`: if it was linked, ask for its order.",
         ),
     }
     cause, next_step = told[gone.reason]

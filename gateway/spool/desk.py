@@ -34,10 +34,11 @@ from gateway.domain.desk import (
     row_of,
     second_of,
 )
+from gateway.domain.explain import Removal
 from gateway.domain.merge import Kind
 from gateway.domain.model import UID, SourceName
 from gateway.domain.worklist import DataSet, merge_key
-from gateway.spool import audit, worklist
+from gateway.spool import audit, removals, worklist
 from gateway.spool.audit import Subject
 from gateway.spool.db import Connection, Row
 from gateway.spool.queries import sql
@@ -86,13 +87,18 @@ def add(
 
 def _free_code(c: Connection, policy: DeskPolicy, salt: Callable[[], int], now: datetime) -> tuple[int, str]:
     """A second and a code that no entry has, and no order of the copy either: one may come from before a restore."""
-    last = c.execute(sql("desk_last_second")).fetchone()["last"]
+    last = newest(c)
     while True:
         last = second_of(now, last=last)
         code = code_of(last, salt() % SALTS)
         accession = {"AccessionNumber": policy.accession_prefix + code}
         if c.execute(sql("desk_known_accession"), accession).fetchone() is None:
             return last, code
+
+
+def newest(c: Connection) -> int:
+    """The second of the newest entry there ever was, -1 for none: another number means another entry."""
+    return int(c.execute(sql("desk_last_second")).fetchone()["last"])
 
 
 def entries(c: Connection, *, every: bool = False, limit: int = MOST_LISTED) -> tuple[Entry, ...]:
@@ -132,6 +138,19 @@ def erase(c: Connection, *, before: datetime, now: datetime) -> int:
     return len(erased)
 
 
+def of_patient(c: Connection, PatientID: str) -> tuple[Entry, ...]:
+    """The entries of a patient, and those whose order is the patient's."""
+    return tuple(_entry(c, row) for row in c.execute(sql("desk_of_patient"), {"PatientID": PatientID}).fetchall())
+
+
+def forget(c: Connection, entry: Entry, *, now: datetime, by: str) -> None:
+    """Forgets the patient of an entry at once. One that waits for its order is cancelled."""
+    if entry.state in {EntryState.OPEN, EntryState.EXPIRED}:
+        move(c, entry, EntryState.CANCELLED, now=now, by=by, why="the patient is erased")
+    c.execute(sql("desk_erase_one"), {"number": entry.number})
+    c.execute(sql("desk_link_remove"), {"number": entry.number})
+
+
 # -- moves, for desk_links too --
 
 
@@ -147,7 +166,8 @@ def move(
     if to is EntryState.OPEN:
         serve(c, moved, now=now)
     else:
-        c.execute(sql("desk_remove_row"), {"source": DESK, "key": merge_key(row_of(entry))})
+        gone = c.execute(sql("desk_remove_row"), {"source": DESK, "key": merge_key(row_of(entry))})
+        removals.record(c, gone.fetchall(), reason=Removal.WITHDRAWN, now=now)
     if to in {EntryState.LINKED, EntryState.CANCELLED}:
         _end_alarms(c, entry.number, now=now)
     return moved

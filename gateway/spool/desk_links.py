@@ -4,6 +4,7 @@ Promises
 - `settle` links only what `gateway.domain.desk_orders` calls proven, and alarms about doubt once, not each time.
 - The link, the removal of the desk's row and the journal row are one transaction. A link is an alias: the
   provisional accession number, PatientID and StudyInstanceUID stand for the real ones of `Entry.link`.
+- An order that was cancelled proves nothing, is not suggested and can't be linked.
 - A link that a person took back is not made again by itself.
 """
 
@@ -28,7 +29,7 @@ from gateway.domain.desk import (
 from gateway.domain.desk_orders import RealOrder, Suggestion
 from gateway.domain.keys import fold
 from gateway.domain.model import SourceName
-from gateway.domain.worklist import date_of, text
+from gateway.domain.worklist import DONE, date_of, text
 from gateway.spool import audit, desk
 from gateway.spool.db import Connection, Row
 from gateway.spool.queries import sql
@@ -37,6 +38,8 @@ from gateway.spool.times import to_text
 NAME_DAYS: Final = timedelta(days=7)
 """How far from an entry's day an order is looked for by the patient's name."""
 _AT_ONCE: Final = 200
+_WITHDRAWN: Final = DONE - {"COMPLETED"}
+"""States of a step whose order is none any more; of one that was performed it is still the order."""
 
 
 def due(c: Connection, *, now: datetime) -> bool:
@@ -125,7 +128,8 @@ def unlink(c: Connection, entry: Entry, *, now: datetime, by: str) -> Entry:
 def suggest(c: Connection, entry: Entry, *, accession_prefix: str) -> tuple[Suggestion, ...]:
     """The orders of the copy that may be the entry's, most likely first; nothing is changed."""
     orders = _keyed(c, entry)
-    orders += _select(c, sql("desk_orders_by_name"), {"names": json.dumps(_written_names(c, entry))})
+    names = json.dumps(_written_names(c, entry))
+    orders += _select(c, sql("desk_orders_by_name"), {"names": names, **_days(entry)})
     orders += _slipped(c, accession_prefix)
     return desk_orders.suggestions(entry, orders, accession_prefix=accession_prefix)
 
@@ -135,10 +139,13 @@ def _written_names(c: Connection, entry: Entry) -> list[str]:
     family = fold(entry.PatientName.partition("^")[0].strip())
     if not entry.named or not entry.PatientBirthDate or not family:
         return []
-    day = entry.start.date()
-    window = {"first": f"{day - NAME_DAYS:%Y%m%d}", "last": f"{day + NAME_DAYS:%Y%m%d}", "desk": DESK}
-    names = (row["PatientName"] for row in c.execute(sql("desk_names"), window))
+    names = (row["PatientName"] for row in c.execute(sql("desk_names"), {**_days(entry), "desk": DESK}))
     return [name for name in names if fold(name).startswith(family)][:_AT_ONCE]
+
+
+def _days(entry: Entry) -> dict[str, str | None]:
+    day = entry.start.date()
+    return {"first": f"{day - NAME_DAYS:%Y%m%d}", "last": f"{day + NAME_DAYS:%Y%m%d}"}
 
 
 def _slipped(c: Connection, accession_prefix: str) -> list[RealOrder]:
@@ -152,7 +159,8 @@ def _keyed(c: Connection, entry: Entry) -> list[RealOrder]:
 
 
 def _select(c: Connection, statement: str, values: dict[str, str | None]) -> list[RealOrder]:
-    return [_order(row) for row in c.execute(statement, {**values, "desk": DESK, "limit": _AT_ONCE})]
+    found = c.execute(statement, {**values, "desk": DESK, "limit": _AT_ONCE})
+    return [_order(row) for row in found if row["status"] not in _WITHDRAWN]
 
 
 def _order(row: Row) -> RealOrder:

@@ -1,7 +1,8 @@
 """Erasing a patient from the worklist's books, when a person or the law asks for it.
 
 Promises
-- Rows, snapshots, the memory of removed rows and every question that names the patient are gone after the commit.
+- Rows, snapshots, entries of the desk, the memory of removed rows and every question that names the patient are
+  gone after the commit.
   Their place in the database is overwritten, and in its log once that begins anew.
   A question names the patient if it asks by a name or an identifier, and finds him by them.
 - The journal says that, when and by whom something was erased, and how much; nothing of the patient.
@@ -26,7 +27,7 @@ from gateway.domain.worklist import (
     DataSet,
     Element,
 )
-from gateway.spool import audit
+from gateway.spool import audit, desk
 from gateway.spool.datasets import decoder, read
 from gateway.spool.db import Connection
 from gateway.spool.queries import sql
@@ -47,6 +48,8 @@ class Erased:
     rows: int
     snapshots: int
     queries: int
+    entries: int
+    """Of the downtime desk."""
 
 
 def erase_patient(c: Connection, PatientID: str, *, now: datetime, by: str) -> Erased:
@@ -54,14 +57,20 @@ def erase_patient(c: Connection, PatientID: str, *, now: datetime, by: str) -> E
     patient = {"PatientID": PatientID.strip(" \0")}
     if not patient["PatientID"]:
         raise ValueError("PatientID is empty: name the patient to be erased")
-    naming = list(_naming(c, patient))
     c.execute("PRAGMA secure_delete = ON")
+    entries = desk.of_patient(c, patient["PatientID"])
+    minted = {entry.PatientID for entry in entries if entry.mints_patient}
+    known = [patient, *({"PatientID": one} for one in minted - {patient["PatientID"]})]
+    naming = {asked for one in known for asked in _naming(c, one)}
+    for entry in entries:
+        desk.forget(c, entry, now=now, by=by)
     erased = Erased(
-        queries=sum(c.execute(sql("query_erase"), {"identifier": one}).rowcount for one in naming),
-        rows=c.execute(sql("erase_rows"), patient).rowcount,
-        snapshots=c.execute(sql("erase_served"), patient).rowcount,
+        queries=sum(c.execute(sql("query_erase"), {"identifier": asked}).rowcount for asked in naming),
+        rows=sum(c.execute(sql("erase_rows"), one).rowcount for one in known),
+        snapshots=sum(c.execute(sql("erase_served"), one).rowcount for one in known),
+        entries=len(entries),
     )
-    c.execute(sql("erase_removals"), patient)
+    c.executemany(sql("erase_removals"), known)
     audit.journal(
         c,
         at=now,
@@ -70,7 +79,8 @@ def erase_patient(c: Connection, PatientID: str, *, now: datetime, by: str) -> E
         subject="patient",
         from_state="kept",
         to_state="erased",
-        why=f"{erased.rows} rows, {erased.snapshots} snapshots, {erased.queries} queries",
+        why=f"{erased.rows} rows, {erased.snapshots} snapshots, {erased.queries} queries,"
+        f" {erased.entries} desk entries",
     )
     return erased
 

@@ -609,6 +609,7 @@ UPDATE desk_entry SET state = :state, automatic = :automatic WHERE number = :num
 
 -- desk_remove_row --
 DELETE FROM worklist_row WHERE source = :source AND key = :key
+RETURNING source, key, PatientID, AccessionNumber, StudyInstanceUID, start_date
 
 -- desk_overdue --
 SELECT * FROM desk_entry WHERE state = 'open' AND erased = 0 AND expires_at <= :now ORDER BY number LIMIT :limit
@@ -639,7 +640,8 @@ WHERE (AccessionNumber = :AccessionNumber OR StudyInstanceUID = :StudyInstanceUI
 AND source <> :desk ORDER BY source, key LIMIT :limit
 
 -- desk_orders_by_name --
-SELECT * FROM worklist_row WHERE PatientName IN (SELECT value FROM json_each(:names)) AND source <> :desk
+SELECT * FROM worklist_row WHERE start_date BETWEEN :first AND :last AND source <> :desk
+AND PatientName IN (SELECT value FROM json_each(:names))
 ORDER BY source, key LIMIT :limit
 
 -- desk_orders_by_prefix --
@@ -648,6 +650,16 @@ ORDER BY AccessionNumber, source, key LIMIT :limit
 
 -- desk_names --
 SELECT DISTINCT PatientName FROM worklist_row WHERE source <> :desk AND start_date BETWEEN :first AND :last
+
+-- desk_of_patient --
+SELECT * FROM desk_entry WHERE erased = 0 AND (
+    PatientID = :PatientID OR number IN (SELECT entry FROM desk_link WHERE PatientID = :PatientID COLLATE BINARY)
+)
+
+-- desk_erase_one --
+UPDATE desk_entry SET
+    PatientID = '', IssuerOfPatientID = '', PatientName = '', PatientBirthDate = '', PatientSex = '', erased = 1
+WHERE number = :number
 
 -- desk_erase --
 -- What was minted stays for ever, what a person typed does not. Expired entries have waited long enough too.

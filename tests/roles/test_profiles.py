@@ -15,7 +15,7 @@ import pytest
 from gateway.config import load_profiles
 from gateway.dicom import elements
 from gateway.dicom.association import AcceptedContext
-from gateway.dicom.dimse import CommandField, CommandSet, decode_command
+from gateway.dicom.dimse import CommandField, CommandSet, Status, decode_command
 from gateway.dicom.negotiation import MODALITY_WORKLIST
 from gateway.dicom.readable import Table, data_set, table
 from gateway.domain.model import SourceName
@@ -27,6 +27,7 @@ from gateway.roles.worklist.replay import replay
 from gateway.roles.worklist.rows import validated
 from gateway.spool import Spool, audit
 from gateway.spool import worklist as copy
+from tests.spool.desk import add
 
 CAPTURES = sorted((Path(__file__).parents[1] / "profiles").glob("*.toml"))
 SHIPPED = load_profiles(Path("nowhere"))
@@ -113,11 +114,11 @@ class Door:
         zone = ZoneInfo("Europe/Berlin")
         self.spool = Spool.open(folder, now=lambda: self.now)
         day = timedelta(days=1)
-        policy = Policy(ask=False, deadline=day, fresh_for=day, max_stale=day, profile=profile)
+        self.policy = Policy(ask=False, deadline=day, fresh_for=day, max_stale=day, profile=profile)
         self.role = Worklist(
             self.spool,
             [],
-            policy_of=lambda _: policy,
+            policy_of=lambda _: self.policy,
             today=lambda: self.now.astimezone(zone).date(),
             now=lambda: self.now,
             random=lambda: 0.0,
@@ -220,6 +221,26 @@ async def test_a_console_that_polls_is_answered_again_for_a_while(door: Door) ->
     door.now -= timedelta(seconds=60)  # a clock that was set back must not keep an answer alive
     door.schedule("060000", "083500", "140000")
     assert shown(await door.ask()) == ["A060000", "A083500", "A140000"]
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("door", [Profile(polling=timedelta(seconds=5))], indirect=True)
+async def test_an_entry_of_the_desk_is_not_waited_for(door: Door) -> None:
+    door.schedule("060000")
+    assert shown(await door.ask()) == ["A060000"]
+    entry = add(door.spool, door.now, stations=("CT1",))
+    assert entry.AccessionNumber in shown(await door.ask())
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("door", [Profile()], indirect=True)
+async def test_a_scanner_that_is_answered_live_is_shown_the_desk_though_no_ris_answers(door: Door) -> None:
+    door.policy = replace(door.policy, live=True)
+    door.schedule("060000")
+    assert (await door.ask()).status == Status.UNABLE_TO_PROCESS
+    entry = add(door.spool, door.now, stations=("CT1",))
+    line = await door.ask()
+    assert (line.status, shown(line)) == (Status.SUCCESS, [entry.AccessionNumber])
 
 
 @pytest.mark.asyncio

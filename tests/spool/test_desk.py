@@ -14,9 +14,11 @@ import pytest
 from pysqlite3 import dbapi2 as sqlite
 
 from gateway.domain.desk import Entry, EntryRefused, EntryState, read_code
+from gateway.domain.explain import Removal
 from gateway.domain.model import SourceName
-from gateway.spool import Spool, audit, desk, desk_links, worklist
+from gateway.spool import Spool, audit, desk, desk_links, removals, worklist
 from gateway.spool.audit import Subject
+from gateway.spool.erasing import erase_patient
 from tests.domain.desk import POLICY
 from tests.spool.desk import add, arrive, real, served
 from tests.spool.objects import Clock, open_spool
@@ -111,6 +113,8 @@ def test_the_order_that_carries_what_we_minted_is_linked(spool: Spool, clock: Cl
     assert settle(spool, clock) == 1
     linked = now_is(spool, entry)
     assert (linked.state, served(spool)) == (EntryState.LINKED, [])
+    (gone,) = removals.of_order(spool.db.read(), {"AccessionNumber": entry.AccessionNumber})
+    assert (gone.source, gone.reason) == ("desk", Removal.WITHDRAWN)
     assert linked.link is not None
     assert (linked.link.PatientID, linked.link.IssuerOfPatientID, linked.link.source) == ("P1", "HOSP", "main")
     assert getattr(linked.link, carries) == getattr(entry, carries)
@@ -123,6 +127,17 @@ def test_an_order_of_another_source_is_as_good(spool: Spool, clock: Clock) -> No
     entry = add(spool, clock())
     arrive(spool, real(SourceName("engine"), AccessionNumber=entry.AccessionNumber), now=clock())
     assert settle(spool, clock) == 1
+
+
+@pytest.mark.parametrize("status", ["CANCELED", "DISCONTINUED"])
+def test_an_order_that_was_cancelled_proves_nothing(spool: Spool, clock: Clock, status: str) -> None:
+    entry = add(spool, clock())
+    arrive(spool, real(AccessionNumber=entry.AccessionNumber, status=status), now=clock())
+    assert settle(spool, clock) == 0
+    assert served(spool) == [entry.AccessionNumber]
+    assert desk_links.suggest(spool.db.read(), entry, accession_prefix="DT") == ()
+    with pytest.raises(EntryRefused, match="no such order"):
+        reconcile(spool, clock, entry, entry.AccessionNumber)
 
 
 def test_likeness_links_nothing_and_is_suggested(spool: Spool, clock: Clock) -> None:
@@ -251,6 +266,23 @@ def test_patients_are_forgotten_and_codes_are_not(spool: Spool, clock: Clock) ->
     assert "Secret" not in "".join(kept)
     clock.pass_(days=-33.5)
     assert add(spool, clock()).AccessionNumber not in {first.AccessionNumber, second.AccessionNumber}
+
+
+@pytest.mark.parametrize("linked", [False, True])
+def test_a_patient_is_erased_from_the_desk(spool: Spool, clock: Clock, linked: bool) -> None:
+    entry = add(spool, clock(), PatientName="Secret^Ada", **({} if linked else {"PatientID": "P1"}))
+    other = add(spool, clock(), PatientName="Test^Otto", PatientID="P10")
+    arrive(spool, real(), now=clock())
+    if linked:
+        reconcile(spool, clock, entry, "A1")
+    erased = spool.db.write(lambda c: erase_patient(c, "P1", now=clock(), by="ada")).result()
+    assert (erased.entries, erased.rows) == (1, 1)
+    assert desk.find(spool.db.read(), str(entry.number)) is None
+    assert served(spool) == [other.AccessionNumber]
+    tables = ("desk_entry", "desk_link", "worklist_row", "worklist_removal")
+    left = "".join(str(tuple(row)) for table in tables for row in rows_of(spool, table))
+    assert not [word for word in ("Secret", "'P1'", f"'{entry.PatientID}'") if word in left]
+    assert journal(spool, entry)[-1][2] == ("linked" if linked else "cancelled")
 
 
 def rows_of(spool: Spool, table: str) -> list[object]:

@@ -123,6 +123,7 @@ class Worklist:
         remembered = self._recall.of(
             mark, lambda: read(exchange.data_set, syntax, calling=calling, policy=policy, today=today)
         )
+        remembered.question.trail.newest_entry = desk_entries.newest(self._spool.db.read())
         answer = await self._answering.answer(exchange, remembered, await self._rows(remembered))
         self._recall.keep(mark, remembered)
         return remembered.question, answer

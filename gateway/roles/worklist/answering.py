@@ -25,7 +25,7 @@ from gateway.roles.worklist.presenting import View, present, view_of
 from gateway.roles.worklist.question import Question
 from gateway.roles.worklist.recall import Presented, Remembered
 from gateway.roles.worklist.rows import Shape, as_elements, decoder, identifier_of, parsed, shape_of
-from gateway.spool import Spool, audit
+from gateway.spool import Spool, audit, desk
 from gateway.spool.served import Shown
 from gateway.spool.worklist import Candidate
 
@@ -60,9 +60,12 @@ class Answering:
         self._capped: dict[str, bool] = {}
 
     def kept(self, exchange: Exchange, profile: Profile) -> Kept | None:
-        """The answer to this very question of a moment ago, if the profile lets it be given again."""
+        """The answer to this very question of a moment ago, if the profile lets it be given again. An entry that
+        the desk made since is not waited for."""
         kept = self._polls.get(_poll(exchange)) if profile.polling else None
-        return kept if kept and kept.at <= self._now() < kept.at + profile.polling else None
+        if kept is None or not kept.at <= self._now() < kept.at + profile.polling:
+            return None
+        return kept if kept.question.trail.newest_entry == desk.newest(self._spool.db.read()) else None
 
     async def again(self, exchange: Exchange, kept: Kept) -> Answer:
         """Send the same bytes."""
@@ -72,7 +75,7 @@ class Answering:
     async def answer(self, exchange: Exchange, remembered: Remembered, rows: Sequence[Candidate]) -> Answer:
         """Send the rows and the final status."""
         question = remembered.question
-        if question.is_unanswered:
+        if question.is_unanswered and not rows:  # what there is then is of the desk
             exchange.respond(Status.UNABLE_TO_PROCESS, comment="no RIS answered in time")
             return [], Status.UNABLE_TO_PROCESS
         profile, trail = question.policy.profile, question.trail

@@ -60,9 +60,10 @@ class Precedence:
     def _recent(
         self, question: Question, rows: Sequence[Candidate], attested: Mapping[SourceName, Attested], now: datetime
     ) -> list[Candidate]:
-        """The rows that are not too old; for a scanner that is answered live, those that were answered just now."""
+        """The rows that are not too old; for a scanner that is answered live, those that were answered just now,
+        and those of the desk, which nobody else can answer."""
         if question.policy.live:
-            return [row for row in rows if (row.source, row.key) in question.heard]
+            return [row for row in rows if row.kind == Kind.DESK or (row.source, row.key) in question.heard]
         oldest, aged = to_text(now - question.policy.max_stale), to_text(now - question.policy.fresh_for)
         recent = []
         for row in rows:

@@ -41,6 +41,8 @@ class Trail:
     """The RISs that were asked, and what came of it: "answered", "deadline" or the code of a failure."""
     age: timedelta | None = None
     """Of the oldest copy that was looked at; None if there was none."""
+    newest_entry: int = -1
+    """The newest entry of the desk when it was asked (spool/desk.py)."""
     looked_at: int = 0
     """Rows that the index found."""
     dropped: Counter[Stage] = field(default_factory=Counter)

@@ -31,7 +31,7 @@ CREATE TABLE worklist_removal (
     AccessionNumber TEXT NOT NULL COLLATE NOCASE,
     StudyInstanceUID TEXT NOT NULL,
     start_date TEXT NOT NULL,
-    reason TEXT NOT NULL CHECK (reason IN ('absent', 'expired', 'done')),
+    reason TEXT NOT NULL CHECK (reason IN ('absent', 'expired', 'done', 'withdrawn')),
     removed_at TEXT NOT NULL,
     PRIMARY KEY (source, key)
 ) STRICT;

@@ -24,6 +24,7 @@ CREATE TABLE desk_entry (
     erased INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE INDEX desk_waiting ON desk_entry (state) WHERE state IN ('open', 'expired') AND erased = 0;
+CREATE INDEX desk_expiry ON desk_entry (expires_at) WHERE state = 'open' AND erased = 0;
 
 -- What was minted for an entry, and the real values it stands for.
 CREATE TABLE desk_link (
