@@ -17,7 +17,7 @@ import uvloop
 from gateway.app.edge import start_edge
 from gateway.app.forward import start_forward
 from gateway.app.peers import now
-from gateway.config import Config
+from gateway.config import Config, WorklistPolicy
 from gateway.domain.model import TemporaryFailure
 from gateway.net.host import notify
 from gateway.spool import Spool
@@ -79,7 +79,15 @@ async def _watch_database(spool: Spool, stop: asyncio.Event) -> None:
 
 
 def _start_console(config: Config, spool: Spool, stop: asyncio.Event) -> asyncio.Task[None]:
-    from gateway.roles.console import ConfiguredScanner, Console, Place  # noqa: PLC0415  edge starts without it
+    from gateway.roles.console import (  # noqa: PLC0415  edge starts without it
+        ConfiguredScanner,
+        Console,
+        Place,
+        ServedBy,
+    )
+
+    def served_by(policy: WorklistPolicy) -> ServedBy:
+        return ServedBy(mode=policy.mode, fresh_for=policy.fresh_for, max_stale=policy.max_stale)
 
     console = Console(
         spool,
@@ -90,9 +98,15 @@ def _start_console(config: Config, spool: Spool, stop: asyncio.Event) -> asyncio
         refresh={ris.name: ris.refresh for ris in config.ris},
         mpps_peers=config.mpps_peers,
         scanners=[
-            ConfiguredScanner(ae=scanner.ae, addresses=tuple(map(str, scanner.address)), profile=scanner.profile)
+            ConfiguredScanner(
+                ae=scanner.ae,
+                addresses=tuple(map(str, scanner.address)),
+                profile=scanner.profile,
+                worklist=served_by(scanner.worklist),
+            )
             for scanner in config.scanner
         ],
+        added=served_by(WorklistPolicy()),
         desk=config.desk.policy,
         now=now,
     )

@@ -17,6 +17,7 @@ from gateway.domain.model import AETitle, InstanceState, SourceName
 from gateway.domain.mpps import Relaying
 from gateway.domain.retry import TransportFailure
 from gateway.domain.words import age, images, in_short, step
+from gateway.domain.worklist import Freshness, freshness
 
 STALE_AFTER: Final = timedelta(minutes=10)
 MISSED_REFRESHES: Final = 3
@@ -145,6 +146,15 @@ class Overview:
 def is_stale(last_success: datetime | None, *, refresh: timedelta, now: datetime) -> bool:
     """Whether the copy of a RIS that is asked at this interval is too old to be trusted as the schedule."""
     return last_success is None or now - last_success > max(STALE_AFTER, MISSED_REFRESHES * refresh)
+
+
+def served_from(
+    sources: Sequence[WorklistSource], *, fresh_for: timedelta, max_stale: timedelta, now: datetime
+) -> dict[str, Freshness]:
+    """How far a scanner with these limits is answered from the copy of each RIS."""
+    return {
+        source.name: freshness(source.last_success, now, fresh_for=fresh_for, max_stale=max_stale) for source in sources
+    }
 
 
 def sentence(overview: Overview) -> str:

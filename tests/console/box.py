@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 
 from gateway.config import Desk
 from gateway.domain.model import UID, AETitle, Instance, SourceName
-from gateway.roles.console import ConfiguredScanner, Console, Place
+from gateway.roles.console import ConfiguredScanner, Console, Place, ServedBy
 from gateway.spool import deliveries, peers, worklist
 from gateway.spool.worklist import WorklistRow
 from tests.cli.site import Site
@@ -25,6 +25,7 @@ from tests.spool.objects import receive
 NAME = "Quillfeather^Isolde"
 PATIENT = "PID-774411"
 STUDY = "1.2.826.0.1.774411.5"
+MERGE = ServedBy(mode="merge", fresh_for=timedelta(seconds=20), max_stale=timedelta(hours=24))
 STRANGER = "<b>'x;#"
 
 
@@ -83,7 +84,8 @@ def made(site: Site, *, address: str = "127.0.0.1", port: int = 0) -> Console:
         destinations=["pacs"],
         refresh={"main": timedelta(seconds=30)},
         mpps_peers=["main"],
-        scanners=[ConfiguredScanner(ae="CT1", addresses=("10.1.1.20/32",), profile="generic")],
+        scanners=[ConfiguredScanner(ae="CT1", addresses=("10.1.1.20/32",), profile="generic", worklist=MERGE)],
+        added=MERGE,
         desk=Desk().policy,
         now=site.clock,
     )

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import gateway
+from gateway.domain.model import SourceName
 from gateway.roles.console import desk_models, models
 from gateway.roles.console.mpps import Mpps
+from gateway.spool import query_log, worklist
+from gateway.spool.query_log import QueryOutcome
 from tests.cli import test_mpps as steps
 from tests.cli.site import Site
 from tests.console.box import NAME, PATIENT, STRANGER, STUDY, Served, bad_night, images, scheduled, stranger
+from tests.spool.test_query_log import QUERY
 
 DOCUMENT = Path(gateway.__file__).parents[1] / "docs" / "openapi.json"
 OPERATIONS: dict[str, type[models.Answer]] = {
@@ -24,6 +30,8 @@ OPERATIONS: dict[str, type[models.Answer]] = {
     "/api/v1/studies/{uid}": models.StudyHops,
     "/api/v1/worklist/sources": models.WorklistSources,
     "/api/v1/mpps": Mpps,
+    "/api/v1/worklist/scanners": models.WorklistScanners,
+    "/api/v1/worklist/explain": models.WorklistExplanation,
     "/api/v1/alarms": models.Alarms,
     "/api/v1/peers": models.Peers,
     "/healthz": models.Health,
@@ -38,6 +46,12 @@ DESK: dict[tuple[str, str], tuple[str, type[models.Answer]]] = {
     ("/api/v1/desk/{entry}/cancel", "post"): ("200", desk_models.DeskEntry),
 }
 """What decides, or names patients (test_desk.py)."""
+
+
+def asked(path: str) -> str:
+    """An operation's address with what it must be asked with."""
+    question = f"?aet=CT1&patient={PATIENT}" if path.endswith("/explain") else ""
+    return path.format(uid=STUDY) + question
 
 
 def references(node: Any) -> Iterator[str]:
@@ -80,7 +94,7 @@ def test_every_answer_is_what_the_document_promises(site: Site, console: Served,
     else:
         images(site, b"a")
     for path, model in OPERATIONS.items():
-        status, headers, body = console.ask(path.format(uid=STUDY))
+        status, headers, body = console.ask(asked(path))
         assert (status, headers["content-type"]) == (200, "application/json"), path
         model.model_validate_json(body)
 
@@ -99,7 +113,7 @@ def test_status_is_flat_and_counts(site: Site, console: Served) -> None:
 
 def test_no_patient_in_the_api(site: Site, console: Served) -> None:
     bad_night(site)
-    told = "".join(console.text(path.format(uid=STUDY)) for path in OPERATIONS)
+    told = "".join(console.text(asked(path)) for path in OPERATIONS)
     assert NAME not in told
     assert PATIENT not in told
     assert STUDY in told  # the way to ask for a study
@@ -203,3 +217,45 @@ def test_performed_steps_without_their_patients(site: Site, console: Served) -> 
     page = console.text("/")
     assert "1 message waiting, 1 refused" in page
     assert steps.PATIENT not in page + console.text("/api/v1/mpps")
+
+
+def test_an_order_is_explained_and_its_patient_is_not_told(site: Site, console: Served) -> None:
+    scheduled(site)
+    (row,) = console.json(f"/api/v1/worklist/explain?aet=CT1&patient={PATIENT}")["rows"]
+    assert (row["source"], row["stage"], row["shown_at"]) == ("main", "not-asked", None)
+    assert row["reasons"] == [
+        {
+            "stage": "not-asked",
+            "cause": "CT1 has not asked for a worklist.",
+            "next_step": "Refresh the worklist at the scanner.",
+        }
+    ]
+    (row,) = console.json("/api/v1/worklist/explain?aet=CT1&accession=NONE")["rows"]
+    assert (row["source"], row["stage"]) == ("", "not-ordered")
+    for question in ("aet=CT1", "accession=X", f"aet=CT1&patient={'9' * 65}"):
+        status, _, body = console.ask(f"/api/v1/worklist/explain?{question}")
+        assert status == 422
+        assert b"9999" not in body
+
+
+def test_each_scanner_tells_what_it_is_answered_from_and_what_became_of_its_question(
+    site: Site, console: Served
+) -> None:
+    scheduled(site)
+    site.clock.pass_(hours=1)
+    asked = replace(QUERY, calling_ae="ct1", first_asked=site.clock(), last_asked=site.clock())
+    other = replace(asked, calling_ae="MR9", status=0xA700, answered=0)
+    site.write(lambda c: query_log.record(c, [asked, other], tally={QueryOutcome.ANSWERED: 3}))
+    known, stranger_ = console.json("/api/v1/worklist/scanners")["scanners"]
+    assert (known["calling_ae"], known["mode"], known["served_from"]) == ("CT1", "merge", {"main": "stale"})
+    assert (known["last"]["answered"], known["last"]["outcome"], known["last"]["copy_age_s"]) == (3, "answered", 12.25)
+    assert known["last"]["dropped"] == {"station": 5, "status": 1}
+    assert (stranger_["calling_ae"], stranger_["last"]["outcome"]) == ("MR9", "refused")
+
+
+def test_sources_tell_what_the_copy_holds_and_until_when_they_rest(site: Site, console: Served) -> None:
+    scheduled(site)
+    until = site.clock() + timedelta(seconds=30)
+    site.write(lambda c: worklist.record_rest(c, SourceName("main"), until=until))
+    (main,) = console.json("/api/v1/worklist/sources")["sources"]
+    assert (main["copied"], datetime.fromisoformat(main["resting_until"])) == (1, until)

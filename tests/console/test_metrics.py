@@ -39,6 +39,9 @@ def test_the_counts_of_the_books(site: Site, console: Served, accept: str) -> No
     assert found["gateway_worklist_rows", "main"] == 1
     assert found["gateway_worklist_age_seconds", "main"] == 5 * 3600
     assert found["gateway_worklist_stale", "main"] == 1
+    assert found["gateway_worklist_copy_rows", "main"] == 1
+    assert found["gateway_worklist_circuit_open", "main"] == 0
+    assert found["gateway_worklist_queries_total", "answered"] == 0
     assert found["gateway_alarms", "delivery-refused"] == 1
     assert found["gateway_alarms", "no-route"] == 0
     assert found["gateway_needs_a_person",] == 1

@@ -19,7 +19,7 @@ from starlette.types import ASGIApp
 
 from gateway.domain.desk import DeskPolicy
 from gateway.domain.model import ConfigError
-from gateway.roles.console.api import ConfiguredScanner
+from gateway.roles.console.api import ConfiguredScanner, ServedBy
 from gateway.roles.console.books import Books
 from gateway.roles.console.desk import DeskRules
 from gateway.roles.console.guard import is_loopback
@@ -27,7 +27,7 @@ from gateway.roles.console.pages import Place
 from gateway.roles.console.site import Site, application
 from gateway.spool import Spool
 
-__all__ = ["Console", "Place", "ConfiguredScanner"]
+__all__ = ["Console", "Place", "ConfiguredScanner", "ServedBy"]
 
 CONNECTIONS: Final = 64
 KEEP_ALIVE_SECONDS: Final = 15
@@ -51,10 +51,12 @@ class Console:
         refresh: Mapping[str, timedelta],
         mpps_peers: Sequence[str],
         scanners: Sequence[ConfiguredScanner],
+        added: ServedBy,
         desk: DeskPolicy,
         now: Callable[[], datetime],
     ) -> None:
-        """`destinations`, `refresh` (how often each RIS is asked) and `scanners` are the configuration's.
+        """`destinations`, `refresh` (how often each RIS is asked) and `scanners` are the configuration's; `added` is
+        how scanners are served that a command added.
 
         Raises ConfigError for an address that is not loopback and for no port, OSError if the port can't be had.
         """
@@ -68,7 +70,8 @@ class Console:
         self._books = Books(spool, destinations=destinations, refresh=refresh, mpps_peers=mpps_peers, now=now)
         rules = DeskRules(policy=desk, stations=[one.ae for one in scanners], zone=place.zone, now=now)
         self._socket = _listening(address, port)
-        self._server = _server(application(Site(place=place, scanners=scanners, desk=rules, now=now), self._books))
+        site = Site(place=place, scanners=scanners, added=added, desk=rules, now=now)
+        self._server = _server(application(site, self._books))
 
     @property
     def port(self) -> int:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from datetime import timedelta
 from functools import partial
 from typing import Annotated, Any, Final
 
@@ -28,12 +29,23 @@ ERRORS: Final[dict[int | str, dict[str, Any]]] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ServedBy:
+    """How a scanner's worklist questions are answered."""
+
+    mode: str
+    """merge, live or copy."""
+    fresh_for: timedelta
+    max_stale: timedelta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ConfiguredScanner:
     """A scanner that the configuration names."""
 
     ae: str
     addresses: tuple[str, ...]
     profile: str
+    worklist: ServedBy
 
 
 def routes(books: Books, configured: Sequence[ConfiguredScanner]) -> APIRouter:
@@ -167,12 +179,21 @@ def _queue(one: Towards, overview: Overview) -> models.Queue:
 
 def _source(one: WorklistSource, overview: Overview) -> models.WorklistSource:
     age_s = None if one.last_success is None else max(0.0, (overview.now - one.last_success).total_seconds())
-    return models.WorklistSource(**asdict(one), stale=overview.is_stale(one), age_s=age_s)
+    copied = overview.copied.get(one.name, 0)
+    return models.WorklistSource(**asdict(one), stale=overview.is_stale(one), age_s=age_s, copied=copied)
 
 
 def _never_asked(name: str) -> models.WorklistSource:
     return models.WorklistSource(
-        name=name, rows=0, stale=False, last_attempt=None, last_success=None, age_s=None, last_error=""
+        name=name,
+        rows=0,
+        stale=False,
+        last_attempt=None,
+        last_success=None,
+        age_s=None,
+        last_error="",
+        copied=0,
+        resting_until=None,
     )
 
 

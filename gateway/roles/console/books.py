@@ -19,10 +19,11 @@ from typing import Final, TypeVar
 from gateway.domain.model import TemporaryFailure
 from gateway.domain.overview import Overview
 from gateway.domain.study import Study
-from gateway.spool import Connection, Spool, studies
+from gateway.spool import Connection, Spool, query_log, studies
 from gateway.spool.db import DatabaseError
 from gateway.spool.overview import look
 from gateway.spool.peers import Scanner, scanners
+from gateway.spool.query_log import LoggedQuery, QueryOutcome
 
 T = TypeVar("T")
 
@@ -40,6 +41,10 @@ class Standing:
     added: tuple[Scanner, ...]
     """Scanners admitted by a command."""
     free_bytes: int
+    askers: tuple[LoggedQuery, ...]
+    """The last worklist question of every scanner that asked."""
+    tally: Mapping[QueryOutcome, int]
+    """Worklist questions by outcome since the first start."""
 
 
 class Books:
@@ -126,4 +131,6 @@ class Books:
             studies=studies.latest(c, limit=LATEST_STUDIES),
             added=scanners(c),
             free_bytes=self._spool.files.free_bytes(),
+            askers=query_log.askers(c),
+            tally=query_log.tally(c),
         )

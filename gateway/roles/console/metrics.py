@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 
 from prometheus_client import CollectorRegistry
-from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
@@ -93,6 +93,26 @@ class _Reading(Collector):
         yield rows
         yield ages
         yield stale
+        yield from self._worklist_use()
+
+    def _worklist_use(self) -> Iterator[Metric]:
+        overview = self.standing.overview
+        copied = GaugeMetricFamily("gateway_worklist_copy_rows", "Rows in the copy, of any source", labels=["source"])
+        for source, count in sorted(overview.copied.items()):
+            copied.add_metric([source], count)
+        yield copied
+        resting = GaugeMetricFamily(
+            "gateway_worklist_circuit_open", "1 while a RIS is left alone after failures", labels=["source"]
+        )
+        for one in overview.worklist:
+            resting.add_metric([one.name], one.resting_until is not None and one.resting_until > overview.now)
+        yield resting
+        queries = CounterMetricFamily(
+            "gateway_worklist_queries", "Questions of scanners by outcome", labels=["outcome"]
+        )
+        for outcome, count in self.standing.tally.items():
+            queries.add_metric([outcome], count)
+        yield queries
 
     def _mpps(self) -> Iterator[Metric]:
         overview = self.standing.overview

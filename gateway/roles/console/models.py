@@ -9,10 +9,13 @@ from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from gateway.domain.explain import Stage
 from gateway.domain.model import DeliveryState
 from gateway.domain.overview import Mood
 from gateway.domain.study import Standing
 from gateway.domain.words import printable
+from gateway.domain.worklist import Freshness
+from gateway.spool.query_log import QueryOutcome
 
 Plain = Annotated[str, BeforeValidator(printable)]
 """Text that may be a peer's: what is not printable is replaced."""
@@ -127,11 +130,65 @@ class WorklistSource(Answer):
     last_success: datetime | None
     age_s: float | None = Field(description="Since the last valid answer; null if none ever came.")
     last_error: str
+    copied: int = Field(description="Rows of it in the copy now.")
+    resting_until: datetime | None = Field(description="Left alone after failures until then; null or past: asked.")
 
 
 class WorklistSources(Answer):
     at: datetime
     sources: list[WorklistSource]
+
+
+class WorklistQuestion(Answer):
+    """A question of a scanner, and what became of it."""
+
+    asked_at: datetime
+    count: int = Field(description="How often it was asked, with the same answer, within a minute.")
+    outcome: QueryOutcome
+    answered: int = Field(description="Rows.")
+    looked_at: int = Field(description="Rows of the copy that the index found.")
+    dropped: dict[Stage, int] = Field(description="Rows lost in each stage.")
+    quirks: dict[str, int] = Field(description="What the scanner's profile did, and to how many rows.")
+    asked: dict[str, str] = Field(description="By RIS that was asked for it: answered, deadline, or a failure's code.")
+    copy_age_s: float | None = Field(description="Of the oldest copy that was looked at.")
+    slowest_s: float
+
+
+class WorklistScanner(Answer):
+    """One scanner: what it would be answered from now, and what became of its last question."""
+
+    calling_ae: Plain
+    mode: str = Field(description="merge, live or copy.")
+    served_from: dict[str, Freshness] = Field(
+        description="By RIS: fresh (answered from the copy at once), stale (asked first), expired (not served)."
+    )
+    last: WorklistQuestion | None = Field(description="Null: none within the retention of questions.")
+
+
+class WorklistScanners(Answer):
+    at: datetime
+    scanners: list[WorklistScanner]
+
+
+class WorklistReason(Answer):
+    stage: Stage
+    cause: str
+    next_step: str
+
+
+class WorklistExplained(Answer):
+    """One row of the order; one without a source if there is none."""
+
+    source: str
+    stage: Stage | None = Field(description="What took it from the scanner; null if the scanner is shown it.")
+    shown_at: datetime | None
+    asked_at: datetime | None = Field(description="The scanner's question that it is explained by.")
+    reasons: list[WorklistReason]
+
+
+class WorklistExplanation(Answer):
+    at: datetime
+    rows: list[WorklistExplained]
 
 
 class Alarm(Answer):

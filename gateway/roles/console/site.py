@@ -15,8 +15,8 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from gateway.domain.model import TemporaryFailure
-from gateway.roles.console import api, desk, models, mpps, pages
-from gateway.roles.console.api import ConfiguredScanner
+from gateway.roles.console import api, desk, models, mpps, pages, worklist
+from gateway.roles.console.api import ConfiguredScanner, ServedBy
 from gateway.roles.console.books import Books
 from gateway.roles.console.desk import DeskRules
 from gateway.roles.console.guard import Guard
@@ -36,6 +36,8 @@ class Site:
 
     place: Place
     scanners: Sequence[ConfiguredScanner]
+    added: ServedBy
+    """How scanners are served that a command added."""
     desk: DeskRules
     now: Callable[[], datetime]
 
@@ -54,6 +56,7 @@ def application(site: Site, books: Books) -> ASGIApp:
     )
     shown = Pages(site.place, now=site.now)
     app.include_router(api.routes(books, site.scanners))
+    app.include_router(worklist.routes(books, site.scanners, added=site.added, errors=api.ERRORS))
     app.include_router(desk.routes(books, site.desk, api.ERRORS))
     app.include_router(mpps.routes(books))
     app.include_router(pages.routes(books, shown))
