@@ -151,7 +151,7 @@ class _MessageReader:
         self._mapping = sender.mapping
         self._zone = sender.zone
         self._now = now
-        self._header = _until(message.segments, "ORC")
+        self._header = until(message.segments, "ORC")
         sent = moment(message.get("MSH-7"), sender.zone)
         self._sent = self._not_ahead(sent.utc if sent else now)
 
@@ -163,7 +163,7 @@ class _MessageReader:
         changes: dict[tuple[Any, ...], OrderChange] = {}
         faults: list[Fault] = []
         for group in groups:
-            for part, step in _parts(group):
+            for part, step in parts(group):
                 found = self._order(group, part, step)
                 if isinstance(found, Fault):
                     faults.append(found)
@@ -310,12 +310,12 @@ def step_of(appointment: Given) -> dict[str, Any]:
     return {name: value for name, value in appointment.items() if name not in numbers}
 
 
-def _until(segments: Sequence[Segment], name: str) -> Sequence[Segment]:
+def until(segments: Sequence[Segment], name: str) -> Sequence[Segment]:
     end = next((at for at, segment in enumerate(segments) if segment.name == name), len(segments))
     return segments[:end]
 
 
-def _parts(group: Sequence[Segment]) -> Iterator[tuple[Sequence[Segment], Segment | None]]:
+def parts(group: Sequence[Segment]) -> Iterator[tuple[Sequence[Segment], Segment | None]]:
     """The steps of one ORC: each OBR with what follows it, and in it each IPC; an ORC alone is one too."""
     begins = [at for at, segment in enumerate(group) if segment.name == "OBR"]
     if not begins:

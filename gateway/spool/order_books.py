@@ -25,13 +25,14 @@ from gateway.domain.order_matching import Keys, Known
 from gateway.domain.order_model import Flag, Identifier, PatientKey, Procedure, Stamp, Status, Step
 from gateway.domain.orders import AppointmentChange, OrderChange, step_of
 from gateway.domain.worklist import DataSet, columns, merge_key
-from gateway.spool import patients, worklist
+from gateway.spool import audit, patients, worklist
 from gateway.spool.db import Connection, Row
 from gateway.spool.patients import stamp_of, stamps
 from gateway.spool.queries import sql
 from gateway.spool.times import from_text, to_text
 from gateway.spool.worklist import WorklistRow
 
+CONFLICT: Final = "order-identity-conflict"
 _BASE36: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 MOST_ORDERS: Final = 500
 """Of one patient, or that share a number: a number that more share is no number."""
@@ -336,16 +337,14 @@ def conflicts(c: Connection, *, limit: int) -> list[Conflict]:
     ]
 
 
-def settle(c: Connection, number: int, *, by: str, now: datetime) -> str | None:
-    """A person looked at it: it is not shown any more.
-
-    Returns its source if that has none left to settle, "" if it has, None if there is no such conflict.
-    """
+def settle(c: Connection, number: int, *, by: str, now: datetime) -> bool:
+    """A person looked at the conflict; whether it was open. The alarm of its sender ends with the last one."""
     row = c.execute(sql("order_conflict_settle"), {"id": number, "by": by, "now": to_text(now)}).fetchone()
     if row is None:
-        return None
-    left = c.execute(sql("order_conflicts_left"), {"source": row["source"]}).fetchone()["left"]
-    return "" if left else str(row["source"])
+        return False
+    if not c.execute(sql("order_conflicts_left"), {"source": row["source"]}).fetchone()["left"]:
+        audit.clear_alarm(c, code=CONFLICT, subject=row["source"], now=now)
+    return True
 
 
 def forget(

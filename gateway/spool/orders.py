@@ -124,7 +124,7 @@ class _Work:
 
     def _conflict(self, change: OrderChange, order: int, by: str) -> Fault:
         order_books.set_aside(self._c, change, order, by, source=self._sender.name, now=self._now)
-        audit.raise_alarm(self._c, code="order-identity-conflict", subject=self._sender.name, now=self._now)
+        audit.raise_alarm(self._c, code=order_books.CONFLICT, subject=self._sender.name, now=self._now)
         segment, field = change.places.get(by, ("ORC", 2 if by == "placer" else 3))
         words = {"study": "StudyInstanceUID", "accession": "AccessionNumber"}.get(by, f"{by} order number")
         text = f"{words} is bound to another patient; the order was set aside"
@@ -244,7 +244,7 @@ class _Work:
         asked = Keys(source=self._sender.name, placer=placer, filler=filler)
         found = order_books.candidates(self._c, asked)
         if stranger := foreign([order.known for order in found], asked, who.key):
-            audit.raise_alarm(self._c, code="order-identity-conflict", subject=self._sender.name, now=self._now)
+            audit.raise_alarm(self._c, code=order_books.CONFLICT, subject=self._sender.name, now=self._now)
             text = f"{stranger[1]} order number is bound to another patient; the appointment was set aside"
             return Fault(code=DUPLICATE, text=text, segment="SCH", field=26 if stranger[1] == "placer" else 27)
         own = [order for order in found if is_same(order.known, asked)]
