@@ -128,18 +128,23 @@ def suggestions(entry: Entry, orders: Iterable[RealOrder], *, accession_prefix: 
     return tuple(sorted(found, key=place)[:MOST_SUGGESTED])
 
 
+def same_name(entry: Entry, name: str) -> bool:
+    """Whether family and given name are the entry's, but for case and accents; false for somebody nobody knows."""
+    ours = _names(entry)
+    return any(ours) and ours == _parts(name)
+
+
 def _reasons(entry: Entry, order: RealOrder, accession_prefix: str) -> tuple[str, ...]:
     proven = proof(entry, order)
     slip = not proven and read_code(order.AccessionNumber, accession_prefix) == entry.AccessionNumber
     born = entry.PatientBirthDate and entry.PatientBirthDate == order.PatientBirthDate
-    ours = _names(entry)
     return tuple(
         reason
         for reason, holds in (
             (proven, bool(proven)),
             ("slip in the accession", slip),
             ("patient id", entry.PatientID.upper() == order.PatientID.upper()),
-            ("name and birth date", bool(born and any(ours) and ours == _parts(order.PatientName))),
+            ("name and birth date", bool(born and same_name(entry, order.PatientName))),
         )
         if holds
     )

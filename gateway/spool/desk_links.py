@@ -27,7 +27,6 @@ from gateway.domain.desk import (
     Link,
 )
 from gateway.domain.desk_orders import RealOrder, Suggestion
-from gateway.domain.keys import fold
 from gateway.domain.model import SourceName
 from gateway.domain.worklist import DONE, date_of, text
 from gateway.spool import audit, desk
@@ -135,12 +134,11 @@ def suggest(c: Connection, entry: Entry, *, accession_prefix: str) -> tuple[Sugg
 
 
 def _written_names(c: Connection, entry: Entry) -> list[str]:
-    """The names of orders near its day that begin with the entry's family name, however they are written."""
-    family = fold(entry.PatientName.partition("^")[0].strip())
-    if not entry.named or not entry.PatientBirthDate or not family:
+    """The names of orders near its day that are the entry's, as each of them is written."""
+    if not entry.PatientBirthDate:
         return []
     names = (row["PatientName"] for row in c.execute(sql("desk_names"), {**_days(entry), "desk": DESK}))
-    return [name for name in names if fold(name).startswith(family)][:_AT_ONCE]
+    return [name for name in names if desk_orders.same_name(entry, name)][:_AT_ONCE]
 
 
 def _days(entry: Entry) -> dict[str, str | None]:

@@ -158,6 +158,14 @@ def test_likeness_links_nothing_and_is_suggested(spool: Spool, clock: Clock) -> 
     assert alarms(spool) == {}
 
 
+def test_the_same_name_is_found_among_many_like_it(spool: Spool, clock: Clock) -> None:
+    entry = add(spool, clock(), PatientName="Test^Ada", PatientBirthDate="19800101")
+    like = [real(AccessionNumber=f"B{n}", PatientID=f"Q{n}", PatientName=f"TEST{n}^ADA") for n in range(300)]
+    arrive(spool, *like, real(AccessionNumber="A1", PatientName="TEST^ADA"), now=clock())
+    (found,) = desk_links.suggest(spool.db.read(), entry, accession_prefix="DT")
+    assert found.order.AccessionNumber == "A1"
+
+
 def test_an_accession_number_with_a_slip_is_suggested(spool: Spool, clock: Clock) -> None:
     entry = add(spool, clock())
     arrive(spool, real(AccessionNumber=entry.AccessionNumber.replace("0", "O")), now=clock())
