@@ -173,14 +173,15 @@ def columns(row: DataSet, decode: Decode) -> RowColumns:
         RequestedProcedureID=first_value(text(row, REQUESTED_PROCEDURE_ID, decode)),
         ScheduledProcedureStepID=first_value(text(step, SPS_ID, decode)),
         start_date=date_of(first_value(text(step, SPS_START_DATE))),
-        start_time=None if span is None else _time_at(span[0]),
+        start_time=None if span is None else time_at(span[0]),
         Modality=first_value(text(step, MODALITY, decode)).upper(),
         StationAETitles=tuple(value.upper() for value in all_values(text(step, SCHEDULED_STATION_AE_TITLE, decode))),
         status=status_of(step),
     )
 
 
-def _time_at(microseconds: int) -> time:
+def time_at(microseconds: int) -> time:
+    """The time of day that is so many microseconds after midnight."""
     seconds, rest = divmod(microseconds, SECOND)
     return time(seconds // 3600, seconds // 60 % 60, seconds % 60, rest)
 
@@ -328,7 +329,16 @@ def freshness(confirmed_at: datetime | None, now: datetime, *, fresh_for: timede
 Row = TypeVar("Row")
 
 
-def nearest_first(rows: Iterable[Row], now: datetime, *, of: Callable[[Row], RowColumns]) -> list[Row]:
+class Start(NamedTuple):
+    """When a step is scheduled, on the site's clock; None where it is unknown."""
+
+    day: date | None
+    at: time | None
+    identity: str
+    """Tells steps of one moment apart."""
+
+
+def nearest_first(rows: Iterable[Row], now: datetime, *, of: Callable[[Row], Start]) -> list[Row]:
     """The rows, the one nearest to now first: what a capped answer should hold.
 
     `now` carries the site's wall clock. A row without a time is as near as its day; rows without a date
@@ -336,14 +346,13 @@ def nearest_first(rows: Iterable[Row], now: datetime, *, of: Callable[[Row], Row
     """
     moment = now.replace(tzinfo=None)
 
-    def place(row: Row) -> tuple[float, float, str, str, str]:
-        column = of(row)
-        identity = (column.StudyInstanceUID, column.RequestedProcedureID, column.ScheduledProcedureStepID)
-        if column.start_date is None:
-            return (float("inf"), 0.0, *identity)
-        begin = datetime.combine(column.start_date, column.start_time or time.min)
-        end = begin if column.start_time else datetime.combine(column.start_date, time.max)
+    def place(row: Row) -> tuple[float, float, str]:
+        start = of(row)
+        if start.day is None:
+            return float("inf"), 0.0, start.identity
+        begin = datetime.combine(start.day, start.at or time.min)
+        end = begin if start.at else datetime.combine(start.day, time.max)
         ahead = max(begin - moment, moment - end, timedelta()).total_seconds()
-        return (ahead, (begin - moment).total_seconds(), *identity)
+        return ahead, (begin - moment).total_seconds(), start.identity
 
     return sorted(rows, key=place)

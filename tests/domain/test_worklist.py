@@ -17,6 +17,7 @@ from gateway.domain.worklist import (
     Element,
     Freshness,
     RowColumns,
+    Start,
     columns,
     expired,
     freshness,
@@ -194,6 +195,10 @@ def scheduled(day: str, at: str, step: str) -> RowColumns:
     return columns(row({"_00400002": day, "_00400003": at, "_00400009": step}), utf8)
 
 
+def start(column: RowColumns) -> Start:
+    return Start(column.start_date, column.start_time, column.ScheduledProcedureStepID)
+
+
 def test_nearest_first() -> None:
     # Noon on the site's wall clock: the zone is the site's, not UTC
     now = datetime(2026, 7, 6, 12, 0, tzinfo=ZoneInfo("Asia/Tokyo"))
@@ -209,4 +214,4 @@ def test_nearest_first() -> None:
     ]
     for seed in range(20):
         shuffled = random.Random(seed).sample(expected, len(expected))
-        assert nearest_first(shuffled, now, of=lambda column: column) == expected
+        assert nearest_first(shuffled, now, of=start) == expected

@@ -10,6 +10,9 @@ from gateway.dicom import charset, commitment, convert, elements, part10
 from gateway.dicom.elements import DataSet, ElementError
 from gateway.dicom.layout import implicit_vr, is_retired_group_length, pad
 from gateway.domain import matching, upstream, worklist
+from gateway.domain.profile import Fill, FillSource, PersonNames, Profile, adapt
+from gateway.domain.transliteration import Script
+from gateway.roles.worklist.presenting import present, view_of
 from tests.fuzz.mutate import HALVES, pieces_of
 from tests.fuzz.wire import shape
 
@@ -34,6 +37,29 @@ SETS = (
     b"ISO 2022 IR 6\\ISO 2022 IR 100\\ISO 2022 IR 144\\ISO 2022 IR 126",
     b"ISO_IR 166",
     b"NO SUCH SET\\ISO 2022 IR 87",
+)
+PROFILES = (
+    Profile(),
+    Profile(
+        character_sets=("\\ISO 2022 IR 87", "ISO_IR 100"),
+        romanised=frozenset(Script),
+        name_length=8,
+        cut=((worklist.ACCESSION_NUMBER, 4), (worklist.PATIENT_ID, 4)),
+        family_name_alone=True,
+        clock_days=3,
+        station_aliases=frozenset({"CTDEPT"}),
+        modality_aliases=frozenset({"CR", "DX"}),
+    ),
+    Profile(
+        character_sets=("ISO_IR 6",),
+        person_names=PersonNames.ALPHABETIC,
+        ignored=frozenset({worklist.PATIENT_ID, worklist.SPS_START_DATE}),
+        fill=(
+            Fill(tag=worklist.STUDY_INSTANCE_UID, source=FillSource.DERIVED),
+            Fill(tag=worklist.SCHEDULED_STATION_AE_TITLE, source=FillSource.CALLING_AE),
+            Fill(tag=worklist.SPS_ID, source=worklist.ACCESSION_NUMBER),
+        ),
+    ),
 )
 INFLATED = 1 << 20
 _WANTED = frozenset({0x00080016, 0x00080018, 0x0020000D, 0x0020000E, 0x00280103})
@@ -206,14 +232,39 @@ def query(data: bytes) -> str:
     for outgoing in (answer, upstream.widen(identifier)):
         for syntax in SYNTAXES[:2]:
             _written(outgoing, syntax)  # type: ignore[arg-type]
+    for profile in PROFILES:
+        _presented(profile, identifier, row)
     reasons = worklist.validate_row(row)
     for step in worklist.split_steps(row):
         worklist.merge_key(step)
         column = worklist.columns(step, decode)
-        worklist.nearest_first([column], _NOW, of=lambda one: one)
+        worklist.nearest_first([column], _NOW, of=lambda one: worklist.Start(one.start_date, one.start_time, ""))
         worklist.expired(column.start_date, column.status, _NOW.date(), 2)
     worklist.freshness(_NOW, _NOW, fresh_for=timedelta(1), max_stale=timedelta(1))
     return f"{matched} {len(reasons)} {sorted(identifier)[:6]} {compiled.is_patient_based} {compiled.asks_status}"
+
+
+def _presented(profile: Profile, identifier: DataSet, row: DataSet) -> None:
+    """A scanner's answer: every text in it is what its declaration says, and none was given up for a "?"."""
+    asked = adapt(identifier, profile, calling="CT1", today=_NOW.date(), decode=_decoder(identifier))
+    matching.compile_query(asked.identifier, _decoder(identifier))
+    view = view_of(profile, identifier, calling="CT1", today=_NOW.date())
+    shown, _ = present(worklist.project(identifier, row), row, view)
+    declared = shown[worklist.SPECIFIC_CHARACTER_SET][1]
+    assert isinstance(declared, bytes)
+    assert declared
+    _proven(shown, charset.character_sets(declared))
+    for syntax in SYNTAXES[:2]:
+        _written(shown, syntax)  # type: ignore[arg-type]
+
+
+def _proven(shown: worklist.DataSet, sets: list[str]) -> None:
+    for vr, value in shown.values():
+        if not isinstance(value, bytes):
+            for item in value:
+                _proven(item, sets)
+        elif vr in VRS:
+            assert charset.decode_checked(value, vr, sets).faithful
 
 
 def _decoder(dataset: DataSet) -> worklist.Decode:

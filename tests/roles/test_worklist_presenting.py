@@ -98,6 +98,22 @@ def test_bytes_that_don_t_fit_their_declaration_cost_no_row() -> None:
     assert quirks == {Quirk.CHARSET_GUESSED, Quirk.FOLDED}
 
 
+@pytest.mark.parametrize(
+    ("value", "shown"), [(b"SCHED\x1b(BULED", b"SCHEDULED"), (b"\xe5\xb1\xb1", b""), (b"READY", b"READY")]
+)
+def test_a_code_is_ascii_or_empty(value: bytes, shown: bytes) -> None:
+    row = {tag("ScheduledProcedureStepStatus"): Element("CS", value)}
+    answer, quirks = present(row, row, view_of(sets("ISO_IR 192"), {}, calling="CT1", today=DAY))
+    assert answer[tag("ScheduledProcedureStepStatus")][1] == shown
+    assert (Quirk.CHARSET_GUESSED in quirks) is (value != shown)
+
+
+def test_a_text_too_long_to_fold_is_left_out_at_once() -> None:
+    row = data_set({**PLAIN, "RequestedProcedureComments": "\u0141" * 10_241}, "ISO_IR 192")
+    shown, quirks = presented(sets("ISO_IR 100"), row)
+    assert (shown.RequestedProcedureComments, quirks) == ("", {Quirk.TEXT_LEFT_OUT})
+
+
 def test_a_text_that_nothing_can_show_is_left_out_and_its_row_is_not() -> None:
     row = data_set(
         {**PLAIN, "RequestedProcedureDescription": "胸部CT", "RequestingPhysician": "山田^太郎"}, "ISO_IR 192"

@@ -8,6 +8,7 @@ question have the same bytes for a few seconds. What is kept for that is bounded
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,12 +20,12 @@ from gateway.dicom import elements
 from gateway.dicom.dimse import Status
 from gateway.domain.explain import Stage
 from gateway.domain.profile import Above, Profile, Quirk
-from gateway.domain.worklist import RowColumns, columns, dated, nearest_first, project
+from gateway.domain.worklist import Start, date_of, dated, nearest_first, project, time_at, time_span
 from gateway.net.dicom_service import Exchange
 from gateway.roles.worklist.presenting import View, present, view_of
 from gateway.roles.worklist.question import Question
 from gateway.roles.worklist.recall import Presented, Remembered
-from gateway.roles.worklist.rows import Shape, as_elements, decoder, identifier_of, parsed, shape_of
+from gateway.roles.worklist.rows import Shape, as_elements, identifier_of, parsed, shape_of
 from gateway.spool import Spool, audit, desk
 from gateway.spool.served import Shown
 from gateway.spool.worklist import Candidate
@@ -90,7 +91,7 @@ class Answering:
         if excess > 0:
             trail.quirks[Quirk.CAPPED] = 1
             trail.dropped[Stage.LIMIT] += excess
-            rows = self._nearest(rows)[: profile.max_answers]
+            rows = (await self._nearest(rows))[: profile.max_answers]
         shown, status = await _send(exchange, _shown(exchange, remembered, rows))
         trail.dropped[Stage.LIMIT] += len(rows) - len(shown)
         if profile.polling and status == Status.SUCCESS:
@@ -105,14 +106,9 @@ class Answering:
         if len(self._polls) > POLLS_KEPT:
             self._polls.popitem(last=False)
 
-    def _nearest(self, rows: Sequence[Candidate]) -> list[Candidate]:
-        now = self._now().astimezone(self._zone)
-
-        def seen(row: Candidate) -> RowColumns:
-            dataset = parsed(row.dataset)
-            return columns(dataset, decoder(dataset))
-
-        return nearest_first(rows, now, of=seen)
+    async def _nearest(self, rows: Sequence[Candidate]) -> list[Candidate]:
+        """Off the loop: a list that is too long must not hold up the other associations."""
+        return await asyncio.to_thread(nearest_first, rows, self._now().astimezone(self._zone), of=_start)
 
     def _tell(self, question: Question, *, capped: bool) -> None:
         """Raise the alarm when a scanner's day list is cut, and clear it when one fits again. A search that finds
@@ -135,6 +131,11 @@ def _shown(exchange: Exchange, remembered: Remembered, rows: Iterable[Candidate]
         if quirks:
             counted.update(quirks)
         yield Shown(row.source, row.key, row.dataset, encoded, syntax)
+
+
+def _start(row: Candidate) -> Start:
+    at = time_span(row.start_time)
+    return Start(date_of(row.start_date), time_at(at[0]) if at else None, f"{row.key}\\{row.source}")
 
 
 def _poll(exchange: Exchange) -> tuple[str, str, bytes]:

@@ -48,6 +48,10 @@ from gateway.domain.worklist import (
 _DEPENDENT: Final = frozenset({"SH", "LO", "ST", "LT", "PN", "UC", "UT"})
 """VRs whose text depends on Specific Character Set (PS3.5 6.1.2.2)."""
 _ASCII_ONLY: Final = frozenset({"AE", "AS", "CS", "DA", "DS", "DT", "IS", "TM", "UI", "UR"})
+_SHORT: Final = 4
+"""Characters of a part of a text that `fold_latin` asks about: a letter with its accents."""
+_LONGEST_FOLDED: Final = 10_240
+"""Characters of an LT (PS3.5 6.2). A longer text that does not fit is left out: folding it would hold up the box."""
 _ORDERS: Final = uuid.UUID("6c2c6d0c-5b0f-5a43-9b54-3f0d3bb1a6d5")
 """The name space of Study Instance UIDs made from orders. It must never change: the same order, the same UID."""
 
@@ -95,12 +99,15 @@ def _declared(row: DataSet) -> tuple[str, ...]:
 
 
 def _candidates(view: View, row_sets: tuple[str, ...]) -> Iterator[list[str]]:
-    """The sets to try, best first; never none: in the last place what every scanner reads."""
+    """The sets to try, best first; where the profile leads to none, what every scanner reads."""
+    found = False
     for entry in view.profile.character_sets:
         sets = {AS_ASKED: view.asked_sets, AS_RECEIVED: row_sets}.get(entry, entry.split("\\"))
         if any(sets) and charset.known(list(sets)):
+            found = True
             yield list(sets)
-    yield ["ISO_IR 6"]
+    if not found:
+        yield ["ISO_IR 6"]
 
 
 # -- reading --
@@ -135,7 +142,7 @@ class _Texts:
             return [self.read(item) for item in value]  # type: ignore[attr-defined]
         if vr in _DEPENDENT and value:
             return self._text(vr, value)
-        if vr in _ASCII_ONLY and not value.isascii():
+        if vr in _ASCII_ONLY and not _is_plain(value):
             return Element(vr, self._plain(value))
         return Element(vr, value)
 
@@ -150,8 +157,9 @@ class _Texts:
         """A value whose VR is ASCII by definition, and isn't."""
         self.quirks.add(Quirk.CHARSET_GUESSED)
         folded = transliterate(charset.decode(value, "LO", list(self.row_sets)))
-        self.quirks.add(Quirk.FOLDED if folded.fits else Quirk.TEXT_LEFT_OUT)
-        return folded.text.encode("ascii") if folded.fits else b""
+        fits = folded.fits and "\x1b" not in folded.text
+        self.quirks.add(Quirk.FOLDED if fits else Quirk.TEXT_LEFT_OUT)
+        return folded.text.encode("ascii") if fits else b""
 
     def _name(self, name: str) -> str:
         """The component groups that are sent, each no longer than the scanner takes; empty ones at the end are not."""
@@ -243,11 +251,13 @@ def _degraded_name(written: _Written, profile: Profile, tag: int, name: _Text) -
 def _shown(written: _Written, profile: Profile, vr: str, text: str) -> bytes | None:
     """The text as it is, folded, or romanised: the first that the set holds; None if it holds none."""
     encoded = _encoded(text, vr, written.sets)
-    if encoded is not None:
+    if encoded is not None or len(text) > _LONGEST_FOLDED:
         return encoded
 
     def holds(part: str) -> bool:
-        return _encoded(part, vr, written.sets) is not None
+        if len(part) > _SHORT:
+            return _encoded(part, vr, written.sets) is not None
+        return _holds(part, vr, tuple(written.sets))
 
     for fits in (holds, str.isascii):  # a set that needs escapes may hold each letter and not the whole
         found = transliterate(text, fits, scripts=profile.romanised)
@@ -258,6 +268,12 @@ def _shown(written: _Written, profile: Profile, vr: str, text: str) -> bytes | N
             written.quirks |= {Quirk.ROMANISED} if found.romanised else set()
             return encoded
     return None
+
+
+@functools.lru_cache(maxsize=4096)
+def _holds(part: str, vr: str, sets: tuple[str, ...]) -> bool:
+    """Whether a set holds these few characters: the same ones are asked for again and again."""
+    return _encoded(part, vr, list(sets)) is not None
 
 
 def _encoded(text: str, vr: str, sets: list[str]) -> bytes | None:
