@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from gateway.spool import audit, worklist
+from dataclasses import replace
+from datetime import timedelta
+from functools import partial
+
+from gateway.domain.model import SourceName
+from gateway.spool import audit, query_log, worklist
 from tests.cli.site import Site
 from tests.console.box import PATIENT, scheduled, unanswered
+from tests.spool.test_query_log import QUERY
 
 
 def test_how_fresh_each_copy_is(site: Site) -> None:
@@ -18,6 +24,25 @@ def test_how_fresh_each_copy_is(site: Site) -> None:
     assert "connect" in shown
     assert PATIENT not in shown
     assert PATIENT in site.run("worklist", "--rows").stdout
+
+
+def test_what_each_scanner_is_served_from_and_was_answered(site: Site) -> None:
+    assert site.spool.db.broken == ""
+    assert "No RIS" not in site.run("worklist").stdout
+    assert "not yet" in site.run("worklist").stdout
+    scheduled(site)
+    site.clock.pass_(seconds=1)
+    asked = replace(QUERY, calling_ae="ct1", first_asked=site.clock(), last_asked=site.clock())
+    site.write(partial(query_log.record, queries=[asked, replace(asked, calling_ae="MR9", answered=0)], tally={}))
+    site.write(partial(worklist.record_rest, source=SourceName("main"), until=site.clock() + timedelta(minutes=1)))
+    shown = " ".join(site.run("worklist").stdout.split())
+    assert "CT1 main fresh" in shown
+    assert "station 5, status 1 answered" in shown
+    assert "left alone" in shown
+    assert "MR9" in shown
+    told = site.json("worklist")
+    assert told["copied"] == {"main": 1}
+    assert [(one["ae"], one["last"]["outcome"]) for one in told["scanners"]] == [("CT1", "answered"), ("MR9", "empty")]
 
 
 def test_a_patient_is_erased(site: Site) -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import html
 import re
+from dataclasses import replace
+from functools import partial
 
+from gateway.spool import query_log
 from tests.cli.site import Site
 from tests.console.box import (
     NAME,
@@ -19,6 +22,7 @@ from tests.console.box import (
     stranger,
     unanswered,
 )
+from tests.spool.test_query_log import QUERY
 
 
 def words(page: str) -> str:
@@ -143,3 +147,14 @@ def test_a_spool_that_cannot_be_read_is_said_plainly(site: Site, console: Served
     status, headers, body = console.ask("/")
     assert (status, headers["content-type"]) == (503, "text/html; charset=utf-8")
     assert "The spool can't be read; check the disk." in words(body.decode())
+
+
+def test_the_page_tells_what_each_scanner_was_answered(site: Site, console: Served) -> None:
+    scheduled(site)
+    asked = replace(QUERY, first_asked=site.clock(), last_asked=site.clock())
+    site.write(partial(query_log.record, queries=[asked, replace(asked, calling_ae="<b>", answered=0)], tally={}))
+    site.clock.pass_(seconds=12)
+    shown = words(console.text("/"))
+    assert "CT1 asked 12 s ago: 3 rows Left out: station 5, status 1" in shown
+    assert "<b> asked 12 s ago: 0 rows, empty" in shown
+    assert "gateway worklist explain --aet SCANNER --accession NUMBER" in shown

@@ -29,6 +29,7 @@ from gateway.spool import studies
 
 ALARMS_SHOWN: Final = 4
 STRANGERS_SHOWN: Final = 5
+SCANNERS_SHOWN: Final = 8
 SHORT_ID: Final = 6
 """The last digits of our ids differ most."""
 MOODS: Final = {Mood.WELL: "All is well", Mood.WAITING: "Waiting", Mood.PERSON: "Needs a person"}
@@ -136,6 +137,8 @@ def routes(books: Books, pages: Pages) -> APIRouter:
             free_bytes=standing.free_bytes,
             alarms_shown=ALARMS_SHOWN,
             strangers_shown=STRANGERS_SHOWN,
+            askers=sorted(standing.askers, key=lambda one: one.last_asked, reverse=True),
+            scanners_shown=SCANNERS_SHOWN,
         )
 
     @router.get("/study/{key}")
