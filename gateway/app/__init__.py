@@ -87,7 +87,12 @@ def _start_console(config: Config, spool: Spool, stop: asyncio.Event) -> asyncio
     )
 
     def served_by(policy: WorklistPolicy) -> ServedBy:
-        return ServedBy(mode=policy.mode, fresh_for=policy.fresh_for, max_stale=policy.max_stale)
+        return ServedBy(
+            mode=policy.mode,
+            fresh_for=policy.fresh_for,
+            max_stale=policy.max_stale,
+            hide_performed=policy.hide_performed,
+        )
 
     console = Console(
         spool,

@@ -205,6 +205,7 @@ def _policy(worklist: WorklistPolicy, profile: Profile) -> Policy:
         deadline=worklist.deadline,
         fresh_for=worklist.fresh_for,
         max_stale=worklist.max_stale,
+        hide_performed=worklist.hide_performed,
         profile=profile,
         mark=worklist.mark,
     )

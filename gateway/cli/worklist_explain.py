@@ -63,6 +63,7 @@ def _explained(books: Reading, order: Order, aet: str) -> list[Explanation]:
         admitted=configured is not None,
         live=policy.mode is WorklistMode.LIVE,
         max_stale=policy.max_stale,
+        hide_performed=policy.hide_performed,
     )
     places = [SourceName(ris.name) for ris in books.config.ris]
     return explain_case(gather(books.c, order, scanner, places=places, now=books.now))

@@ -140,6 +140,8 @@ class WorklistPolicy(Section):
     """A copy no older than this is answered without asking."""
     max_stale: Annotated[Duration, Field(le=timedelta(hours=72))] = spelled("24h")
     """A row that its RIS has not confirmed for longer is not served; at most 72h."""
+    hide_performed: Duration = spelled("12h")
+    """A step that a scanner said is completed (MPPS) is still shown for so long; its RIS may remove it sooner."""
     mark: Flag = spelled(False)
     """Begin the step's comment (0040,0400) of rows older than fresh_for with "AS OF" and the time."""
 

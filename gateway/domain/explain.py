@@ -62,6 +62,8 @@ class Stage(StrEnum):
     """Another key of the scanner's question does not hold."""
     STATUS = "status"
     """Its step is done or held, and the scanner asked for no state."""
+    PERFORMED = "performed"
+    """A scanner said that its step is completed, long enough ago."""
     LIMIT = "limit"
     """It matched, and came after the limit or after the scanner broke off."""
 
@@ -99,6 +101,8 @@ class CopiedRow:
     """The source whose row of the same step stands before it; "" if none does."""
     shown_at: datetime | None = None
     """When this scanner was last shown it."""
+    performed_at: datetime | None = None
+    """When a scanner said that its step is completed, if that is longer ago than this scanner is shown it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -271,6 +275,15 @@ def _kept_back(case: Case, row: CopiedRow) -> list[Reason]:
                 stage=Stage.CONFLICT,
                 cause=f"The same step from {row.rival} stands before the row of {row.source}, or cancels it.",
                 next_step="Compare the two in their systems; the one that is wrong must be corrected there.",
+            )
+        )
+    if row.performed_at is not None:
+        found.append(
+            Reason(
+                stage=Stage.PERFORMED,
+                cause=f"A scanner said {age(row.performed_at, case.now)} ago that its step is completed, longer than"
+                " this scanner is shown it (hide_performed).",
+                next_step="If it is to be performed again, let the RIS schedule it anew; see `gateway mpps`.",
             )
         )
     return found

@@ -217,6 +217,12 @@ def merge_key(row: DataSet) -> str:
     return ""
 
 
+def study_step(key: str) -> tuple[str, str] | None:
+    """(StudyInstanceUID, ScheduledProcedureStepID) of a merge key; None if it has not both."""
+    kind, *values = key.split("\\")
+    return (values[0], values[2]) if kind == "study" and values[2] else None
+
+
 def issuer_of_accession(row: DataSet) -> str:
     """The universal, else the local entity ID of who gave the accession number; "" if unknown."""
     item: DataSet = next(iter(items(row, ISSUER_OF_ACCESSION_NUMBER_SEQUENCE)), {})

@@ -6,7 +6,7 @@ What is promised: nothing is asked of a RIS and nothing is changed. The work is 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -16,8 +16,8 @@ from gateway.domain.explain import Case, CopiedRow, Heard, PastQuery, Readable
 from gateway.domain.matching import compile_query
 from gateway.domain.merge import Claim, merge, same_step
 from gateway.domain.model import SourceName
-from gateway.domain.worklist import DataSet
-from gateway.spool import peers, query_log, removals, served, standing, worklist
+from gateway.domain.worklist import DataSet, study_step
+from gateway.spool import mpps, peers, query_log, removals, served, standing, worklist
 from gateway.spool.datasets import character_sets, decoder, read
 from gateway.spool.db import Connection
 from gateway.spool.query_log import LoggedQuery
@@ -53,6 +53,7 @@ class AskedBy:
     """The configuration lets it call; else a command may have."""
     live: bool
     max_stale: timedelta
+    hide_performed: timedelta
 
 
 def gather(c: Connection, order: Order, scanner: AskedBy, *, places: Sequence[SourceName], now: datetime) -> Case:
@@ -87,11 +88,16 @@ def _rows(
     late = {_name(one) for one in pool if standing.too_old(one.row, attested.get(one.row.source), oldest=oldest)}
     recent = [one for one in pool if _name(one) not in late]
     rivals = _rivals(recent, standing.claims(recent, attested, places=places), now)
-    return [
+    rows = [
         _row(c, one, scanner, attested, too_old=_name(one) in late, rival=rivals.get(_name(one), ""))
         for one in pool
         if _name(one) in wanted
     ]
+    if scanner.live:
+        return rows
+    steps = {step for row in rows if (step := study_step(row.key)) is not None}
+    over = mpps.performed(c, steps, ended_before=now - scanner.hide_performed)
+    return [replace(row, performed_at=over.get(study_step(row.key) or ("", ""))) for row in rows]
 
 
 def _rivals(pool: Sequence[Contender], claims: Sequence[Claim], now: datetime) -> dict[tuple[str, str], str]:

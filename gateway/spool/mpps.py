@@ -11,7 +11,8 @@ Promises
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
@@ -339,11 +340,16 @@ def _relay(row: Row) -> Relay:
     )
 
 
-def performed(c: Connection, *, ended_after: datetime, ended_before: datetime) -> frozenset[tuple[str, str]]:
-    """(StudyInstanceUID, ScheduledProcedureStepID) of the scheduled steps that were completed between these times
-    and that no performed step in progress names any more."""
-    values = {"after": to_text(ended_after), "before": to_text(ended_before)}
-    return frozenset((row["study"], row["sps"]) for row in c.execute(sql("mpps_performed"), values))
+def performed(
+    c: Connection, scheduled: Collection[tuple[str, str]], *, ended_before: datetime
+) -> dict[tuple[str, str], datetime]:
+    """Of these (StudyInstanceUID, ScheduledProcedureStepID), those that were completed by then, with the time; not
+    those that a performed step in progress names."""
+    before = to_text(ended_before)
+    if not scheduled or c.execute(sql("mpps_any_completed"), {"before": before}).fetchone() is None:
+        return {}
+    found = c.execute(sql("mpps_performed"), {"scheduled": json.dumps(list(scheduled)), "before": before})
+    return {(row["study"], row["sps"]): from_text(row["ended_at"]) for row in found}
 
 
 def trim(c: Connection, *, before: datetime, limit: int) -> int:

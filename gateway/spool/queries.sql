@@ -791,16 +791,21 @@ SELECT target, count(*) FILTER (WHERE state <> 'refused') AS waiting, count(*) F
      ORDER BY o.state = 'refused', o.id LIMIT 1) AS last_status
 FROM mpps_relay AS r WHERE settled_at IS NULL GROUP BY target ORDER BY target
 
+-- mpps_any_completed --
+SELECT 1 FROM mpps_step WHERE status = 'COMPLETED' AND ended_at <= :before LIMIT 1
+
 -- mpps_performed --
-SELECT r.StudyInstanceUID AS study, r.ScheduledProcedureStepID AS sps
-FROM mpps_step AS s JOIN mpps_reference AS r ON r.step = s.id
-WHERE s.status = 'COMPLETED' AND s.ended_at > :after AND s.ended_at <= :before
-AND r.StudyInstanceUID <> '' AND r.ScheduledProcedureStepID <> ''
+SELECT r.StudyInstanceUID AS study, r.ScheduledProcedureStepID AS sps, min(s.ended_at) AS ended_at
+FROM json_each(:scheduled) AS j JOIN mpps_reference AS r
+ON r.StudyInstanceUID = j.value ->> 0 AND r.ScheduledProcedureStepID = j.value ->> 1
+JOIN mpps_step AS s ON s.id = r.step
+WHERE s.status = 'COMPLETED' AND s.ended_at <= :before
 AND NOT EXISTS (
     SELECT 1 FROM mpps_reference AS o JOIN mpps_step AS t ON t.id = o.step
     WHERE o.StudyInstanceUID = r.StudyInstanceUID AND o.ScheduledProcedureStepID = r.ScheduledProcedureStepID
     AND t.status = 'IN PROGRESS'
 )
+GROUP BY r.StudyInstanceUID, r.ScheduledProcedureStepID
 
 -- mpps_trim --
 SELECT s.id FROM mpps_step AS s WHERE s.last_at < :before

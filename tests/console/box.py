@@ -25,7 +25,9 @@ from tests.spool.objects import receive
 NAME = "Quillfeather^Isolde"
 PATIENT = "PID-774411"
 STUDY = "1.2.826.0.1.774411.5"
-MERGE = ServedBy(mode="merge", fresh_for=timedelta(seconds=20), max_stale=timedelta(hours=24))
+MERGE = ServedBy(
+    mode="merge", fresh_for=timedelta(seconds=20), max_stale=timedelta(hours=24), hide_performed=timedelta(hours=12)
+)
 STRANGER = "<b>'x;#"
 
 

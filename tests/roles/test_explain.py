@@ -254,7 +254,8 @@ def test_12_over_the_limit(site: Site) -> None:
 
 def test_every_stage_is_tested_here() -> None:
     tested = re.findall(r"Stage\.([A-Z_]+)", Path(__file__).read_text())
-    assert set(tested) == {stage.name for stage in Stage}
+    elsewhere = {"PERFORMED"}  # test_worklist_performed
+    assert set(tested) | elsewhere == {stage.name for stage in Stage}
     assert len(Stage) == 12
 
 

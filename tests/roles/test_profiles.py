@@ -114,7 +114,7 @@ class Door:
         zone = ZoneInfo("Europe/Berlin")
         self.spool = Spool.open(folder, now=lambda: self.now)
         day = timedelta(days=1)
-        self.policy = Policy(ask=False, deadline=day, fresh_for=day, max_stale=day, profile=profile)
+        self.policy = Policy(ask=False, deadline=day, fresh_for=day, max_stale=day, hide_performed=day, profile=profile)
         self.role = Worklist(
             self.spool,
             [],

@@ -37,6 +37,7 @@ class Front:
                 deadline=timedelta(seconds=2),
                 fresh_for=timedelta(seconds=20),
                 max_stale=timedelta(hours=24),
+                hide_performed=timedelta(hours=12),
                 profile=profile or Profile(),
             ),
             today=lambda: site.clock().date(),

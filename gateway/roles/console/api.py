@@ -36,6 +36,7 @@ class ServedBy:
     """merge, live or copy."""
     fresh_for: timedelta
     max_stale: timedelta
+    hide_performed: timedelta
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -60,6 +60,7 @@ def routes(
             admitted=any(same_ae(one.ae, aet) for one in configured),
             live=policy.mode == "live",
             max_stale=policy.max_stale,
+            hide_performed=policy.hide_performed,
         )
         places = [SourceName(name) for name in overview.refresh]
         case = await books.read(partial(gather, order=order, scanner=scanner, places=places, now=overview.now))

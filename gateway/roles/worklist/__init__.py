@@ -6,7 +6,8 @@ applied again here: many a RIS ignores the optional ones. What is left is answer
 (`answering`), and what was answered to whom is remembered (`record`).
 
 A row leaves the answer in a stage of its own, so that it can be said which one it was: not in the copy
-(`_look_up`), too old or behind another row of its step (`precedence`), not asked for (`_matching`).
+(`_look_up`), too old or behind another row of its step (`precedence`), not asked for (`_matching`), performed
+(`performed`).
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from gateway.domain.worklist import DONE
 from gateway.net.dicom_service import Exchange
 from gateway.roles.worklist import desk
 from gateway.roles.worklist.answering import Answer, Answering, Kept
+from gateway.roles.worklist.performed import still_shown
 from gateway.roles.worklist.precedence import Precedence
 from gateway.roles.worklist.question import Policy, Question, read
 from gateway.roles.worklist.recall import Recall, Remembered, fingerprint
@@ -156,7 +158,8 @@ class Worklist:
             for row in self._matching(remembered, standing(found)):
                 rows[row.source, row.key] = row
             await asyncio.sleep(0)  # a long list must not hold up the other associations
-        return sorted(rows.values(), key=_by_schedule)
+        left = still_shown(self._spool.db.read(), question, rows.values(), self._now())
+        return sorted(left, key=_by_schedule)
 
     def _look_up(self, query: Query) -> Iterator[list[Candidate]]:
         """What the index finds, a batch at a time: all that matches, and more."""

@@ -27,6 +27,8 @@ class Policy:
     fresh_for: timedelta
     max_stale: timedelta
     """What its RIS has not confirmed for longer is not served."""
+    hide_performed: timedelta
+    """How long after it was completed a step is still shown."""
     profile: Profile
     """How the scanner asks and what it can take."""
     mark: bool = False

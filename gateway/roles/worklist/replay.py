@@ -51,7 +51,7 @@ async def replay(capture: Capture, profile: Profile, *, folder: Path) -> Replaye
 
 
 def _role(spool: Spool, capture: Capture, profile: Profile) -> Worklist:
-    policy = Policy(ask=False, deadline=_LONG, fresh_for=_LONG, max_stale=_LONG, profile=profile)
+    policy = Policy(ask=False, deadline=_LONG, fresh_for=_LONG, max_stale=_LONG, hide_performed=_LONG, profile=profile)
     assert capture.at.tzinfo is not None
     return Worklist(
         spool,
