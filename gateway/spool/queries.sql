@@ -363,15 +363,15 @@ SELECT :calling_ae, source, key, :digest, PatientID, AccessionNumber, StudyInsta
 FROM worklist_row WHERE source = :source AND key = :key
 ON CONFLICT (calling_ae, source, key, digest) DO UPDATE SET last_served = excluded.last_served, count = count + 1
 
--- served_upsert_whole --
+-- served_upsert_gone --
 -- For a row that is no longer in the copy.
 INSERT INTO served (
     calling_ae, source, key, digest, PatientID, AccessionNumber, StudyInstanceUID, RequestedProcedureID,
     ScheduledProcedureStepID, first_served, last_served, count, dataset, transfer_syntax
-) VALUES (
-    :calling_ae, :source, :key, :digest, :PatientID, :AccessionNumber, :StudyInstanceUID, :RequestedProcedureID,
-    :ScheduledProcedureStepID, :now, :now, 1, :dataset, :transfer_syntax
 )
+SELECT :calling_ae, :source, :key, :digest, :PatientID, :AccessionNumber, :StudyInstanceUID, :RequestedProcedureID,
+    :ScheduledProcedureStepID, :now, :now, 1, :dataset, :transfer_syntax
+WHERE NOT EXISTS (SELECT 1 FROM worklist_row WHERE source = :source AND key = :key)
 ON CONFLICT (calling_ae, source, key, digest) DO UPDATE SET last_served = excluded.last_served, count = count + 1
 
 -- served_to --

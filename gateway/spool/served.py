@@ -8,7 +8,7 @@ Promises
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
@@ -56,11 +56,11 @@ class Served:
     transfer_syntax: UID
 
 
-def record_served(c: Connection, calling_ae: AETitle, *, shown: Iterable[Shown], now: datetime) -> None:
+def record_served(c: Connection, calling_ae: AETitle, *, shown: Sequence[Shown], now: datetime) -> None:
     """Remembers an answer."""
     at = to_text(now)
-    for one in shown:
-        values = {
+    values = [
+        {
             "calling_ae": calling_ae,
             "source": one.source,
             "key": one.key,
@@ -69,8 +69,11 @@ def record_served(c: Connection, calling_ae: AETitle, *, shown: Iterable[Shown],
             "dataset": one.response,
             "transfer_syntax": one.transfer_syntax,
         }
-        if not c.execute(sql("served_upsert"), values).rowcount:  # the row left the copy in the meantime
-            c.execute(sql("served_upsert_whole"), {**values, **_identifiers(one.row)})
+        for one in shown
+    ]
+    if c.executemany(sql("served_upsert"), values).rowcount < len(values):  # rows left the copy in the meantime
+        whole = ({**each, **_identifiers(one.row)} for each, one in zip(values, shown, strict=True))
+        c.executemany(sql("served_upsert_gone"), whole)
 
 
 def served_to(c: Connection, calling_ae: AETitle, *, since: datetime) -> tuple[Served, ...]:

@@ -91,7 +91,7 @@ def ask(record: Record, site: Site, *, answered: int = 1, calling: str = "CT1") 
     entry = replace(
         QUERY, calling_ae=calling, first_asked=now, last_asked=now, answered=answered, dropped={}, sources={}
     )
-    record._add(entry, [SHOWN._replace(key=f"k{number}") for number in range(answered)])
+    record._add(entry, [SHOWN._replace(key=f"k{number}") for number in range(answered)], None)
 
 
 def test_a_console_that_polls_costs_one_entry_a_minute(site: Site) -> None:

@@ -59,6 +59,8 @@ class Question:
 
     calling: str
     """The AE title of the scanner, as it called."""
+    received: bytes
+    """The identifier as it was encoded."""
     identifier: elements.DataSet
     """As it came: what is to be returned."""
     meant: DataSet
@@ -85,6 +87,7 @@ def read(data_set: bytes, transfer_syntax: str, *, calling: str, policy: Policy,
     asked = adapt(identifier, policy.profile, calling=calling, today=today, decode=decode)
     return Question(
         calling=calling,
+        received=data_set,
         identifier=identifier,
         meant=asked.identifier,
         query=compile_query(asked.identifier, decode, romanised=policy.profile.romanised),

@@ -66,8 +66,8 @@ class Record:
             first_asked=asked,
             last_asked=asked,
             count=1,
-            identifier=_encoded(question.identifier),
-            meant=b"" if question.meant is question.identifier else _encoded(question.meant),
+            identifier=b"",
+            meant=b"",
             status=status,
             looked_at=trail.looked_at,
             dropped={stage: count for stage, count in trail.dropped.items() if count},
@@ -77,7 +77,7 @@ class Record:
             age=trail.age,
             slowest=max(now - asked, timedelta()),
         )
-        self._add(entry, shown)
+        self._add(entry, shown, question)
 
     def unreadable(self, calling: str, *, status: int, asked: datetime) -> None:
         """Write down a question that could not be read."""
@@ -97,14 +97,14 @@ class Record:
             age=None,
             slowest=max(self._now() - asked, timedelta()),
         )
-        self._add(entry, ())
+        self._add(entry, (), None)
 
-    def _add(self, entry: LoggedQuery, shown: Sequence[Shown]) -> None:
+    def _add(self, entry: LoggedQuery, shown: Sequence[Shown], question: Question | None) -> None:
         self._tally[entry.outcome] += 1
         told = (entry.dropped, entry.quirks, entry.sources)
         fate = (entry.status, entry.looked_at, *(tuple(sorted(one.items())) for one in told))
         answer = hash(tuple((one.source, one.key, one.response) for one in shown))
-        same = (entry.calling_ae, entry.identifier, fate, answer)
+        same = (entry.calling_ae, question and question.received, fate, answer)
         known = self._open.get(same)
         if known is not None and abs(entry.last_asked - known.entry.first_asked) < AGAIN:
             known.entry = replace(
@@ -116,6 +116,8 @@ class Record:
             )
             known.written = False
             return
+        if question is not None:
+            entry = replace(entry, identifier=_encoded(question.identifier), meant=_meant(question))
         over = [] if known is None else [known]
         self._open[same] = _Open(entry)
         self._open.move_to_end(same)
@@ -158,6 +160,10 @@ class Record:
         query_log.forget(c, before=now - self._retention.queries)
         removals.forget(c, before=now - self._retention.queries)
         served.forget_served(c, before=now - self._retention.served)
+
+
+def _meant(question: Question) -> bytes:
+    return b"" if question.meant is question.identifier else _encoded(question.meant)
 
 
 def _encoded(dataset: DataSet) -> bytes:
