@@ -1,8 +1,9 @@
-"""A RIS as a scanner sees it: a Modality Worklist SCP (PS3.4 K) with invented patients.
+"""A RIS as a scanner sees it: a Modality Worklist SCP (PS3.4 K) with invented patients, and an MPPS SCP (PS3.4 F).
 
 What is promised: every row that matches is answered, every key applied by `gateway.domain`, C-CANCEL heeded
-before the next response (PS3.7 9.1.2.1.5). `behaviour` may change at any moment and holds from the next
-association or query on. Rows are the same for the same day.
+before the next response (PS3.7 9.1.2.1.5). Performed procedure steps are taken by the letter of PS3.4 F.7.2: one
+that it has, does not know, or has as final is refused. `behaviour` may change at any moment and holds from the next
+association, query or step on. Rows are the same for the same day.
 """
 
 from __future__ import annotations
@@ -10,18 +11,19 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import date
 from enum import StrEnum
 from typing import Final
 
-from gateway.dicom.dimse import CommandField, Status
+from gateway.dicom.dimse import CommandField, Status, response_to
 from gateway.dicom.elements import DataSet, ElementError, parse
-from gateway.dicom.negotiation import MODALITY_WORKLIST, VERIFICATION, choose_native
+from gateway.dicom.negotiation import MODALITY_WORKLIST, MPPS, VERIFICATION, choose_native
 from gateway.domain.matching import compile_query
 from gateway.domain.worklist import project
 from gateway.net.dicom_service import Exchange, Handler
 from gateway.simulate.acceptor import Chooser, Port, Session, never_answer
-from gateway.simulate.keywords import data_set, decoder, encoded
+from gateway.simulate.keywords import data_set, decoder, encoded, text
 
 STATIONS: Final = {"CT": "CT1", "MR": "MR1", "US": "US1", "DX": "DX1"}
 """Scheduled Station AE Title by modality."""
@@ -36,6 +38,10 @@ _PATIENTS: Final = (
 _GARBAGE: Final = b"\xffHTTP/1.1 400 Bad Request\r\n\r\n"
 _HALF: Final = b"\x04\x00\x00\x00\x01\x00"
 """A P-DATA-TF that announces 256 bytes and has none."""
+_STATUS: Final = "PerformedProcedureStepStatus"
+_FINAL: Final = frozenset({"COMPLETED", "DISCONTINUED"})
+NO_LONGER_UPDATED: Final = 0xA710
+"""Error ID of a refusal because the step is final (PS3.4 F.7.2.2.4)."""
 _STEPS: Final = {"CT": "CT THORAX", "MR": "MR HEAD", "US": "US ABDOMEN", "DX": "DX CHEST PA"}
 
 
@@ -131,6 +137,8 @@ class RisSimulator:
         """C-FIND requests so far, whatever became of them."""
         self.cancelled = 0
         """Queries that ended by C-CANCEL."""
+        self.steps: dict[str, str] = {}
+        """Performed Procedure Step Status by SOP Instance UID, as it was told last."""
         self._port = Port(lambda: _RisSession(self), host, port)
 
     @property
@@ -162,13 +170,17 @@ class _RisSession(Session):
     def __init__(self, ris: RisSimulator) -> None:
         self._ris = ris
         self.ae = ris.ae
-        self.handlers: Mapping[int, Handler] = {CommandField.C_FIND_RQ: self._find}
+        self.handlers: Mapping[int, Handler] = {
+            CommandField.C_FIND_RQ: self._find,
+            CommandField.N_CREATE_RQ: self._take,
+            CommandField.N_SET_RQ: self._take,
+        }
 
     def refuses(self) -> bool:
         return self._ris.behaviour is RisBehaviour.REFUSE
 
     def chooser(self, abstract_syntax: str) -> Chooser | None:
-        return choose_native if abstract_syntax in (MODALITY_WORKLIST, VERIFICATION) else None
+        return choose_native if abstract_syntax in (MODALITY_WORKLIST, MPPS, VERIFICATION) else None
 
     async def _find(self, exchange: Exchange) -> None:
         self._ris.queries += 1
@@ -213,4 +225,35 @@ class _RisSession(Session):
             await exchange.flush()
             self.link.cut()
         else:
+            exchange.respond(Status.SUCCESS)
+
+    async def _take(self, exchange: Exchange) -> None:
+        """N-CREATE or N-SET of a performed procedure step."""
+        match self._ris.behaviour:
+            case RisBehaviour.HANG:
+                await never_answer(exchange)
+            case RisBehaviour.FAIL:
+                exchange.respond(Status.PROCESSING_FAILURE, comment="the simulated RIS fails")
+            case _:
+                try:
+                    told = text(parse(exchange.data_set, exchange.context.transfer_syntax), _STATUS)
+                except ElementError as error:
+                    exchange.respond(Status.PROCESSING_FAILURE, comment=str(error))
+                    return
+                self._note(exchange, told)
+
+    def _note(self, exchange: Exchange, told: str) -> None:
+        creates = exchange.command.CommandField == CommandField.N_CREATE_RQ
+        uid = (exchange.command.AffectedSOPInstanceUID if creates else exchange.command.RequestedSOPInstanceUID) or ""
+        known = self._ris.steps.get(uid)
+        if creates and known is not None:
+            exchange.respond(Status.DUPLICATE_SOP_INSTANCE)
+        elif not creates and known is None:
+            exchange.respond(Status.NO_SUCH_OBJECT_INSTANCE)
+        elif known in _FINAL:
+            response = response_to(exchange.command, Status.PROCESSING_FAILURE)
+            exchange.answered = True
+            exchange.send(replace(response, ErrorID=NO_LONGER_UPDATED))
+        else:
+            self._ris.steps[uid] = told or known or ""
             exchange.respond(Status.SUCCESS)

@@ -1,4 +1,4 @@
-"""A scanner: asks for its worklist, sends what it made until it is accepted, asks for commitment.
+"""A scanner: asks for its worklist, tells of its steps, sends what it made until it is accepted, asks for commitment.
 
 What is promised: a file's data set leaves as it is in the file, by `sendfile`; an instance counts as accepted
 only by the status of its own C-STORE response (0000, or a warning, PS3.4 B.2.3). Blocking: for a thread.
@@ -11,15 +11,17 @@ import secrets
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
 from gateway.dicom.convert import Extent
 from gateway.dicom.dimse import CommandField, CommandSet, response_to
-from gateway.dicom.elements import DataSet, parse
+from gateway.dicom.elements import DataSet, leading, parse
 from gateway.dicom.negotiation import (
     EXPLICIT_VR_LITTLE_ENDIAN,
     MODALITY_WORKLIST,
+    MPPS,
     STORAGE_COMMITMENT,
     STORAGE_COMMITMENT_INSTANCE,
     VERIFICATION,
@@ -27,7 +29,7 @@ from gateway.dicom.negotiation import (
 )
 from gateway.domain.model import GatewayError, TemporaryFailure
 from gateway.net.dicom_client import Message, Peer, Requestor
-from gateway.simulate import commitment
+from gateway.simulate import commitment, performed
 from gateway.simulate.archive import read_file_meta
 from gateway.simulate.commitment import Reference
 from gateway.simulate.keywords import Values, data_set, encoded
@@ -62,6 +64,8 @@ _STEP_KEYS: Final = (
     "ScheduledStationName",
     "ScheduledProcedureStepStatus",
 )
+SERIES_INSTANCE_UID: Final = 0x0020000E
+LOOK: Final = 64 * 1024
 PENDING: Final = frozenset({0xFF00, 0xFF01})
 _WARNING: Final = range(0xB000, 0xC000)
 
@@ -208,6 +212,44 @@ class Scanner:
                 return [results[path] for path in files]
             sleep(pause)
 
+    def begin_step(self, entry: DataSet, *, at: datetime) -> str:
+        """N-CREATE of a performed procedure step for a worklist entry, in progress; its SOP Instance UID.
+
+        Raises TemporaryFailure if it is refused or the association breaks.
+        """
+        uid = f"2.25.{secrets.randbits(127)}"
+        self._tell(CommandField.N_CREATE_RQ, uid, performed.begun(entry, at=at))
+        return uid
+
+    def end_step(self, uid: str, sent: Sequence[Sent], *, at: datetime, completed: bool = True) -> None:
+        """N-SET: the step is completed, or discontinued, with what was sent. Raises as `begin_step`."""
+        made: dict[str, list[Reference]] = {}
+        for one in sent:
+            made.setdefault(_series_of(one.path), []).append(one.reference)
+        self._tell(CommandField.N_SET_RQ, uid, performed.ended(made, at=at, completed=completed))
+
+    def _tell(self, request: CommandField, uid: str, attributes: DataSet) -> None:
+        creates = request is CommandField.N_CREATE_RQ
+        with Requestor.connect(self._peer, propose({MPPS: [EXPLICIT_VR_LITTLE_ENDIAN]})) as association:
+            context = association.context_for(MPPS)
+            if context is None:
+                raise TemporaryFailure(
+                    "the peer takes no performed procedure steps; check its services", code="context"
+                )
+            command = CommandSet(
+                CommandField=request,
+                MessageID=association.next_message_id(),
+                AffectedSOPClassUID=MPPS if creates else None,
+                AffectedSOPInstanceUID=uid if creates else None,
+                RequestedSOPClassUID=None if creates else MPPS,
+                RequestedSOPInstanceUID=None if creates else uid,
+                CommandDataSetType=1,
+            )
+            body = encoded(attributes, context.transfer_syntax)
+            status = association.request(context, command, body).command.Status or 0
+            if status:
+                raise TemporaryFailure(f"the performed step ended with status {status:04X}", code=f"{status:04X}")
+
     def commit(self, references: Iterable[Reference], *, wait: float) -> commitment.Result | None:
         """Ask for storage commitment; the result if it comes on this association within `wait` seconds.
 
@@ -231,6 +273,15 @@ class Scanner:
             if status:
                 raise TemporaryFailure(f"the commitment request ended with status {status:04X}", code=f"{status:04X}")
             return _result(association, transaction, context.transfer_syntax, wait)
+
+
+def _series_of(path: Path) -> str:
+    """The Series Instance UID in a file, near its beginning."""
+    meta = read_file_meta(path)
+    with path.open("rb") as file:
+        file.seek(meta.data_offset)
+        found = leading(file.read(LOOK), meta.TransferSyntaxUID, frozenset({SERIES_INSTANCE_UID}))
+    return found.get(SERIES_INSTANCE_UID, b"").decode("latin-1").strip("\0 ")
 
 
 def _identifier(keys: dict[str, str]) -> DataSet:

@@ -162,8 +162,13 @@ async def _hops(stage: _Stage) -> str:
         await _until_it_answers(stage)
     with stage.waits("the worklist"):
         entry = await _ask_worklist(stage)
+    with stage.waits("the beginning of the step, told"):
+        step = await asyncio.to_thread(stage.scanner.begin_step, entry, at=datetime.now(UTC))
     with stage.waits("the study, made and sent"):
         sent = await _send_study(stage, entry)
+    with stage.waits("the end of the step, told and at the RIS"):
+        await asyncio.to_thread(stage.scanner.end_step, step, sent, at=datetime.now(UTC))
+        await _until_told(stage, step)
     with stage.waits("the commitment result for the scanner"):
         await _ask_commitment(stage, sent)
     study = text(entry, "StudyInstanceUID")
@@ -212,6 +217,13 @@ async def _send_study(stage: _Stage, entry: DataSet) -> list[Sent]:
         raise TripFailed(f"{accepted} of {len(files)} accepted; {last.reason or f'status {last.status:04X}'}")
     stage.hop("accepted", f"{accepted}/{len(files)} instances durable, {size / 1e6:.1f} MB in {took:.2f} s")
     return sent
+
+
+async def _until_told(stage: _Stage, step: str) -> None:
+    began = time.monotonic()
+    while stage.ris.steps.get(step) != "COMPLETED":
+        await stage.look_again()
+    stage.hop("performed", f"begun and completed at the RIS too, {time.monotonic() - began:.2f} s later")
 
 
 async def _ask_commitment(stage: _Stage, sent: list[Sent]) -> None:

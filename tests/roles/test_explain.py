@@ -256,7 +256,7 @@ def test_every_stage_is_tested_here() -> None:
     tested = re.findall(r"Stage\.([A-Z_]+)", Path(__file__).read_text())
     elsewhere = {"PERFORMED"}  # test_worklist_performed
     assert set(tested) | elsewhere == {stage.name for stage in Stage}
-    assert len(Stage) == 12
+    assert len(Stage) - len(elsewhere) == 12
 
 
 def test_the_command_needs_an_order_and_a_scanner(scene: Scene) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import date
+from datetime import UTC, date, datetime
+from io import BytesIO
 from pathlib import Path
 
 import pytest
+from pynetdicom.dsutils import decode
 
 from gateway.dicom.elements import Element
 from gateway.domain.model import TemporaryFailure
@@ -14,8 +16,10 @@ from gateway.net.dicom_client import AssociationRefused, TransportFailure
 from gateway.simulate.acceptor import hosted
 from gateway.simulate.keywords import text
 from gateway.simulate.ris import RisBehaviour, RisSimulator, sample_row, sample_rows
-from gateway.simulate.scanner import QueryFailed, Scanner
+from gateway.simulate.scanner import QueryFailed, Scanner, Sent
+from gateway.simulate.study import Modality, make_study
 from tests.peers import dcmtk, pynetdicom_scu
+from tests.peers.pynetdicom_mpps import mpps_scp
 
 DAY = date(2026, 3, 2)
 
@@ -105,3 +109,41 @@ def test_it_comes_back_on_its_port() -> None:
         host.call(ris.start())
         assert ris.port == port
         assert scanner(ris).echo() == 0
+
+
+def test_a_step_is_taken_by_the_letter(ris: RisSimulator, tmp_path: Path) -> None:
+    performing = scanner(ris)
+    (entry,) = performing.query(limit=1)
+    at = datetime(2026, 3, 2, 9, tzinfo=UTC)
+    step = performing.begin_step(entry, at=at)
+    assert ris.steps == {step: "IN PROGRESS"}
+    performing.end_step(step, [], at=at)
+    assert ris.steps == {step: "COMPLETED"}
+    with pytest.raises(TemporaryFailure, match="0110"):
+        performing.end_step(step, [], at=at, completed=False)
+    with pytest.raises(TemporaryFailure, match="0112"):
+        performing.end_step("2.25.9", [], at=at)
+    ris.behaviour = RisBehaviour.FAIL
+    with pytest.raises(TemporaryFailure, match="0110"):
+        performing.begin_step(entry, at=at)
+
+
+def test_our_steps_are_read_by_pynetdicom(tmp_path: Path) -> None:
+    entry = sample_row(DAY, "CT", "CT1", 2)
+    files = make_study(
+        entry, Modality.CT, tmp_path, at=datetime(2026, 3, 2, tzinfo=UTC), instances=3, rows=8, columns=8
+    )
+    sent = [
+        Sent(path=path, SOPClassUID="1.2.840.10008.5.1.4.1.1.2", SOPInstanceUID=path.stem, status=0) for path in files
+    ]
+    with mpps_scp() as scp:
+        performing = Scanner(host="127.0.0.1", port=scp.port, called_ae="RIS", calling_ae="CT1")
+        step = performing.begin_step(entry, at=datetime(2026, 3, 2, 9, tzinfo=UTC))
+        performing.end_step(step, sent, at=datetime(2026, 3, 2, 10, tzinfo=UTC))
+    began, over = (decode(BytesIO(one.dataset), False, True) for one in scp.told)
+    assert scp.requests(step) == ["N-CREATE", "N-SET"]
+    assert str(began.PatientName) == text(entry, "PatientName")
+    assert began.ScheduledStepAttributesSequence[0].StudyInstanceUID == text(entry, "StudyInstanceUID")
+    (series,) = over.PerformedSeriesSequence
+    assert len(series.ReferencedImageSequence) == 3
+    assert series.SeriesInstanceUID
