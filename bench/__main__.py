@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from bench import ingest, latency, negotiation, plot, report, sending
+from bench import ingest, latency, negotiation, plot, polling, report, sending
 from bench.measure import Result, Table, measure, say
 from bench.places import BUILD
 from bench.profiling import profile_ingest
@@ -28,6 +28,7 @@ TABLES: Final[dict[str, tuple[Build, ...]]] = {
     "tls": (ingest.tls,),
     "sending": (sending.sending, sending.sending_default),
     "worklist": (latency.worklist, latency.worklist_default),
+    "polling": (polling.polling,),
     "during": (latency.during,),
     "start": (latency.starting,),
     "negotiation": (lambda _: negotiation.negotiation(),),

@@ -26,8 +26,8 @@ FOUR: Final = 4
 _MS: Final = 1000.0
 P50: Final = Column(metric="p50", title="p50 ms", digits=2)
 P99: Final = Column(metric="p99", title="p99 ms", digits=1)
-Opened = tuple[int, str]
-"""Port and AE title."""
+Opened = tuple[int, str, int]
+"""Port, AE title and process id."""
 Open = Callable[[Path, int, bool], AbstractContextManager[Opened]]
 """(folder, entries, tuned) -> a worklist server."""
 
@@ -46,13 +46,13 @@ def percentiles(seconds: Sequence[float], *, name: str = "") -> Sample:
 def _gateway(folder: Path, entries: int, tuned: bool) -> Iterator[Opened]:
     copy_spool(state_with(entries), folder / "state")
     with servers.gateway(folder, tuned) as server:
-        yield server.port, server.ae
+        yield server.port, server.ae, server.pid
 
 
 @contextmanager
 def _wlmscpfs(folder: Path, entries: int, tuned: bool) -> Iterator[Opened]:
     with servers.wlmscpfs(folder_with(entries), folder, tuned) as running:
-        yield running.port, AE
+        yield running.port, AE, running.process.pid
 
 
 @contextmanager
@@ -65,7 +65,10 @@ def _orthanc(folder: Path, entries: int, tuned: bool) -> Iterator[Opened]:
         "DicomModalities": {"bench": [SCANNER, "127.0.0.1", 104]},
     }
     with servers.orthanc_rest(folder, tuned, config=config) as running:
-        yield running.port, running.ae
+        yield running.port, running.ae, running.program.process.pid
+
+
+OPEN: Final[dict[str, Open]] = {"gateway": _gateway, "wlmscpfs": _wlmscpfs, "Orthanc": _orthanc}
 
 
 def _queries(entries: int, matches: int, count: int) -> list[bytes]:
@@ -111,12 +114,11 @@ def case_name(matches: int, entries: int, *, kept: bool = False) -> str:
 
 
 def _query_cell(size: Size, variant: str, entries: int, matches: int, *, kept: bool, tuned: bool) -> Cell:
-    opens: dict[str, Open] = {"gateway": _gateway, "wlmscpfs": _wlmscpfs, "Orthanc": _orthanc}
     count = size.queries if variant == "gateway" else size.few if entries > size.others[0] else size.queries // 10
 
     def run(folder: Path) -> Sample:
         messages = _queries(entries, matches, count)
-        with opens[variant](folder, entries, tuned) as (port, ae):
+        with OPEN[variant](folder, entries, tuned) as (port, ae, _):
             ask_each(port, ae, messages[:1], matches)
             return percentiles((ask_kept if kept else ask_each)(port, ae, messages, matches))
 
@@ -200,7 +202,7 @@ def _under_load(size: Size, *, loaded: bool) -> Cell:
     def run(folder: Path) -> Sample:
         messages = cycle(_queries(size.entries[0], 1, 200))
         counts: list[int] = []
-        with _gateway(folder, size.entries[0], True) as (port, ae):
+        with _gateway(folder, size.entries[0], True) as (port, ae, _):
             associate = wire.request(ae, SCANNER)
             ask_each(port, ae, [next(messages)], 1)
             queries, echoes = [], []

@@ -23,6 +23,8 @@ class Size:
     """Queries to a server that takes a second for one."""
     burst: float
     """Seconds of ingest while we measure latency."""
+    scanners: int
+    """Consoles that poll."""
 
     def files(self, case: str) -> list[Path]:
         """The objects of a case; "ct, 100" is a shorter row of the same objects as "ct"."""
@@ -48,6 +50,7 @@ FULL: Final = Size(
     queries=300,
     few=6,
     burst=10.0,
+    scanners=200,
 )
 SMOKE: Final = Size(
     counts={
@@ -67,4 +70,5 @@ SMOKE: Final = Size(
     queries=10,
     few=2,
     burst=2.0,
+    scanners=20,
 )

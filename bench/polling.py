@@ -1,0 +1,90 @@
+"""The table of the consoles that poll: every scanner asks for its own station's list, again and again."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final
+
+from bench import wire
+from bench.entries import STATION, query, station
+from bench.latency import OPEN, P50, P99, ask_each, percentiles
+from bench.measure import Cell, Column, Sample, Table, Target
+from bench.servers import WORKLIST_PLUGIN
+from bench.sizes import Size
+
+LAPS: Final = 3
+"""How often each scanner asks and is counted; it has asked once before."""
+EVERY: Final = 10.0
+"""Seconds between two questions of one scanner."""
+ASKING: Final = 8
+"""Questions at a time, at most: one that waits for its turn here is late, and counts from when it was due."""
+_MB: Final = 1e6
+
+
+def _polled(port: int, ae: str, entries: int, scanners: int, every: float) -> list[float]:
+    """Seconds from when each question was due to its final response, an association each."""
+    stations = entries // STATION
+    messages = [wire.find(query(station_ae=station(number % stations * STATION))) for number in range(scanners)]
+    for message in messages:
+        ask_each(port, ae, [message], STATION)
+    began = time.monotonic()
+
+    def ask(number: int) -> float:
+        ask_each(port, ae, [messages[number % scanners]], STATION)
+        return time.monotonic() - due(number)
+
+    def due(number: int) -> float:
+        return began + number * every / scanners
+
+    with ThreadPoolExecutor(ASKING) as pool:
+        asked = []
+        for number in range(scanners * LAPS):
+            time.sleep(max(0.0, due(number) - time.monotonic()))
+            asked.append(pool.submit(ask, number))
+        return [one.result() for one in asked]
+
+
+def _peak(pid: int) -> float:
+    """The most memory the process ever had, in MB."""
+    lines = Path(f"/proc/{pid}/status").read_text("ascii").splitlines()
+    return next(int(line.split()[1]) * 1024 / _MB for line in lines if line.startswith("VmHWM:"))
+
+
+def _cell(size: Size, variant: str, entries: int) -> Cell:
+    def run(folder: Path) -> Sample:
+        with OPEN[variant](folder, entries, True) as (port, ae, pid):
+            taken = _polled(port, ae, entries, size.scanners, min(EVERY, size.burst))
+            return {**percentiles(taken), "memory": _peak(pid)}
+
+    return Cell(case=_case(size, entries), variant=variant, run=run)
+
+
+def _case(size: Size, entries: int) -> str:
+    return f"{size.scanners} scanners, {entries:,} entries"
+
+
+def polling(size: Size) -> Table:
+    """Ours with the most entries, and beside the others with as many as they can."""
+    most, least = size.entries[-1], size.others[0]
+    asked = [("gateway", most), ("gateway", least), ("wlmscpfs", least)]
+    asked += [("Orthanc", least)] if WORKLIST_PLUGIN.exists() else []
+    return Table(
+        name="polling",
+        environment="tuned",
+        title="Consoles that poll",
+        note=(
+            f"Each scanner asks for the {STATION} steps of its station every {min(EVERY, size.burst):.0f} s, over an "
+            f"association of its own, {LAPS} times after a first that is not counted; from when a question was due to "
+            "its final response. The file-based servers read every file for every question: with more entries they "
+            "fall behind without end and are left out."
+        ),
+        columns=(P50, P99, Column(metric="memory", title="memory MB")),
+        cells=[_cell(size, variant, entries) for variant, entries in asked],
+        targets=[
+            Target(clause="polling", case=_case(size, most), metric="p99", at_most=100.0, unit="ms"),
+            Target(clause="polling", case=_case(size, most), metric="memory", at_most=300.0, unit="MB"),
+        ],
+        lower_is_better=True,
+    )
