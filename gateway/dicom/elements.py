@@ -63,6 +63,8 @@ __all__ = [
 
 _INFLATED_LEADING: Final = 1 << 20
 _SHORT_HEADER: Final = 8
+_SHORT_VR: Final = {code: code.decode("ascii") for code in SHORT_LENGTH}
+_DELIMITER_GROUP: Final = 0xFFFE
 
 
 class Element(NamedTuple):
@@ -110,7 +112,20 @@ class _Reader:
 
     def data_set(self, position: int, end: int, layout: Layout, depth: int, *, delimited: bool) -> tuple[DataSet, int]:
         found: DataSet = {}
+        plain = not (layout.implicit or layout.big)
         while position < end:
+            if plain and end - position >= _SHORT_HEADER:
+                # Read in line as most elements are: it is most of the time spent on a worklist row
+                group, element, code, length = layout.tag_vr_length.unpack_from(self.source, position)
+                stop = position + _SHORT_HEADER + length
+                if code in _SHORT_VR and group != _DELIMITER_GROUP and stop <= end:
+                    tag = group << 16 | element
+                    if depth == 0 and tag >= self.before:
+                        break
+                    self._count(tag)
+                    found[tag] = Element(_SHORT_VR[code], bytes(self.source[position + _SHORT_HEADER : stop]))
+                    position = stop
+                    continue
             tag, vr, length, position = header(self.source, position, end, layout)
             if tag == ITEM_END and delimited:
                 return found, position

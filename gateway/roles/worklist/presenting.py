@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import functools
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Final, TypeAlias
@@ -52,6 +52,7 @@ _SHORT: Final = 4
 """Characters of a part of a text that `fold_latin` asks about: a letter with its accents."""
 _LONGEST_FOLDED: Final = 10_240
 """Characters of an LT (PS3.5 6.2). A longer text that does not fit is left out: folding it would hold up the box."""
+_TEXT: Final = _DEPENDENT | _ASCII_ONLY
 _ORDERS: Final = uuid.UUID("6c2c6d0c-5b0f-5a43-9b54-3f0d3bb1a6d5")
 """The name space of Study Instance UIDs made from orders. It must never change: the same order, the same UID."""
 
@@ -85,12 +86,30 @@ def present(answer: DataSet, row: DataSet, view: View) -> tuple[DataSet, frozens
     sets = _declared(row)
     quirks: set[Quirk] = set()
     filled = _filled(answer, row, view, sets, quirks) if view.profile.fill else answer
+    if _is_plain_throughout(filled, view.profile.name_length):
+        return _declaring(filled, next(_candidates(view, sets))), frozenset(quirks)
     texts = _Texts(profile=view.profile, row_sets=sets, quirks=quirks)
     read = texts.read(filled)
     written = _first_that_holds(read, view, sets) or _nearest(read, view, sets)
     quirks |= written.quirks
-    written.elements[SPECIFIC_CHARACTER_SET] = Element("CS", "\\".join(written.sets).encode("ascii"))
-    return dict(sorted(written.elements.items())), frozenset(quirks)
+    return _declaring(written.elements, written.sets), frozenset(quirks)
+
+
+def _declaring(elements: DataSet, sets: Iterable[str]) -> DataSet:
+    declared = Element("CS", "\\".join(sets).encode("ascii"))
+    return dict(sorted({**elements, SPECIFIC_CHARACTER_SET: declared}.items()))
+
+
+def _is_plain_throughout(dataset: DataSet, name_length: int) -> bool:
+    """Whether every text is the same in every set and every name as short as the scanner takes: most rows are, and
+    there is nothing to be done for them."""
+    for vr, value in dataset.values():
+        if not isinstance(value, bytes):
+            if not all(_is_plain_throughout(item, name_length) for item in value):
+                return False
+        elif (vr in _TEXT and not _is_plain(value)) or (vr == "PN" and (b"=" in value or len(value) > name_length)):
+            return False
+    return True
 
 
 def _declared(row: DataSet) -> tuple[str, ...]:
