@@ -159,9 +159,10 @@ def lint(
     """
     from gateway.config import load
 
-    reader = _sender(load(config), sender, mapping)
-    raw = _content(file)
-    told = [_linted(part, reader) for part in raw]
+    configured = load(config)
+    reader = _sender(configured, sender, mapping)
+    sets = next(((one.charset, one.fallback_charset) for one in configured.sender if one.name == reader.name), ("", ""))
+    told = [_linted(part, reader, *sets) for part in _content(file)]
     if as_json:
         show_json({"messages": told})
     else:
@@ -205,7 +206,7 @@ def _content(file: Path) -> list[bytes]:
     return [part for frame in raw.split(b"\x1c") if frame.strip() for part in split_batch(frame)]
 
 
-def _linted(raw: bytes, sender: Sender) -> dict[str, list[dict[str, object]]]:
+def _linted(raw: bytes, sender: Sender, charset: str, fallback: str) -> dict[str, list[dict[str, object]]]:
     from datetime import UTC, datetime
 
     from gateway.domain.hl7 import Hl7Error, Message
@@ -214,7 +215,7 @@ def _linted(raw: bytes, sender: Sender) -> dict[str, list[dict[str, object]]]:
     from gateway.net.hl7_conformance import findings
 
     try:
-        message = Message.parse(raw)
+        message = Message.parse(raw, charset=charset, fallback=fallback)
     except Hl7Error as error:
         return {
             "faults": [{"code": error.code, "place": error.location, "text": str(error)}],

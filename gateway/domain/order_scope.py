@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -36,10 +37,17 @@ class Scope:
         return Scope(*self._layers[:-1]).all(name)
 
     def at(self, places: Sequence[str]) -> Iterator[tuple[Segment, str]]:
-        """The first segment of each place."""
+        """The first segment of each place whose field is not empty."""
         for place in places:
-            if found := self.all(place[:3]):
+            name, number = _field_of(place)
+            found = self.all(name)
+            if found and found[0].raw(number):
                 yield found[0], place
+
+
+@lru_cache(maxsize=1024)
+def _field_of(place: str) -> tuple[str, int]:
+    return place[:3], int(place[4:].partition(".")[0])
 
 
 class Reader:

@@ -22,7 +22,7 @@ from gateway.domain import order_rows
 from gateway.domain.merge import Kind
 from gateway.domain.model import SourceName
 from gateway.domain.order_matching import Keys, Known
-from gateway.domain.order_model import Flag, Identifier, PatientKey, Procedure, Stamp, Status, Step
+from gateway.domain.order_model import Flag, Identifier, Patient, PatientKey, Procedure, Stamp, Status, Step
 from gateway.domain.orders import AppointmentChange, OrderChange, step_of
 from gateway.domain.worklist import DataSet, columns, merge_key
 from gateway.spool import audit, patients, worklist
@@ -133,13 +133,14 @@ def latest(c: Connection, *, number: str = "", limit: int) -> list[Order]:
     return [_order(c, row) for row in c.execute(sql("orders_latest"), values).fetchall()]
 
 
-def write(c: Connection, order: Order, *, now: datetime, listed: bool = True) -> Order:
+def write(c: Connection, order: Order, *, now: datetime, patient: Patient | None = None, listed: bool = True) -> Order:
     """Keeps the order and makes its worklist rows; the order as it is kept.
 
-    Without `listed` only rows that are there are written: an order that ended long ago has none.
+    `patient` saves looking it up. Without `listed` only rows that are there are written: an order that
+    ended long ago has none.
     """
     whole, source = order.procedure, order.source
-    patient = patients.patient(c, order.patient)
+    patient = patient or patients.patient(c, order.patient)
     made = []
     if patient.identifiers:
         shown = replace(patient, identifiers=_as_known(patient.identifiers, order.patient))

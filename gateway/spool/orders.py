@@ -178,7 +178,7 @@ class _Work:
             procedure=procedure,
             keys=order.keys if order else (),
         )
-        entered = order_books.write(self._c, entered, now=self._now)
+        entered = order_books.write(self._c, entered, now=self._now, patient=told_of.patient)
         if order is not None:
             order_books.remember(self._c, entered, order.procedure)
         self._remember_given(entered, change)

@@ -43,6 +43,7 @@ class Told:
 
     patient: Patient
     changed: bool
+    """Something was known of the patient, and it is different now."""
 
 
 @cache
@@ -90,7 +91,7 @@ def update(c: Connection, who: Resolved, given: Given, stamp: Stamp, *, now: dat
     patient = changed(known, told)
     if row is None or patient != known or stamp != stamp_of(row):
         _write(c, who.key, patient, stamp, now)
-    return Told(patient=patient, changed=patient != known)
+    return Told(patient=patient, changed=row is not None and patient != known)
 
 
 def link(c: Connection, change: MergeChange, *, now: datetime) -> tuple[PatientKey, PatientKey] | None:

@@ -862,16 +862,16 @@ DELETE FROM patient_alias WHERE changed_at < :before
 -- orders_sharing --
 SELECT * FROM requested_procedure WHERE id IN (
     SELECT id FROM requested_procedure WHERE StudyInstanceUID = :study
-    UNION SELECT id FROM requested_procedure WHERE AccessionNumber = :accession
-    UNION SELECT id FROM requested_procedure WHERE placer = :placer
-    UNION SELECT id FROM requested_procedure WHERE filler = :filler
-    UNION SELECT procedure FROM order_alias WHERE kind = 'study' AND value = :study
-    UNION SELECT procedure FROM order_alias WHERE kind = 'accession' AND value = :accession
-) ORDER BY changed_at DESC, id DESC LIMIT :limit
+    UNION ALL SELECT id FROM requested_procedure WHERE AccessionNumber = :accession
+    UNION ALL SELECT id FROM requested_procedure WHERE placer = :placer
+    UNION ALL SELECT id FROM requested_procedure WHERE filler = :filler
+    UNION ALL SELECT procedure FROM order_alias WHERE kind = 'study' AND value = :study
+    UNION ALL SELECT procedure FROM order_alias WHERE kind = 'accession' AND value = :accession
+) ORDER BY +changed_at DESC, id DESC LIMIT :limit
 
 -- orders_of_patient --
 SELECT * FROM requested_procedure WHERE PatientID = :PatientID AND issuer = :issuer
-ORDER BY changed_at DESC, id DESC LIMIT :limit
+ORDER BY +changed_at DESC, id DESC LIMIT :limit
 
 -- order_by_id --
 SELECT * FROM requested_procedure WHERE id = :id
