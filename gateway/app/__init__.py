@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from contextlib import AsyncExitStack, suppress
+from functools import partial
 from typing import Final
 
 import structlog
@@ -17,8 +18,9 @@ import uvloop
 from gateway.app.edge import start_edge
 from gateway.app.forward import start_forward
 from gateway.app.peers import now
-from gateway.config import Config, WorklistPolicy
+from gateway.config import Config, WorklistPolicy, load_profiles
 from gateway.domain.model import TemporaryFailure
+from gateway.domain.profile import GENERIC
 from gateway.net.host import notify
 from gateway.spool import Spool
 from gateway.spool.claims import Part
@@ -86,12 +88,15 @@ def _start_console(config: Config, spool: Spool, stop: asyncio.Event) -> asyncio
         ServedBy,
     )
 
-    def served_by(policy: WorklistPolicy) -> ServedBy:
+    profiles = load_profiles(config.worklist.profiles)
+
+    def served_by(policy: WorklistPolicy, profile: str) -> ServedBy:
         return ServedBy(
             mode=policy.mode,
             fresh_for=policy.fresh_for,
             max_stale=policy.max_stale,
             hide_performed=policy.hide_performed,
+            romanised=profiles.get(profile, profiles[GENERIC]).romanised,
         )
 
     console = Console(
@@ -107,11 +112,11 @@ def _start_console(config: Config, spool: Spool, stop: asyncio.Event) -> asyncio
                 ae=scanner.ae,
                 addresses=tuple(map(str, scanner.address)),
                 profile=scanner.profile,
-                worklist=served_by(scanner.worklist),
+                worklist=served_by(scanner.worklist, scanner.profile),
             )
             for scanner in config.scanner
         ],
-        added=served_by(WorklistPolicy()),
+        added=partial(served_by, WorklistPolicy()),
         desk=config.desk.policy,
         now=now,
     )

@@ -50,6 +50,7 @@ def explain(
 
 
 def _explained(books: Reading, order: Order, aet: str) -> list[Explanation]:
+    from gateway.cli.profile import profile_of
     from gateway.config import WorklistMode, WorklistPolicy
     from gateway.domain.admission import same_ae
     from gateway.domain.explain import explain as explain_case
@@ -64,6 +65,7 @@ def _explained(books: Reading, order: Order, aet: str) -> list[Explanation]:
         live=policy.mode is WorklistMode.LIVE,
         max_stale=policy.max_stale,
         hide_performed=policy.hide_performed,
+        romanised=profile_of(books, aet).romanised,
     )
     places = [SourceName(ris.name) for ris in books.config.ris]
     return explain_case(gather(books.c, order, scanner, places=places, now=books.now))

@@ -16,7 +16,7 @@ import typer
 
 from gateway.cli.failures import DOES_NOT_HOLD, CommandFailed
 from gateway.cli.options import DEFAULT_CONFIG, AsJson, ConfigPath
-from gateway.cli.profile import profile_named
+from gateway.cli.profile import profile_named, profile_of
 from gateway.cli.showing import console, say, show_json, show_table
 
 if TYPE_CHECKING:
@@ -114,30 +114,24 @@ def replay(
 
 
 def _captured(books: Reading, aet: str, most: int) -> Capture:
-    from gateway.config import load_profiles
     from gateway.dicom import elements
     from gateway.dicom.readable import table
     from gateway.domain.matching import compile_query
-    from gateway.domain.profile import GENERIC
     from gateway.roles.worklist.capture import Capture
     from gateway.roles.worklist.rows import decoder, look_up_keys, parsed
-    from gateway.spool.peers import scanners
     from gateway.spool.worklist import candidates
 
     logged = _last_query(books, aet)
-    known = load_profiles(books.config.worklist.profiles)
-    named = {one.ae.casefold(): one.profile for one in scanners(books.c)}
-    named |= {one.ae.casefold(): one.profile for one in books.config.scanner}
+    profile = profile_of(books, aet)
     meant = elements.parse(logged.meant or logged.identifier, elements.EXPLICIT_LITTLE)
-    query = compile_query(meant, decoder(meant))
+    query = compile_query(meant, decoder(meant), romanised=profile.romanised)
     rows: list[Table] = []
     for row in chain.from_iterable(candidates(books.c, look_up_keys(query.prefilter), batch=most)):
         dataset = parsed(row.dataset)
         if len(rows) < most and query.matches(dataset, decoder(dataset)):
             rows.append(table(dataset))
-    profile = named.get(aet.casefold(), GENERIC)
     return Capture(
-        profile=profile if profile in known else GENERIC,
+        profile=profile.name,
         calling=logged.calling_ae,
         at=books.now.astimezone(books.config.site.timezone).replace(microsecond=0),
         status=0,

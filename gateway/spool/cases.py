@@ -16,6 +16,7 @@ from gateway.domain.explain import Case, CopiedRow, Heard, PastQuery, Readable
 from gateway.domain.matching import compile_query
 from gateway.domain.merge import Claim, merge, same_step
 from gateway.domain.model import SourceName
+from gateway.domain.transliteration import Script
 from gateway.domain.worklist import DataSet, study_step
 from gateway.spool import mpps, peers, query_log, removals, served, standing, worklist
 from gateway.spool.datasets import character_sets, decoder, read
@@ -54,6 +55,8 @@ class AskedBy:
     live: bool
     max_stale: timedelta
     hide_performed: timedelta
+    romanised: frozenset[Script]
+    """Scripts that it is shown in Latin letters, and by which it finds names."""
 
 
 def gather(c: Connection, order: Order, scanner: AskedBy, *, places: Sequence[SourceName], now: datetime) -> Case:
@@ -71,7 +74,7 @@ def gather(c: Connection, order: Order, scanner: AskedBy, *, places: Sequence[So
         heard=[
             Heard(source=one.name, last_success=one.last_success, error=one.last_error) for one in worklist.sources(c)
         ],
-        queries=[_past(one) for one in query_log.latest(c, ae, limit=QUERIES)],
+        queries=[_past(one, scanner) for one in query_log.latest(c, ae, limit=QUERIES)],
         turned_away=away[0].reason if away else "",
         known=scanner.admitted or any(same_ae(one.ae, ae) for one in peers.scanners(c)),
         live=scanner.live,
@@ -139,12 +142,13 @@ def _row(
     )
 
 
-def _past(logged: LoggedQuery) -> PastQuery:
+def _past(logged: LoggedQuery, scanner: AskedBy) -> PastQuery:
     identifier = read(logged.meant or logged.identifier)
+    query = compile_query(identifier, decoder(identifier), romanised=scanner.romanised)
     return PastQuery(
         first_asked=logged.first_asked,
         last_asked=logged.last_asked,
-        query=compile_query(identifier, decoder(identifier)) if logged.identifier else None,
+        query=query if logged.identifier else None,
         dropped=logged.dropped,
         sources=logged.sources,
     )

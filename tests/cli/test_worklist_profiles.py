@@ -76,6 +76,18 @@ def test_a_capture_holds_the_last_query_its_rows_and_the_answer(site: Site, tmp_
     assert (again.exit_code, "can't be written" in again.output) == (2, True)
 
 
+def test_a_question_by_a_romanised_name_keeps_its_row_and_is_explained(site: Site, tmp_path: Path) -> None:
+    with_profile(site, 'extends = "latin-1"\nromanise = ["cyrillic"]\nsource = ["a capture"]\n')
+    asked(site, PatientName="SOKOLOVA*")
+    moved = validated(MAIN, data_set({**row(3), "PatientName": "Соколова^Вера"}))[0].values()  # noqa: RUF001
+    site.spool.db.write(lambda c: copy.replace_source(c, MAIN, rows=list(moved), now=site.clock())).result()
+    out = tmp_path / "ct1.toml"
+    assert site.run("worklist", "capture", "--aet", "CT1", "--out", str(out)).exit_code == 0
+    assert [answer["PatientName"] for answer in read(out.read_text("utf-8")).answer] == ["Sokolova^Vera"]
+    told = site.run("worklist", "explain", "--aet", "CT1", "--accession", "ACC3")
+    assert "PatientName" not in told.output, told.output
+
+
 def test_an_anonymous_capture_names_nobody_and_still_finds_its_row(site: Site, tmp_path: Path) -> None:
     asked(site, AccessionNumber="ACC1")
     out = tmp_path / "ct1.toml"

@@ -26,7 +26,11 @@ NAME = "Quillfeather^Isolde"
 PATIENT = "PID-774411"
 STUDY = "1.2.826.0.1.774411.5"
 MERGE = ServedBy(
-    mode="merge", fresh_for=timedelta(seconds=20), max_stale=timedelta(hours=24), hide_performed=timedelta(hours=12)
+    mode="merge",
+    fresh_for=timedelta(seconds=20),
+    max_stale=timedelta(hours=24),
+    hide_performed=timedelta(hours=12),
+    romanised=frozenset(),
 )
 STRANGER = "<b>'x;#"
 
@@ -87,7 +91,7 @@ def made(site: Site, *, address: str = "127.0.0.1", port: int = 0) -> Console:
         refresh={"main": timedelta(seconds=30)},
         mpps_peers=["main"],
         scanners=[ConfiguredScanner(ae="CT1", addresses=("10.1.1.20/32",), profile="generic", worklist=MERGE)],
-        added=MERGE,
+        added=lambda _: MERGE,
         desk=Desk().policy,
         now=site.clock,
     )

@@ -51,12 +51,12 @@ class Console:
         refresh: Mapping[str, timedelta],
         mpps_peers: Sequence[str],
         scanners: Sequence[ConfiguredScanner],
-        added: ServedBy,
+        added: Callable[[str], ServedBy],
         desk: DeskPolicy,
         now: Callable[[], datetime],
     ) -> None:
         """`destinations`, `refresh` (how often each RIS is asked) and `scanners` are the configuration's; `added` is
-        how scanners are served that a command added.
+        how a scanner of this profile is served that a command added.
 
         Raises ConfigError for an address that is not loopback and for no port, OSError if the port can't be had.
         """

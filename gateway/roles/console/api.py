@@ -16,6 +16,7 @@ from fastapi import APIRouter, HTTPException, Path, Query
 from gateway.domain.mpps import Relaying
 from gateway.domain.overview import Alarm, Overview, Towards, WorklistSource, sentence
 from gateway.domain.study import Hops, Study
+from gateway.domain.transliteration import Script
 from gateway.domain.words import admission, reason_of, step
 from gateway.roles.console import models
 from gateway.roles.console.books import Books, Standing
@@ -37,6 +38,8 @@ class ServedBy:
     fresh_for: timedelta
     max_stale: timedelta
     hide_performed: timedelta
+    romanised: frozenset[Script]
+    """Scripts that its profile shows in Latin letters."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -36,8 +36,8 @@ class Site:
 
     place: Place
     scanners: Sequence[ConfiguredScanner]
-    added: ServedBy
-    """How scanners are served that a command added."""
+    added: Callable[[str], ServedBy]
+    """How a scanner of this profile is served that a command added."""
     desk: DeskRules
     now: Callable[[], datetime]
 

@@ -5,7 +5,7 @@ What is promised: an answer tells nothing of a patient; what a patient is asked 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
 from typing import Annotated, Any
@@ -16,6 +16,7 @@ from gateway.domain.admission import same_ae
 from gateway.domain.explain import Explanation, explain
 from gateway.domain.model import SourceName
 from gateway.domain.overview import served_from
+from gateway.domain.profile import GENERIC
 from gateway.roles.console import models
 from gateway.roles.console.api import ConfiguredScanner, ServedBy
 from gateway.roles.console.books import Books, Standing
@@ -27,13 +28,18 @@ Title = Annotated[str, Query(min_length=1, max_length=16, description="The AE ti
 
 
 def routes(
-    books: Books, configured: Sequence[ConfiguredScanner], *, added: ServedBy, errors: dict[int | str, dict[str, Any]]
+    books: Books,
+    configured: Sequence[ConfiguredScanner],
+    *,
+    added: Callable[[str], ServedBy],
+    errors: dict[int | str, dict[str, Any]],
 ) -> APIRouter:
-    """The operations over these books. `added`: how scanners are served that a command added."""
+    """The operations over these books. `added`: how a scanner of this profile is served that a command added."""
     router = APIRouter(prefix="/api/v1/worklist", responses=errors)
 
-    def policy_of(ae: str) -> ServedBy:
-        return next((one.worklist for one in configured if same_ae(one.ae, ae)), added)
+    def policy_of(ae: str, standing: Standing) -> ServedBy:
+        profile = next((one.profile for one in standing.added if same_ae(one.ae, ae)), GENERIC)
+        return next((one.worklist for one in configured if same_ae(one.ae, ae)), added(profile))
 
     @router.get("/scanners")
     async def scanners() -> models.WorklistScanners:
@@ -42,7 +48,7 @@ def routes(
         known = [*(one.ae for one in configured), *(one.ae for one in standing.added)]
         asked = {one.calling_ae.casefold(): one for one in standing.askers}
         others = [one.calling_ae for one in standing.askers if not any(same_ae(one.calling_ae, ae) for ae in known)]
-        listed = [_scanner(ae, policy_of(ae), asked.get(ae.casefold()), standing) for ae in [*known, *others]]
+        listed = [_scanner(ae, policy_of(ae, standing), asked.get(ae.casefold()), standing) for ae in [*known, *others]]
         return models.WorklistScanners(at=standing.overview.now, scanners=listed)
 
     @router.get("/explain")
@@ -53,14 +59,15 @@ def routes(
         order = Order(AccessionNumber=accession, PatientID=patient, StudyInstanceUID=study)
         if not order.known:
             raise HTTPException(422, "accession, patient, study: all empty; name the order by one of them.")
-        overview = (await books.standing()).overview
-        policy = policy_of(aet)
+        standing = await books.standing()
+        overview, policy = standing.overview, policy_of(aet, standing)
         scanner = AskedBy(
             calling_ae=aet.strip(),
             admitted=any(same_ae(one.ae, aet) for one in configured),
             live=policy.mode == "live",
             max_stale=policy.max_stale,
             hide_performed=policy.hide_performed,
+            romanised=policy.romanised,
         )
         places = [SourceName(name) for name in overview.refresh]
         case = await books.read(partial(gather, order=order, scanner=scanner, places=places, now=overview.now))
