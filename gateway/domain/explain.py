@@ -8,7 +8,7 @@ Promises
 * Every reason is a cause and a next step, in words for the person at the scanner. They name stations, days, keys and
   RISs, and no value that tells a patient.
 
-The twelve ways in which a row can be missing are the values of `Stage`.
+The ways in which a row can be missing are the values of `Stage`, each tested at the wire.
 """
 
 from __future__ import annotations

@@ -397,7 +397,8 @@ ON CONFLICT (calling_ae, first_asked, digest) DO UPDATE SET count = count + excl
 
 -- query_count --
 -- Not an upsert: what was erased meanwhile stays erased.
-UPDATE worklist_query SET last_asked = :last_asked, count = :count, age_ms = :age_ms, slowest_ms = :slowest_ms
+UPDATE worklist_query SET last_asked = :last_asked, count = :count, looked_at = :looked_at, dropped = :dropped,
+    quirks = :quirks, age_ms = :age_ms, slowest_ms = :slowest_ms
 WHERE calling_ae = :calling_ae AND first_asked = :first_asked AND digest = :digest
 
 -- queries_latest --

@@ -44,7 +44,7 @@ class QueryOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoggedQuery:
-    """One question, or the same with the same fate asked again within a minute."""
+    """One question, or the same with the same answer asked again within a minute; the counts are the latest."""
 
     calling_ae: str
     first_asked: datetime
@@ -87,7 +87,8 @@ def record(c: Connection, queries: Iterable[LoggedQuery], *, tally: Mapping[Quer
 
 
 def recount(c: Connection, queries: Iterable[LoggedQuery]) -> None:
-    """Writes how often and when last these were asked, over what `record` wrote. What was erased stays erased."""
+    """Writes how often, when last and with what counts these were asked, over what `record` wrote. What was erased
+    stays erased."""
     c.executemany(sql("query_count"), map(_values, queries))
 
 
@@ -96,7 +97,7 @@ def _values(query: LoggedQuery) -> dict[str, object]:
     dropped = json.dumps({stage: count for stage, count in sorted(query.dropped.items()) if count})
     sources = json.dumps(dict(sorted(query.sources.items())))
     quirks = json.dumps(dict(sorted(query.quirks.items())))
-    fate = f"{query.status} {query.looked_at} {query.answered} {dropped} {quirks} {sources}".encode()
+    fate = f"{query.status} {query.answered} {sources}".encode()
     return {
         "calling_ae": query.calling_ae,
         "first_asked": to_text(query.first_asked),

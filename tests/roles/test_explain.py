@@ -1,4 +1,4 @@
-"""The twelve ways in which a row can be missing, each through the real door: a scanner asks by DICOM, does not get
+"""Every way in which a row can be missing, each through the real door: a scanner asks by DICOM, does not get
 the row, and `gateway worklist explain` names the stage that took it."""
 
 from __future__ import annotations
@@ -256,7 +256,6 @@ def test_every_stage_is_tested_here() -> None:
     tested = re.findall(r"Stage\.([A-Z_]+)", Path(__file__).read_text())
     elsewhere = {"PERFORMED"}  # test_worklist_performed
     assert set(tested) | elsewhere == {stage.name for stage in Stage}
-    assert len(Stage) - len(elsewhere) == 12
 
 
 def test_the_command_needs_an_order_and_a_scanner(scene: Scene) -> None:

@@ -111,6 +111,18 @@ def test_a_console_that_polls_costs_one_entry_a_minute(site: Site) -> None:
     assert snapshot.count == 3
 
 
+def test_an_entry_tells_the_latest_counts(site: Site) -> None:
+    record = made(site)
+    for looked_at in (5, 7):
+        now = site.clock()
+        entry = replace(QUERY, first_asked=now, last_asked=now, looked_at=looked_at, dropped={Stage.KEY: looked_at})
+        record._add(entry, [SHOWN], None)
+        site.clock.pass_(seconds=5)
+    record.flush()
+    (one,) = log(site)
+    assert (one.count, one.looked_at, one.dropped) == (2, 7, {Stage.KEY: 7})
+
+
 def test_another_answer_or_scanner_is_another_entry(site: Site) -> None:
     record = made(site)
     ask(record, site)

@@ -101,17 +101,17 @@ class Record:
 
     def _add(self, entry: LoggedQuery, shown: Sequence[Shown], question: Question | None) -> None:
         self._tally[entry.outcome] += 1
-        told = (entry.dropped, entry.quirks, entry.sources)
-        fate = (entry.status, entry.looked_at, *(tuple(sorted(one.items())) for one in told))
         answer = hash(tuple((one.source, one.key, one.response) for one in shown))
-        same = (entry.calling_ae, question and question.received, fate, answer)
+        sources = tuple(sorted(entry.sources.items()))
+        same = (entry.calling_ae, question and question.received, entry.status, answer, sources)
         known = self._open.get(same)
         if known is not None and abs(entry.last_asked - known.entry.first_asked) < AGAIN:
             known.entry = replace(
-                known.entry,
-                last_asked=entry.last_asked,
+                entry,
+                first_asked=known.entry.first_asked,
                 count=known.entry.count + 1,
-                age=entry.age,
+                identifier=known.entry.identifier,
+                meant=known.entry.meant,
                 slowest=max(known.entry.slowest, entry.slowest),
             )
             known.written = False

@@ -1,4 +1,4 @@
--- Every question of a scanner and what became of it. The same question with the same fate is one row a minute.
+-- Every question of a scanner and what became of it. The same question with the same answer is one row a minute.
 CREATE TABLE worklist_query (
     calling_ae TEXT NOT NULL COLLATE NOCASE,
     first_asked TEXT NOT NULL,
