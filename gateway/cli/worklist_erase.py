@@ -31,5 +31,5 @@ def erase(
     say(
         console(),
         f"Erased: {erased.rows:,} in the copy, {erased.snapshots:,} as shown, {erased.queries:,} of questions,"
-        f" {erased.entries:,} of the desk.",
+        f" {erased.entries:,} of the desk, {erased.orders:,} of orders.",
     )

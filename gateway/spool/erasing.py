@@ -1,8 +1,8 @@
 """Erasing a patient from the worklist's books, when a person or the law asks for it.
 
 Promises
-- Rows, snapshots, entries of the desk, the memory of removed rows and every question that names the patient are
-  gone after the commit.
+- Rows, orders, snapshots, entries of the desk, the memory of removed rows and every question that names the patient
+  are gone after the commit.
   Their place in the database is overwritten, and in its log once that begins anew.
   A question names the patient if it asks by a name or an identifier, and finds him by them.
 - The journal says that, when and by whom something was erased, and how much; nothing of the patient.
@@ -27,7 +27,7 @@ from gateway.domain.worklist import (
     DataSet,
     Element,
 )
-from gateway.spool import audit, desk
+from gateway.spool import audit, desk, order_books
 from gateway.spool.datasets import decoder, read
 from gateway.spool.db import Connection
 from gateway.spool.queries import sql
@@ -50,6 +50,8 @@ class Erased:
     queries: int
     entries: int
     """Of the downtime desk."""
+    orders: int = 0
+    """That came as messages, and what waited for one."""
 
 
 def erase_patient(c: Connection, PatientID: str, *, now: datetime, by: str) -> Erased:
@@ -69,6 +71,7 @@ def erase_patient(c: Connection, PatientID: str, *, now: datetime, by: str) -> E
         rows=sum(c.execute(sql("erase_rows"), one).rowcount for one in known),
         snapshots=sum(c.execute(sql("erase_served"), one).rowcount for one in known),
         entries=len(entries),
+        orders=sum(order_books.erase(c, one["PatientID"]) for one in known),
     )
     c.executemany(sql("erase_removals"), known)
     audit.journal(
@@ -80,7 +83,7 @@ def erase_patient(c: Connection, PatientID: str, *, now: datetime, by: str) -> E
         from_state="kept",
         to_state="erased",
         why=f"{erased.rows} rows, {erased.snapshots} snapshots, {erased.queries} queries,"
-        f" {erased.entries} desk entries",
+        f" {erased.entries} desk entries, {erased.orders} orders",
     )
     return erased
 

@@ -361,6 +361,12 @@ def forget(
     return gone
 
 
+def erase(c: Connection, PatientID: str) -> int:
+    """Erases a patient's orders, demographics, appointments, conflicts and other numbers; their number."""
+    statements = ("orders_erase", "patient_erase", "patient_alias_erase", "appointment_erase", "order_conflict_erase")
+    return sum(c.execute(sql(statement), {"PatientID": PatientID}).rowcount for statement in statements)
+
+
 def _order(c: Connection, row: Row) -> Order:
     aliases = c.execute(sql("order_aliases"), {"procedure": row["id"]}).fetchall()
     return Order(

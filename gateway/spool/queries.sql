@@ -982,5 +982,20 @@ UPDATE order_conflict SET settled_at = :now, settled_by = :by WHERE id = :id AND
 -- order_conflicts_left --
 SELECT count(*) AS left FROM order_conflict WHERE source = :source AND settled_at IS NULL
 
+-- orders_erase --
+DELETE FROM requested_procedure WHERE PatientID = :PatientID
+
+-- patient_erase --
+DELETE FROM patient WHERE PatientID = :PatientID
+
+-- patient_alias_erase --
+DELETE FROM patient_alias WHERE :PatientID IN (PatientID, to_PatientID)
+
+-- appointment_erase --
+DELETE FROM appointment WHERE PatientID = :PatientID
+
+-- order_conflict_erase --
+DELETE FROM order_conflict WHERE PatientID = :PatientID
+
 -- order_conflicts_forget --
 DELETE FROM order_conflict WHERE at < :before

@@ -48,7 +48,10 @@ def test_what_each_scanner_is_served_from_and_was_answered(site: Site) -> None:
 def test_a_patient_is_erased(site: Site) -> None:
     scheduled(site)
     done = site.run("worklist", "erase", "--patient", PATIENT)
-    assert (done.exit_code, done.stdout) == (0, "Erased: 1 in the copy, 0 as shown, 0 of questions, 0 of the desk.\n")
+    assert (done.exit_code, done.stdout) == (
+        0,
+        "Erased: 1 in the copy, 0 as shown, 0 of questions, 0 of the desk, 0 of orders.\n",
+    )
     assert worklist.rows(site.spool.db.read(), worklist.WorklistKeys(), limit=9) == ()
     (entry,) = audit.journal_of(site.spool.db.read(), kind=audit.Subject.WORKLIST, subject="patient")
     assert entry.who.startswith("command")

@@ -68,7 +68,7 @@ def test_one_patient_is_erased_and_no_other(spool: Spool, clock: Clock, copied: 
     assert len(query_log.latest(c, "CT1", limit=99)) == len(ASKED) + 1 - naming
     (entry,) = audit.journal_of(c, kind=audit.Subject.WORKLIST, subject="patient")
     assert (entry.who, entry.to_state) == ("command:me", "erased")
-    assert entry.why == f"{int(copied)} rows, 1 snapshots, {naming} queries, 0 desk entries"
+    assert entry.why == f"{int(copied)} rows, 1 snapshots, {naming} queries, 0 desk entries, 0 orders"
 
 
 def test_what_is_erased_is_gone_from_the_disk(tmp_path: Path, clock: Clock) -> None:

@@ -19,6 +19,7 @@ from gateway.domain.model import AETitle
 from gateway.domain.order_model import Flag, PatientKey
 from gateway.domain.worklist import validate_row
 from gateway.spool import Spool, audit, order_books, orders, patients
+from gateway.spool.erasing import erase_patient
 from gateway.spool.served import Shown, record_served
 from gateway.spool.worklist import WorklistRow
 from tests.hl7_messages import message, messages
@@ -401,6 +402,26 @@ def test_orders_are_erased_with_their_rows(spool: Spool) -> None:
     for table in ("requested_procedure", "patient", "order_conflict", "order_alias"):
         (count,) = spool.db.read().execute(f"SELECT count(*) FROM {table}").fetchone()
         assert count == 0
+
+
+def test_a_patient_is_erased_from_the_orders_and_no_other(spool: Spool) -> None:
+    for number in ("01", "10", "24", "15", "41"):
+        receive(spool, message(number), sender())
+    for one in ("70012345", "70044010", "70055555"):
+        erased = spool.db.write(lambda c, one=one: erase_patient(c, one, now=NOW, by="person")).result()
+        assert erased.orders
+    left = {row.PatientID for row in kept(spool)}
+    assert left == {"70099001"}
+    told = "".join(
+        "|".join(map(str, line)) for table in TABLES for line in spool.db.read().execute(f"SELECT * FROM {table}")
+    )
+    assert "70099001" in told
+    assert not any(
+        number in told for number in ("70012345", "79990001", "70044010", "70055555", "Okafor", "Vandermeer")
+    )
+
+
+TABLES = ("requested_procedure", "patient", "patient_alias", "appointment", "order_conflict", "order_alias")
 
 
 @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
