@@ -19,6 +19,7 @@ from gateway.domain.worklist import (
     RowColumns,
     Start,
     columns,
+    dated,
     expired,
     freshness,
     items,
@@ -215,3 +216,13 @@ def test_nearest_first() -> None:
     for seed in range(20):
         shuffled = random.Random(seed).sample(expected, len(expected))
         assert nearest_first(shuffled, now, of=start) == expected
+
+
+def test_a_row_s_age_is_seen_in_the_comment_of_its_step_and_nowhere_else() -> None:
+    plain: DataSet = {0x00100010: ("PN", b"TEST^A "), STEPS: ("SQ", [{0x00400400: ("LT", b"Fasting ")}])}
+    shown = dated(plain, "AS OF 08:14")
+    assert shown[0x00100010] == plain[0x00100010]
+    assert items(shown, STEPS)[0] == {0x00400400: ("LT", b"AS OF 08:14; Fasting")}
+    assert items(dated({STEPS: ("SQ", [{}])}, "AS OF 08:14"), STEPS)[0][0x00400400][1] == b"AS OF 08:14"
+    assert dated(plain, "") is plain
+    assert dated({}, "AS OF 08:14") == {}

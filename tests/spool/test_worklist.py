@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from gateway.domain.model import SourceName
 from gateway.spool import Connection, Spool, removals, worklist
 from gateway.spool.db import _connect, migrate
+from gateway.spool.times import to_text
 from gateway.spool.worklist import WorklistKeys, WorklistRow
 from tests.spool.objects import START, Clock
 
@@ -69,6 +70,33 @@ def test_a_row_goes_when_it_is_absent_twice_in_a_row(spool: Spool, clock: Clock)
     assert fill(spool, clock, other) == 0
     assert fill(spool, clock, other) == 1
     assert keys(spool) == ["other"]
+
+
+def test_an_answer_that_says_the_same_writes_next_to_nothing(spool: Spool, clock: Clock) -> None:
+    """A refresh every half minute must not write the whole worklist to the disk every half minute."""
+    rows = [replace(ROW, key=str(number)) for number in range(50)]
+    fill(spool, clock, *rows)
+
+    def again(c: Connection) -> int:
+        before = c.total_changes
+        worklist.replace_source(c, MAIN, rows=rows, now=clock(), window=WINDOW)
+        return c.total_changes - before
+
+    clock.pass_(minutes=1)
+    assert spool.db.write(again).result() == 1  # that of the source itself
+    (one, *_) = worklist.candidates(spool.db.read(), WorklistKeys(), batch=1)
+    assert worklist.attested(spool.db.read())[MAIN].confirmed(one[0]) == to_text(clock())
+    clock.pass_(hours=7)
+    assert spool.db.write(again).result() == 51  # now and then the rows say it themselves
+
+
+def test_an_answer_without_a_row_confirms_none(spool: Spool, clock: Clock) -> None:
+    fill(spool, clock, ROW)
+    confirmed = to_text(clock())
+    clock.pass_(minutes=1)
+    fill(spool, clock)
+    ((row,),) = worklist.candidates(spool.db.read(), WorklistKeys(), batch=9)
+    assert worklist.attested(spool.db.read())[MAIN].confirmed(row) == confirmed
 
 
 @pytest.mark.parametrize(
