@@ -95,11 +95,19 @@ class Segment:
 
     def _leaf(self, path: str, rep: int) -> str:
         _, field, component, subcomponent = _parsed(path)
-        text = self._repetition(field, rep)
-        if field <= 2 and self.name in _HEADERS:
+        text = self.raw(field)
+        if not text:  # most of what is asked for is not there
             return text
-        text = _part(text, self.separators.component, component or 1)
-        return _part(text, self.separators.subcomponent, subcomponent or 1)
+        if field <= 2 and self.name in _HEADERS:
+            return text if rep == 0 else ""
+        marks = self.separators
+        if rep or marks.repetition in text:
+            text = _part(text, marks.repetition, rep + 1)
+        if component > 1 or marks.component in text:
+            text = _part(text, marks.component, component or 1)
+        if subcomponent > 1 or marks.subcomponent in text:
+            text = _part(text, marks.subcomponent, subcomponent or 1)
+        return text
 
     def _repetition(self, field: int, rep: int) -> str:
         text = self.raw(field)
