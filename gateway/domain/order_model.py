@@ -140,17 +140,19 @@ class Flag(StrEnum):
     TEXT_CUT = "text-cut"
 
 
+def _may_be(one: str, other: str) -> bool:
+    return one == other or not one or not other
+
+
 class PatientKey(NamedTuple):
-    """Who a patient is: the issuer of the number, and the number."""
+    """Who a patient is: the issuer of the number, and the number. Both empty: the message did not say."""
 
     issuer: str
     PatientID: str
 
     def may_be(self, other: PatientKey) -> bool:
-        """Whether both can name one patient: equal numbers, and no two different issuers."""
-        return self.PatientID == other.PatientID and (
-            self.issuer == other.issuer or not self.issuer or not other.issuer
-        )
+        """Whether both can name one patient: no two different numbers, and no two different issuers."""
+        return _may_be(self.PatientID, other.PatientID) and _may_be(self.issuer, other.issuer)
 
 
 class Stamp(NamedTuple):

@@ -17,6 +17,8 @@ from gateway.domain.worklist import SPECIFIC_CHARACTER_SET, DataSet, Element
 UTF8: Final = b"ISO_IR 192"
 COMMENTS: Final = 10_240
 """Characters of an LT."""
+_UNIVERSAL: Final = frozenset({"DNS", "EUI64", "ISO", "URI", "UUID", "X400", "X500"})
+"""Universal Entity ID Type, PS3.3 table 10-17."""
 _SIDE: Final = {"R": ("24028007", "Right"), "L": ("7771000", "Left"), "B": ("51440002", "Bilateral")}
 """SNOMED CT, as CID 244 has them."""
 
@@ -72,10 +74,17 @@ def _issuer(identifier: Identifier, local: int, qualifiers: int) -> dict[int, El
     found: dict[int, Element] = {}
     if identifier.issuer:
         found |= _texts((local, "LO", fit(identifier.issuer, LONG)))
-    if identifier.universal_id:
-        entity = (0x00400032, "UT", identifier.universal_id), (0x00400033, "CS", identifier.universal_id_type)
-        found[qualifiers] = Element("SQ", [_texts(*entity)])
+    if entity := _universal(identifier):
+        found[qualifiers] = Element("SQ", [entity])
     return found
+
+
+def _universal(identifier: Identifier) -> dict[int, Element]:
+    """Universal Entity ID and its type; nothing if the type is none that DICOM knows, for an ID needs one."""
+    kind = identifier.universal_id_type.upper()
+    if not identifier.universal_id or kind not in _UNIVERSAL:
+        return {}
+    return _texts((0x00400032, "UT", identifier.universal_id), (0x00400033, "CS", kind))
 
 
 def _entity(identifier: Identifier) -> list[DataSet]:
@@ -85,11 +94,8 @@ def _entity(identifier: Identifier) -> list[DataSet]:
     item: dict[int, Element] = {}
     if identifier.authority:
         item |= _texts((0x00400031, "UT", identifier.authority))
-    if identifier.universal_id:
-        item |= _texts(
-            (0x00400032, "UT", identifier.universal_id), (0x00400033, "CS", identifier.universal_id_type or "ISO")
-        )
-    return [item]
+    item |= _universal(identifier)
+    return [item] if item else []
 
 
 def _procedure(procedure: Procedure) -> dict[int, Element]:

@@ -186,7 +186,9 @@ class _MessageReader:
         patient_given = told(reader, self._mapping.patient, scope)
         patient = _patient_of(patient_given)
         if patient is None:
-            return _no_patient()
+            if asked in {Action.UPSERT, Action.REPLACE}:
+                return _no_patient()
+            patient = PatientKey("", "")  # a cancellation may name the order alone
         procedure = told(reader, self._mapping.procedure, scope)
         stamp = moment(orc.get("9"), self._zone)
         return OrderChange(

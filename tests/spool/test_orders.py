@@ -237,6 +237,12 @@ def test_what_is_known_is_never_bound_to_another_patient(
     assert order_books.conflicts(spool.db.read(), limit=9) == []
 
 
+def test_a_cancellation_may_name_the_order_alone(spool: Spool) -> None:
+    receive(spool, message("01"), sender())
+    without = b"\r".join(line for line in message("04").split(b"\r") if not line.startswith((b"PID", b"ZDS", b"PV1")))
+    assert receive(spool, without, sender()).effect == "canceled"
+
+
 def test_an_issuer_that_is_not_named_is_no_other_issuer(spool: Spool) -> None:
     receive(spool, message("01", ("70012345^^^NORD_MRN&1.3.6.1.4.1.32473.7.1&ISO^MR", "70012345")), sender())
     assert receive(spool, message("06"), sender()).effect == "changed"
