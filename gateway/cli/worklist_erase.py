@@ -17,7 +17,8 @@ def erase(
     patient: Annotated[str, typer.Option("--patient", metavar="ID", help="The Patient ID, as the RIS writes it.")],
     config: ConfigPath = DEFAULT_CONFIG,
 ) -> None:
-    """Erase one patient's rows, what scanners were shown of them, and the questions that name the patient.
+    """Erase one patient's rows, what scanners were shown of them, the questions that name the patient, and the
+    performed steps that every RIS has taken.
 
     Images and their deliveries are not touched. Erase the patient in the RIS first: it would send the rows again.
     """
@@ -31,5 +32,5 @@ def erase(
     say(
         console(),
         f"Erased: {erased.rows:,} in the copy, {erased.snapshots:,} as shown, {erased.queries:,} of questions,"
-        f" {erased.entries:,} of the desk, {erased.orders:,} of orders.",
+        f" {erased.entries:,} of the desk, {erased.orders:,} of orders, {erased.steps:,} performed steps.",
     )

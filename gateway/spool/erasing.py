@@ -2,8 +2,9 @@
 
 Promises
 - Rows, orders, snapshots, entries of the desk, the memory of removed rows and every question that names the patient
-  are gone after the commit.
-  Their place in the database is overwritten, and in its log once that begins anew.
+  are gone after the commit. So are performed procedure steps, but for those that a RIS has not taken: these are
+  its due, and go with their retention, or when they were dismissed before. The place of all that goes is overwritten
+  in the database, and in its log once that begins anew.
   A question names the patient if it asks by a name or an identifier, and finds him by them.
 - The journal says that, when and by whom something was erased, and how much; nothing of the patient.
 - A RIS that still has the patient sends the row again: it is to be erased there first.
@@ -27,7 +28,7 @@ from gateway.domain.worklist import (
     DataSet,
     Element,
 )
-from gateway.spool import audit, desk, order_books
+from gateway.spool import audit, desk, mpps, order_books
 from gateway.spool.datasets import decoder, read
 from gateway.spool.db import Connection
 from gateway.spool.queries import sql
@@ -52,6 +53,8 @@ class Erased:
     """Of the downtime desk."""
     orders: int = 0
     """That came as messages, and what waited for one."""
+    steps: int = 0
+    """Performed."""
 
 
 def erase_patient(c: Connection, PatientID: str, *, now: datetime, by: str) -> Erased:
@@ -72,6 +75,7 @@ def erase_patient(c: Connection, PatientID: str, *, now: datetime, by: str) -> E
         snapshots=sum(c.execute(sql("erase_served"), one).rowcount for one in known),
         entries=len(entries),
         orders=sum(order_books.erase(c, one["PatientID"]) for one in known),
+        steps=sum(mpps.erase(c, one["PatientID"]) for one in known),
     )
     c.executemany(sql("erase_removals"), known)
     audit.journal(
@@ -83,7 +87,7 @@ def erase_patient(c: Connection, PatientID: str, *, now: datetime, by: str) -> E
         from_state="kept",
         to_state="erased",
         why=f"{erased.rows} rows, {erased.snapshots} snapshots, {erased.queries} queries,"
-        f" {erased.entries} desk entries, {erased.orders} orders",
+        f" {erased.entries} desk entries, {erased.orders} orders, {erased.steps} performed steps",
     )
     return erased
 

@@ -359,3 +359,8 @@ def trim(c: Connection, *, before: datetime, limit: int) -> int:
         c.execute(sql("mpps_trim_journal"), {"subject": str(step_id)})
         c.execute(sql("mpps_step_forget"), {"id": step_id})
     return len(old)
+
+
+def erase(c: Connection, PatientID: str) -> int:
+    """Forgets the steps of exactly this Patient ID, unless something of them is not over; how many."""
+    return c.execute(sql("mpps_erase"), {"PatientID": PatientID}).rowcount

@@ -813,6 +813,10 @@ SELECT s.id FROM mpps_step AS s WHERE s.last_at < :before
 AND NOT EXISTS (SELECT 1 FROM mpps_relay AS r WHERE r.step = s.id AND r.settled_at IS NULL)
 ORDER BY s.last_at LIMIT :limit
 
+-- mpps_erase --
+DELETE FROM mpps_step WHERE PatientID = :PatientID
+AND NOT EXISTS (SELECT 1 FROM mpps_relay AS r WHERE r.step = mpps_step.id AND r.settled_at IS NULL)
+
 -- mpps_trim_journal --
 DELETE FROM journal WHERE kind = 'mpps' AND subject = :subject
 

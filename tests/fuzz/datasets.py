@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime, timedelta
 from gateway.dicom import charset, commitment, convert, elements, part10
 from gateway.dicom.elements import DataSet, ElementError
 from gateway.dicom.layout import implicit_vr, is_retired_group_length, pad
-from gateway.domain import matching, upstream, worklist
+from gateway.domain import matching, mpps, upstream, worklist
 from gateway.domain.profile import Fill, FillSource, PersonNames, Profile, adapt
 from gateway.domain.transliteration import Script
 from gateway.roles.worklist.presenting import present, view_of
@@ -234,6 +234,7 @@ def query(data: bytes) -> str:
             _written(outgoing, syntax)  # type: ignore[arg-type]
     for profile in PROFILES:
         _presented(profile, identifier, row)
+    mpps.read(row, decode)
     reasons = worklist.validate_row(row)
     for step in worklist.split_steps(row):
         worklist.merge_key(step)

@@ -61,14 +61,16 @@ def test_one_patient_is_erased_and_no_other(spool: Spool, clock: Clock, copied: 
     fill(spool, copied=copied)
     naming = sum(names for _, names in ASKED.values())
     erased = spool.db.write(lambda c: erase_patient(c, "P1 ", now=clock(), by="command:me")).result()
-    assert erased == Erased(rows=int(copied), snapshots=1, queries=naming, entries=0)
+    assert erased == Erased(rows=int(copied), snapshots=1, queries=naming, entries=0, steps=0)
     c = spool.db.read()
     assert [one.row.PatientID for one in worklist.rows(c, worklist.WorklistKeys(), limit=9)] == ["P10"] * copied
     assert [one.PatientID for one in served.served_to(c, CT1, since=START)] == ["P10"]
     assert len(query_log.latest(c, "CT1", limit=99)) == len(ASKED) + 1 - naming
     (entry,) = audit.journal_of(c, kind=audit.Subject.WORKLIST, subject="patient")
     assert (entry.who, entry.to_state) == ("command:me", "erased")
-    assert entry.why == f"{int(copied)} rows, 1 snapshots, {naming} queries, 0 desk entries, 0 orders"
+    assert entry.why == (
+        f"{int(copied)} rows, 1 snapshots, {naming} queries, 0 desk entries, 0 orders, 0 performed steps"
+    )
 
 
 def test_what_is_erased_is_gone_from_the_disk(tmp_path: Path, clock: Clock) -> None:

@@ -11,6 +11,7 @@ from gateway.domain import mpps as rules
 from gateway.domain.model import UID, AETitle, PermanentFailure
 from gateway.domain.mpps import Performed, RelayState, Request, ScheduledReference, StepStatus, Verdict
 from gateway.spool import Spool, audit, mpps
+from gateway.spool.erasing import erase_patient
 from gateway.spool.mpps import Message, Relay
 from tests.spool.objects import EXPLICIT, START, Clock
 
@@ -36,6 +37,7 @@ class Desk:
         content: bytes = b"",
         targets: Sequence[str] = ("ris",),
         references: tuple[ScheduledReference, ...] = (FOR,),
+        patient: str = "",
     ) -> Verdict:
         body = content or f"{request} {status}".encode()
         message = Message(
@@ -48,7 +50,7 @@ class Desk:
             address="10.1.1.20",
             received_at=self.clock(),
         )
-        said = Performed(status=status, references=references)
+        said = Performed(status=status, references=references, PatientID=patient)
         return self.spool.db.write(lambda c: mpps.accept(c, message, said, targets=targets)).result()[0]
 
     def due(self, target: str = "ris") -> list[Relay]:
@@ -199,6 +201,18 @@ def test_only_a_completed_step_is_performed_and_only_while_none_goes_on(desk: De
     assert performed(12) == {("2.25.1", "S1")}
     desk.say(CREATE, "2.25.3", IN_PROGRESS)
     assert performed(12) == set()
+
+
+def test_a_patient_is_erased_but_for_what_a_ris_has_not_taken(desk: Desk) -> None:
+    for uid, patient in (("2.25.1", "P1"), ("2.25.2", "P10"), ("2.25.3", "P1")):
+        desk.say(CREATE, uid, IN_PROGRESS, patient=patient)
+    for relay in desk.due()[:2]:
+        desk.settle(relay, RelayState.SENT, "0000")
+    erased = desk.spool.db.write(lambda c: erase_patient(c, "P1", now=desk.clock(), by="command")).result()
+    assert erased.steps == 1
+    left = {step.SOPInstanceUID for step in mpps.steps(desk.spool.db.read(), limit=9)}
+    assert left == {"2.25.2", "2.25.3"}
+    assert desk.spool.db.read().execute("SELECT count(*) FROM mpps_message").fetchone()[0] == 2
 
 
 def test_only_what_is_over_is_forgotten(desk: Desk) -> None:
