@@ -267,30 +267,38 @@ def test_an_identifier_that_is_no_text_is_no_reason_to_refuse_an_image(spool: Sp
 
 _FILL_THE_DISK = """
 import sys
+from concurrent.futures import Future
 from pathlib import Path
 from gateway.domain.model import TemporaryFailure
 from tests.spool.objects import START, open_spool, read_origin, receive
 spool = open_spool(Path(sys.argv[1]))
 committer = spool.accepting()
-acked, refused = [], 0
+rows, refused = [], 0
 def store(n):
     global refused
+    answer = Future()
+    def durable(error):
+        answer.set_result(None) if error is None else answer.set_exception(error)
     try:
         received = receive(spool.files, f"2.25.{n}", bytes([n % 256]) * 60_000)
-        acked.append(committer.submit(received).result().instance.id)
+        row = committer.submit(received, durable=durable)
+        answer.result()
     except TemporaryFailure as error:
         assert error.code == "A700", error
         refused += 1
+    else:
+        rows.append(row)  # which may wait until there is space: the object is safe without it
 for n in range(120):
     store(n)
-assert 5 < len(acked) < 120, len(acked)
-assert all(read_origin(spool.files.path_of(i)) is not None for i in acked)
-filled = len(acked)
+filled = len(rows)
+assert 5 < filled < 120, filled
 for path in spool.files.derived.iterdir():
     path.unlink()
 for n in range(200, 205):
     store(n)
-assert len(acked) == filled + 5, (filled, len(acked))
+assert len(rows) == filled + 5, (filled, len(rows))
+acked = [row.result(60).instance.id for row in rows]
+assert all(read_origin(spool.files.path_of(i)) is not None for i in acked)
 spool.close()
 spool = open_spool(Path(sys.argv[1]))
 swept = spool.sweep(read_origin)
