@@ -85,7 +85,7 @@ def present(answer: DataSet, row: DataSet, view: View) -> tuple[DataSet, frozens
     """The projected `answer` of a `row` for this scanner, and what had to be done for it."""
     sets = _declared(row)
     quirks: set[Quirk] = set()
-    filled = _filled(answer, row, view, sets, quirks) if view.profile.fill else answer
+    filled = _filled(answer, row, view, quirks) if view.profile.fill else answer
     if _is_plain_throughout(filled, view.profile.name_length):
         return _declaring(filled, next(_candidates(view, sets))), frozenset(quirks)
     texts = _Texts(profile=view.profile, row_sets=sets, quirks=quirks)
@@ -315,18 +315,18 @@ def _elements(read: _Read, write: _Write) -> dict[int, Element]:
 # -- filling --
 
 
-def _filled(answer: DataSet, row: DataSet, view: View, row_sets: tuple[str, ...], quirks: set[Quirk]) -> DataSet:
+def _filled(answer: DataSet, row: DataSet, view: View, quirks: set[Quirk]) -> DataSet:
     """The answer with the profile's values where it asks for one and the row has none."""
     changed: dict[int, Element] = {}
     for fill in view.profile.fill:
         if fill.tag in answer and not text(answer, fill.tag) and isinstance(answer[fill.tag][1], bytes):
             vr = answer[fill.tag][0]
-            value = _fill_value(fill, vr, row, view, row_sets)
+            value = _fill_value(fill, vr, row, view)
             if value:
                 changed[fill.tag] = Element(vr, value)
     steps = answer.get(SPS_SEQUENCE)
     if steps is not None and not isinstance(steps[1], bytes):
-        inner = [_filled(step, row, view, row_sets, quirks) for step in steps[1]]
+        inner = [_filled(step, row, view, quirks) for step in steps[1]]
         if any(new is not old for new, old in zip(inner, steps[1], strict=True)):
             changed[SPS_SEQUENCE] = Element("SQ", inner)
     if not changed:
@@ -335,7 +335,7 @@ def _filled(answer: DataSet, row: DataSet, view: View, row_sets: tuple[str, ...]
     return {**answer, **changed}
 
 
-def _fill_value(fill: Fill, vr: str, row: DataSet, view: View, row_sets: tuple[str, ...]) -> bytes:
+def _fill_value(fill: Fill, vr: str, row: DataSet, view: View) -> bytes:
     match fill.source:
         case None:
             return fill.text.encode("ascii")
