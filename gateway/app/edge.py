@@ -219,4 +219,5 @@ def _upstream(config: Config, ris: Ris) -> Upstream:
         refresh=ris.refresh,
         past=ris.window.past,
         ahead=ris.window.ahead,
+        most_rows=ris.rows_max,
     )

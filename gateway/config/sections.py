@@ -192,6 +192,8 @@ class Ris(Tls):
     """How often the copy is refreshed."""
     window: Window = spelled({})
     """Which scheduled days the copy holds."""
+    rows_max: Count = spelled(20_000)
+    """The most rows read of one answer. A longer one counts as a failure ("limit"): narrow the window."""
     mpps: Flag = spelled(True)
     """Pass performed procedure steps on to this RIS."""
     orders_out: OrdersOut = spelled({})

@@ -25,6 +25,8 @@ class Answer:
 
     complete: bool
     """Success after the last row, and every row was readable."""
+    limited: bool = False
+    """There was more than we read."""
     failure: str = ""
     """Why it is not even half an answer: connect, reject-..., silence, abort, context, or the final status as
     four hexadecimal digits. Empty if the RIS said success, or was stopped at the limit."""
@@ -52,7 +54,7 @@ def _ask(peer: Peer, identifier: DataSet, limit: int, take: Callable[[DataSet], 
                 break
             if taken == limit:
                 responses.close()
-                return Answer(complete=False)
+                return Answer(complete=False, limited=True)
             try:
                 take(parse(bytes(message.data_set), context.transfer_syntax))
             except ElementError:

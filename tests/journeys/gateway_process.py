@@ -55,6 +55,7 @@ class From:
     name: str = "main"
     ae: str = "RIS"
     timeout: str = "3s"
+    rows_max: int = 20_000
 
 
 def toml(
@@ -90,7 +91,8 @@ def toml(
     for one in ris:
         parts.append(
             f'[[ris]]\nname = "{one.name}"\nhost = "{HOST}"\nport = {one.port}\nae = "{one.ae}"\n'
-            f'timeout = "{one.timeout}"\nrefresh = "500ms"'
+            f'timeout = "{one.timeout}"\nrefresh = "500ms"\n'
+            f"rows_max = {one.rows_max}"
         )
     for place in to:
         parts.append(

@@ -155,3 +155,13 @@ def test_live_means_from_the_riss_alone(pair: Site) -> None:
     assert set(pair.find()[1]) < set(mine)
     pair.host.call(pair.first.stop())
     pair.box.until(lambda: pair.find() == (0xC001, []), what="no RIS answers, and no empty list says otherwise")
+
+
+def test_an_answer_longer_than_we_read_is_called_no_whole_one(tmp_path: Path) -> None:
+    first, second = RisSimulator(rows=rows_of(0, 1, 2)), RisSimulator(rows=rows_of(10))
+    with hosted(first, second) as host:
+        riss = [From(port=first.port, name="first", rows_max=2), From(port=second.port, name="second")]
+        with gateway(tmp_path / "gw", ris=riss, worklist=worklist("merge")) as box:
+            site = Site(box=box, host=host, first=first, second=second)
+            box.until(lambda: site.error("first") == "limit", what="that it has more is in the books")
+            assert len(site.find()[1]) == 3

@@ -5,8 +5,8 @@ with a deadline, and what is said enters the copy. A RIS that is down, hung or s
 the deadline, a few times, and then nothing: its circuit opens, and one question at a time tries it again.
 
 What is told apart: a failure, which is written down at once, so that the copy is not called fresh; an answer that
-broke off, whose rows are good and which proves nothing absent; and success without a row, which removes nothing
-and counts as an answer only if the RIS, asked without any key, knows of a row at all.
+broke off or was longer than we read, whose rows are good and which proves nothing absent; and success without a
+row, which removes nothing and counts as an answer only if the RIS, asked without any key, knows of a row at all.
 """
 
 from __future__ import annotations
@@ -34,8 +34,6 @@ from gateway.spool import Connection, Spool
 from gateway.spool import worklist as copy
 from gateway.spool.worklist import WorklistRow
 
-MAX_ROWS = 20_000
-"""Rows taken from one answer of a RIS."""
 SILENCE = 3.0
 """Seconds without a row after which a RIS is said not to answer, while it is still waited for."""
 THREADS_PER_RIS = 3
@@ -56,6 +54,8 @@ class Upstream:
     refresh: timedelta
     past: timedelta
     ahead: timedelta
+    most_rows: int
+    """Read of one answer."""
 
 
 class Sources:
@@ -147,10 +147,10 @@ class Sources:
             outcome[name] = "answered"
             source.circuit = source.circuit.after_success()
 
-    async def _hear(self, source: _Source, identifier: DataSet, calling: str, *, limit: int = MAX_ROWS) -> _Heard:
+    async def _hear(self, source: _Source, identifier: DataSet, calling: str, *, limit: int | None = None) -> _Heard:
         """Ask, and write down a failure; a RIS that is silent is said to be before it is given up."""
         heard = _Heard(source.upstream.name)
-        asking = source.ask(identifier, calling, heard, limit)
+        asking = source.ask(identifier, calling, heard, limit or source.upstream.most_rows)
         count = 0
         while not (await asyncio.wait({asking}, timeout=SILENCE))[0]:
             if heard.count == count:
@@ -158,7 +158,7 @@ class Sources:
             count = heard.count
         try:
             answer = asking.result()
-            heard.complete, heard.failure = answer.complete, answer.failure
+            heard.complete, heard.limited, heard.failure = answer.complete, answer.limited, answer.failure
         except Exception as error:  # noqa: BLE001 -- whatever a RIS can send; unknown means temporary
             heard.failure = type(error).__name__
         if heard.failure:
@@ -181,6 +181,10 @@ class Sources:
         source.circuit = source.circuit.after_success()
         if not heard.count and await self._has_forgotten(source):
             await self._write_failure(source, "empty")
+            return
+        if heard.limited:
+            await self._write(lambda c: copy.merge_answer(c, name, rows=rows, now=self._now()))
+            await self._write_failure(source, "limit")
             return
         window = (da(first), da(last)) if heard.complete and not heard.refused else None
         removed = await self._write(lambda c: copy.replace_source(c, name, rows=rows, now=self._now(), window=window))
@@ -212,6 +216,7 @@ class _Heard:
     refused: int = 0
     """Steps that can't be kept."""
     complete: bool = False
+    limited: bool = False
     failure: str = ""
 
     def take(self, row: DataSet) -> None:
