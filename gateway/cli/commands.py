@@ -4,7 +4,21 @@ from __future__ import annotations
 
 import typer
 
-from gateway.cli import check_config, desk, mpps, orders, peers, queue, retry, serve, simulate, status, study, worklist
+from gateway.cli import (
+    check_config,
+    desk,
+    messages,
+    mpps,
+    orders,
+    peers,
+    queue,
+    retry,
+    serve,
+    simulate,
+    status,
+    study,
+    worklist,
+)
 from gateway.cli.failures import Commands
 
 app = typer.Typer(
@@ -23,6 +37,7 @@ app.command("study")(study.study)
 app.add_typer(worklist.app, name="worklist")
 app.add_typer(desk.app, name="desk")
 app.add_typer(orders.app, name="orders")
+app.add_typer(messages.app, name="messages")
 app.add_typer(mpps.app, name="mpps")
 app.add_typer(peers.app, name="peers")
 app.command("retry")(retry.retry)

@@ -61,6 +61,8 @@ STEPS: Final = {
     "mpps-refused": "Look at `gateway mpps --refused`; when the cause is gone, `gateway mpps retry --to {subject}`.",
     "order-identity-conflict": "An order of {subject} names another patient than the one we know, and was set aside:"
     " look at `gateway orders conflicts`, correct it in the RIS, then settle it there.",
+    "hl7-not-understood": "Messages of {subject} were kept and not used: look at `gateway messages list --waiting`, act"
+    " on each or have it corrected and sent again, then `gateway messages seen`.",
     "cancelled-but-performed": "The RIS ended {subject} whose images are here: look at it with `gateway orders show`"
     " and tell the RIS what was done.",
     "order-changed-after-start": "The RIS changed {subject} that is under way: look at `gateway orders show`; its"

@@ -20,7 +20,7 @@ from datetime import datetime
 from typing import Final
 
 from gateway.domain.hl7_ack import Code, Fault, Outcome
-from gateway.spool.audit import clear_alarm, raise_alarm
+from gateway.spool.audit import active_alarms, clear_alarm, raise_alarm
 from gateway.spool.db import Connection, Row
 from gateway.spool.queries import sql
 from gateway.spool.times import from_text, to_text
@@ -29,6 +29,8 @@ NOT_UNDERSTOOD: Final = "hl7-not-understood"
 """Alarm: messages of this sender wait for a person. Subject: its configured name."""
 
 _NO_FAULTS: Final = "[]"
+DUPLICATE: Final = "205"
+"""An order for another patient: it has an alarm and a list of its own, where a person decides."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +59,7 @@ class Kept:
     faults: tuple[Fault, ...]
     answer: bytes
     seen_at: datetime | None
+    """None while it waits for a person."""
 
 
 def receive(
@@ -76,7 +79,8 @@ def receive(
     faults = json.dumps([asdict(fault) for fault in outcome.faults])
     if before is not None and (before["code"], before["faults"]) == (outcome.code, faults):
         return bytes(before["answer"])
-    if outcome.faults:
+    waits = any(fault.code != DUPLICATE for fault in outcome.faults)
+    if waits:
         raise_alarm(c, code=NOT_UNDERSTOOD, subject=received.sender, now=now)
     given = answer(outcome)
     values = {
@@ -87,6 +91,7 @@ def receive(
         "faults": faults,
         "answer": given,
         "now": to_text(now),
+        "seen_at": None if waits else to_text(now),
     }
     c.execute(sql("message_insert"), values)
     return given
@@ -117,9 +122,12 @@ def see(c: Connection, numbers: Sequence[int], *, now: datetime) -> int:
     return seen
 
 
-def trim(c: Connection, *, before: datetime, limit: int) -> int:
-    """Erases up to `limit` messages received before then; their number."""
-    return c.execute(sql("message_trim"), {"before": to_text(before), "limit": limit}).rowcount
+def trim(c: Connection, *, before: datetime, limit: int, now: datetime) -> int:
+    """Erases up to `limit` messages received before then; their number. An alarm goes with what it was about."""
+    erased = c.execute(sql("message_trim"), {"before": to_text(before), "limit": limit}).rowcount
+    for alarm in active_alarms(c, code=NOT_UNDERSTOOD):
+        _clear_if_none_open(c, alarm.subject, now=now)
+    return erased
 
 
 def _clear_if_none_open(c: Connection, sender: str, *, now: datetime) -> None:

@@ -526,8 +526,8 @@ UPDATE commitment_transaction SET state = 'settled' WHERE transaction_uid = :tra
 SELECT code, faults, answer FROM message WHERE digest = :digest ORDER BY id DESC LIMIT 1
 
 -- message_insert --
-INSERT INTO message (received_at, sender, address, kind, control_id, digest, raw, code, effect, faults, answer)
-VALUES (:now, :sender, :address, :kind, :control_id, :digest, :raw, :code, :effect, :faults, :answer)
+INSERT INTO message (received_at, sender, address, kind, control_id, digest, raw, code, effect, faults, answer, seen_at)
+VALUES (:now, :sender, :address, :kind, :control_id, :digest, :raw, :code, :effect, :faults, :answer, :seen_at)
 
 -- message_get --
 SELECT * FROM message WHERE id = :id
@@ -536,11 +536,11 @@ SELECT * FROM message WHERE id = :id
 SELECT * FROM message WHERE (:sender = '' OR sender = :sender) ORDER BY id DESC LIMIT :limit
 
 -- message_latest_open --
-SELECT * FROM message WHERE faults <> '[]' AND seen_at IS NULL AND (:sender = '' OR sender = :sender)
+SELECT * FROM message WHERE seen_at IS NULL AND (:sender = '' OR sender = :sender)
 ORDER BY id DESC LIMIT :limit
 
 -- message_count_open --
-SELECT count(*) AS n FROM message WHERE faults <> '[]' AND seen_at IS NULL AND sender = :sender
+SELECT count(*) AS n FROM message WHERE seen_at IS NULL AND sender = :sender
 
 -- message_see --
 UPDATE message SET seen_at = :now WHERE id = :id AND seen_at IS NULL

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import partial
 from ipaddress import ip_network
 
 from gateway.domain.hl7 import Hl7Error
@@ -24,7 +25,7 @@ def test_a_message_is_applied_kept_and_answered(open_desk: Opener) -> None:
     (kept,) = desk.kept()
     assert kept.received.raw == order()
     assert (kept.received.sender, kept.received.kind, kept.received.control_id) == ("ris-hl7", "ORM^O01", "M1")
-    assert (kept.code, kept.effect, kept.faults, kept.seen_at) == (Code.AA, "one order", (), None)
+    assert (kept.code, kept.effect, kept.faults, kept.seen_at) == (Code.AA, "one order", (), desk.clock())
     assert kept.answer == b"\x0b" + "\r".join([msh, msa, ""]).encode() + b"\x1c\r"
 
 
@@ -194,9 +195,19 @@ def test_a_message_that_is_too_long_is_refused(open_desk: Opener) -> None:
 
 def test_messages_are_erased_after_their_time(open_desk: Opener) -> None:
     desk = open_desk()
-    desk.ask(order("old"))
+    desk.ask(order("old", name="M\xfcller", tail="P|2.5.1||||||UNICODE UTF-8"))
     desk.clock.pass_(days=10)
     desk.ask(order("young"))
-    before = desk.clock() - timedelta(days=9)
-    assert desk.spool.db.write(lambda c: messages.trim(c, before=before, limit=10)).result() == 1
+    assert desk.alarms() == ["ris-hl7"]
+    trim = partial(messages.trim, before=desk.clock() - timedelta(days=9), limit=10, now=desk.clock())
+    assert desk.spool.db.write(trim).result() == 1
     assert [kept.received.control_id for kept in desk.kept()] == ["young"]
+    assert desk.alarms() == []
+
+
+def test_an_order_for_another_patient_waits_elsewhere(open_desk: Opener) -> None:
+    fault = Fault(code="205", text="the accession is another patient's", segment="OBR", field=18)
+    desk = open_desk(books=Books(Outcome(code=Code.AA, faults=(fault,), effect="set aside")))
+    assert desk.ask(order(tail="P|2.5"))[1] == "MSA|AA|M1"
+    assert (desk.alarms(), [kept.faults for kept in desk.kept()]) == ([], [(fault,)])
+    assert messages.latest(desk.spool.db.read(), still_open=True, limit=9) == ()

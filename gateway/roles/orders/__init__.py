@@ -143,7 +143,7 @@ class Orders:
         now = self._now()
         forget = partial(orders.forget, orders_before=now - self._orders_for, now=now)
         await asyncio.wrap_future(self._spool.db.write(forget))
-        trim = partial(messages.trim, before=now - self._messages_for, limit=ERASED_AT_ONCE)
+        trim = partial(messages.trim, before=now - self._messages_for, limit=ERASED_AT_ONCE, now=now)
         while not stop.is_set() and await asyncio.wrap_future(self._spool.db.write(trim)) == ERASED_AT_ONCE:
             pass
 

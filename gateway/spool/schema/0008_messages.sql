@@ -18,4 +18,4 @@ CREATE TABLE message (
 CREATE INDEX message_digest ON message (digest);
 CREATE INDEX message_age ON message (received_at);
 -- What a person has still to look at.
-CREATE INDEX message_open ON message (sender) WHERE faults <> '[]' AND seen_at IS NULL;
+CREATE INDEX message_open ON message (sender) WHERE seen_at IS NULL;
