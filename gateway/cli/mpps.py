@@ -16,6 +16,10 @@ from gateway.domain.mpps import Relaying, RelayState, reason_of
 from gateway.domain.words import age
 
 if TYPE_CHECKING:
+    from datetime import tzinfo
+
+    from rich.console import Console
+
     from gateway.cli.opening import Reading, Writing
     from gateway.spool import Connection
     from gateway.spool.mpps import Relay, Step
@@ -61,7 +65,7 @@ def mpps(
         if refused:
             show_json(answer | {"refused": [_relay_as_json(one) | {"step": one.step} for one in listed]})
         else:
-            show_json(answer | {"steps": [_step_as_json(one) for one in steps]})
+            show_json(answer | {"steps": [step_as_json(one) for one in steps]})
         return
     _show(books, standing, steps)
     if refused:
@@ -133,7 +137,8 @@ def _relay_as_json(relay: Relay) -> dict[str, object]:
     return {key: getattr(relay, key) for key in _RELAY_KEYS}
 
 
-def _step_as_json(step: Step) -> dict[str, object]:
+def step_as_json(step: Step) -> dict[str, object]:
+    """A step and its messages for programs; no patient is named."""
     return {key: getattr(step, key) for key in _STEP_KEYS} | {"relays": [_relay_as_json(one) for one in step.relays]}
 
 
@@ -152,6 +157,11 @@ def _show(books: Reading, standing: Sequence[Relaying], steps: Sequence[Step]) -
     show_table(screen, "Relayed to", ("RIS", "Waiting", "Oldest", "Refused", "Last status"), peers)
     if not standing:
         say(screen, "Steps are relayed to nobody: mpps is false for every RIS and destination.")
+    show_steps(screen, steps, zone)
+
+
+def show_steps(screen: Console, steps: Sequence[Step], zone: tzinfo) -> None:
+    """Print steps and how far their messages are; nothing where there are none."""
     rows = (
         (
             str(one.id),

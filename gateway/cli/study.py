@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 
 from gateway.cli.failures import DOES_NOT_HOLD, UNKNOWN, CommandFailed
+from gateway.cli.mpps import show_steps, step_as_json
 from gateway.cli.options import DEFAULT_CONFIG, AsJson, ConfigPath
 from gateway.cli.showing import console, moment, say, show_json, show_table
 from gateway.domain.model import UID, Delivery, DeliveryState, Instance, InstanceState
@@ -57,7 +58,7 @@ def study(
     of that study ever came.
     """
     from gateway.cli.opening import reading
-    from gateway.spool import deliveries, instances
+    from gateway.spool import deliveries, instances, mpps
 
     with reading(config) as books:
         held = [
@@ -68,17 +69,20 @@ def study(
             remedy = "check the UID, and `gateway status` for callers that were turned away"
             raise CommandFailed(f"study: no image of that study was received; {remedy}", status=UNKNOWN)
         complete = all(one.is_safe for one in held)
+        steps = mpps.steps_of_study(books.c, UID(uid.strip()))
         if as_json:
             show_json(
                 {
                     "StudyInstanceUID": uid.strip(),
                     "instances": [_as_json(one) for one in held],
+                    "steps": [step_as_json(one) for one in steps],
                     "complete": complete,
                     **({"journal": [_row_as_json(row) for row in _journal(books, held)]} if journal else {}),
                 }
             )
         else:
             _show(console(), books, held, journal=journal)
+            show_steps(console(), steps, books.config.site.timezone)
     raise typer.Exit(0 if complete else DOES_NOT_HOLD)
 
 

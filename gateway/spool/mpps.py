@@ -289,12 +289,6 @@ def steps(c: Connection, *, limit: int) -> tuple[Step, ...]:
     return tuple(_step(c, row) for row in c.execute(sql("mpps_steps"), {"limit": limit}).fetchall())
 
 
-def step(c: Connection, step_id: int) -> Step | None:
-    """One step by our own id."""
-    row = c.execute(sql("mpps_step_get"), {"id": step_id}).fetchone()
-    return None if row is None else _step(c, row)
-
-
 def steps_of_study(c: Connection, study: UID) -> tuple[Step, ...]:
     """The steps that were performed for a study, oldest first."""
     return tuple(_step(c, row) for row in c.execute(sql("mpps_steps_of_study"), {"study": study}).fetchall())

@@ -699,9 +699,6 @@ ON CONFLICT (SOPInstanceUID) DO UPDATE SET
     series = coalesce(excluded.series, series), instances = coalesce(excluded.instances, instances)
 RETURNING id
 
--- mpps_step_get --
-SELECT * FROM mpps_step WHERE id = :id
-
 -- mpps_steps --
 SELECT * FROM mpps_step ORDER BY last_at DESC, id DESC LIMIT :limit
 

@@ -6,9 +6,9 @@ from functools import partial
 
 from gateway.domain import mpps as rules
 from gateway.domain.model import UID, AETitle
-from gateway.domain.mpps import Performed, RelayState, Request, StepStatus
+from gateway.domain.mpps import Performed, RelayState, Request, ScheduledReference, StepStatus
 from gateway.spool import audit, mpps
-from tests.cli.site import Site
+from tests.cli.site import STUDY, Site
 
 PATIENT = "PID-774411"
 
@@ -24,7 +24,10 @@ def tell(site: Site, uid: str, *, to: str = "main") -> None:
         address="10.1.1.20",
         received_at=site.clock(),
     )
-    said = Performed(status=StepStatus.IN_PROGRESS, PatientID=PATIENT, Modality="CT")
+    of = ScheduledReference(
+        StudyInstanceUID=UID(STUDY), AccessionNumber="A1", RequestedProcedureID="P1", ScheduledProcedureStepID="S1"
+    )
+    said = Performed(status=StepStatus.IN_PROGRESS, PatientID=PATIENT, Modality="CT", references=(of,))
     site.write(partial(mpps.accept, message=message, said=said, targets=[to]))
 
 
@@ -97,3 +100,11 @@ def test_a_decision_names_what_it_is_about(site: Site) -> None:
         2,
         "gateway: mpps retry: nothing is relayed to that name; name one of: main\n",
     )
+
+
+def test_a_study_shows_its_steps(site: Site) -> None:
+    site.route(*site.receive(b"one"))
+    tell(site, "2.25.1")
+    (step,) = site.json("study", STUDY)["steps"]
+    assert (step["status"], step["relays"][0]["target"]) == ("IN PROGRESS", "main")
+    assert "main queued" in site.run("study", STUDY).stdout
