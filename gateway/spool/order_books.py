@@ -363,8 +363,14 @@ def forget(
 
 def erase(c: Connection, PatientID: str) -> int:
     """Erases a patient's orders, demographics, appointments, conflicts and other numbers; their number."""
-    statements = ("orders_erase", "patient_erase", "patient_alias_erase", "appointment_erase", "order_conflict_erase")
-    return sum(c.execute(sql(statement), {"PatientID": PatientID}).rowcount for statement in statements)
+    statements = (
+        sql("orders_erase"),
+        sql("patient_erase"),
+        sql("patient_alias_erase"),
+        sql("appointment_erase"),
+        sql("order_conflict_erase"),
+    )
+    return sum(c.execute(statement, {"PatientID": PatientID}).rowcount for statement in statements)
 
 
 def _order(c: Connection, row: Row) -> Order:
