@@ -266,6 +266,13 @@ SELECT * FROM worklist_source ORDER BY name
 -- The clauses below are added with AND for each key that filters; an empty column is always a candidate.
 SELECT source, key, dataset, digest, kind, start_date, start_time, last_confirmed, missed FROM worklist_row WHERE 1 = 1
 
+-- worklist_ids --
+SELECT rowid AS id FROM worklist_row WHERE 1 = 1
+
+-- worklist_by_id --
+SELECT source, key, dataset, digest, kind, start_date, start_time, last_confirmed, missed
+FROM worklist_row WHERE rowid IN (SELECT value FROM json_each(:ids))
+
 -- worklist_second_source --
 SELECT 1 FROM worklist_row WHERE source > (SELECT min(source) FROM worklist_row) LIMIT 1
 

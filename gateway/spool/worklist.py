@@ -22,7 +22,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from itertools import starmap
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import xxhash
 
@@ -37,6 +37,8 @@ from gateway.spool.times import from_text, to_text
 
 ABSENT_LIMIT: Final = 2
 """Answers in a row that a row may be absent from before it is removed."""
+FEW: Final = 512
+"""Rows that are read in one go."""
 TOUCH_AFTER: Final = timedelta(hours=6)
 """How old the confirmation that is written at a row may become while its source goes on confirming it."""
 
@@ -276,16 +278,30 @@ def copied(c: Connection) -> dict[SourceName, int]:
 
 
 def candidates(c: Connection, keys: WorklistKeys, *, batch: int) -> Iterator[list[Candidate]]:
-    """A superset of the copy's rows that match, so many at a time, in no order."""
+    """A superset of the copy's rows that match, so many at a time, in no order.
+
+    Between two batches no cursor is open: it would hold the connection, and all who read by it, at what the copy
+    was when it began, and an answer that a RIS gave meanwhile would not be seen.
+    """
     clauses, values = _clauses(keys)
-    found = c.execute(" AND ".join([sql("worklist_candidates"), *clauses]), values)
+    rows = _read(c, " AND ".join([sql("worklist_candidates"), *clauses]), values, most=FEW)
+    if rows is not None:
+        yield from ([*starmap(Candidate, rows[at : at + batch])] for at in range(0, len(rows), batch))
+        return
+    ids = [row["id"] for row in c.execute(" AND ".join([sql("worklist_ids"), *clauses]), values)]
+    for at in range(0, len(ids), batch):
+        named = {"ids": json.dumps(ids[at : at + batch])}
+        yield [*starmap(Candidate, _read(c, sql("worklist_by_id"), named, most=batch) or ())]
+
+
+def _read(c: Connection, statement: str, values: Mapping[str, str | None], *, most: int) -> list[Any] | None:
+    """All rows as tuples; None if there are more."""
+    found = c.execute(statement, values)
     found.row_factory = None
-    while True:
-        with own_text(c):
-            rows = found.fetchmany(batch)
-        if not rows:
-            return
-        yield [*starmap(Candidate, rows)]
+    with own_text(c):
+        rows = found.fetchmany(most + 1)
+    found.close()
+    return rows if len(rows) <= most else None
 
 
 def has_several_sources(c: Connection) -> bool:

@@ -264,6 +264,18 @@ def test_the_prefilter_does_filter(spool: Spool, clock: Clock) -> None:
     assert len(worklist.rows(spool.db.read(), WorklistKeys(), limit=1)) == 1
 
 
+def test_a_long_list_does_not_keep_others_from_what_came_meanwhile(spool: Spool, clock: Clock) -> None:
+    many = [replace(ROW, key=str(number)) for number in range(worklist.FEW + 1)]
+    fill(spool, clock, *many)
+    listing = worklist.candidates(spool.db.read(), WorklistKeys(PatientID="P1"), batch=100)
+    seen = len(next(listing))
+    new = replace(ROW, key="new", PatientID="P2")
+    spool.db.write(lambda c: worklist.merge_answer(c, MAIN, rows=[new], now=clock())).result()
+    ((found,),) = worklist.candidates(spool.db.read(), WorklistKeys(PatientID="P2"), batch=9)
+    assert found.key == "new"
+    assert seen + sum(map(len, listing)) == len(many)
+
+
 def _memory() -> Connection:
     from pathlib import Path
 
