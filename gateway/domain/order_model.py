@@ -137,7 +137,6 @@ class Flag(StrEnum):
     TIME_DEFAULTED = "time-defaulted"
     STATION_DEFAULTED = "station-defaulted"
     MODALITY_DEFAULTED = "modality-defaulted"
-    TEXT_CUT = "text-cut"
 
 
 def _may_be(one: str, other: str) -> bool:
