@@ -216,12 +216,14 @@ class Message:
 def header_of(raw: bytes) -> Segment:
     """The MSH segment of a message, each byte of it a character: readable where the rest of the message is not.
 
-    Raises `Hl7Error` if there is none, or its separators can't be.
+    Raises `Hl7Error` if there is none, its separators can't be, or it has too many fields; its fields raise nothing.
     """
     raw = raw.lstrip(_BLANKS)
     separators = _separators(raw)
     end = min((at for at in (raw.find(b"\r"), raw.find(b"\n")) if at >= 0), default=len(raw))
-    return Segment(raw[:end].decode("latin_1"), 1, separators, "latin_1")
+    header = Segment(raw[:end].decode("latin_1"), 1, separators, "latin_1")
+    header.raw(1)  # too many fields are found here, not where the header is used
+    return header
 
 
 def split_batch(raw: bytes) -> list[bytes]:

@@ -142,7 +142,7 @@ def acknowledgement(
     if faults and not modern:
         msa.append(_escaped(faults[0].text[:_LONGEST_TEXT], marks))
     errors = [_err(fault, code, marks) if modern else _err_of_old(fault, marks) for fault in faults]
-    segments = [["MSH", received.raw(2) or "^~\\&", *msh], ["MSA", *msa], *(["ERR", *error] for error in errors)]
+    segments = [["MSH", "".join(marks[1:]), *msh], ["MSA", *msa], *(["ERR", *error] for error in errors)]
     lines = (marks.field.join(segment).rstrip(marks.field) for segment in segments)
     return "".join(line + "\r" for line in lines).encode("latin_1")
 

@@ -25,6 +25,8 @@ from gateway.domain.order_scope import Reader, Scope, clean
 from gateway.domain.order_states import Action, action
 
 AHEAD: Final = timedelta(days=1)
+ORDERS_MAX: Final = 500
+"""Orders of one message: each is read beside all segments of it."""
 ORDERS: Final = {("ORM", "O01"), ("OMI", "O23"), ("OMG", "O19")}
 BOOKED: Final = frozenset({"S12", "S13", "S14"})
 UNBOOKED: Final = frozenset({"S15", "S17", "S26"})
@@ -160,6 +162,9 @@ class _MessageReader:
         if not groups:
             fault = Fault(code="100", text="there is no ORC segment; send one for each order", segment="ORC")
             return Read(faults=(fault,))
+        if any(len(self._message.named(name)) > ORDERS_MAX for name in ("ORC", "OBR", "IPC")):
+            text = f"more than {ORDERS_MAX} orders in one message: send fewer"
+            return Read(faults=(Fault(code="207", text=text, segment="ORC"),))
         changes: dict[tuple[Any, ...], OrderChange] = {}
         faults: list[Fault] = []
         for group in groups:

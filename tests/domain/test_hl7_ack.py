@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from gateway.domain.hl7 import header_of
+from gateway.domain.hl7 import Hl7Error, header_of
 from gateway.domain.hl7_ack import Code, Fault, acknowledgement, answers
 
 NOW = datetime(2026, 3, 4, 8, 15, 1, tzinfo=ZoneInfo("Europe/Berlin"))
@@ -62,6 +62,16 @@ def test_what_is_echoed_is_echoed_byte_for_byte() -> None:
     )
     assert msa == "MSA!AE!\xc4%1\xff!who*F* me".encode("latin_1")
     assert err == b"ERR!PID$1$3$101@Required field missing@HL70357"
+
+
+@pytest.mark.parametrize("marks", [b"", b"^", b"^~", b"^~\\", b"^~\\&#", b"\x00\x00\x00\x07", b"^~\\&toolong"])
+def test_an_answer_has_separators_whatever_the_message_had(marks: bytes) -> None:
+    try:
+        heard = header_of(b"MSH|" + marks)
+    except Hl7Error:
+        return
+    answer = header_of(acknowledgement(heard, Code.AA, [], now=NOW, control_id="GW1"))
+    assert (answer.get("3"), answer.get("10")) == ("GATEWAY", "GW1")
 
 
 def test_what_was_no_message_is_answered_too() -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
-from tests.fuzz import datasets, mutate, seeds, wire
+from tests.fuzz import datasets, mutate, orders, seeds, wire
 
 CORPUS = Path(__file__).parent / "corpus"
 """What was found once, one folder for each target; `make test` tries it all."""
@@ -63,6 +63,8 @@ TARGETS = {
             form=mutate.EXPLICIT,
             prefix=1,
         ),
+        Target(name="mllp", check=orders.frames, seeds=orders.frame_seeds, form=None, prefix=1),
+        Target(name="hl7", check=orders.hl7, seeds=orders.hl7_seeds, form=None),
         Target(name="query", check=datasets.query, seeds=seeds.query_seeds, form=mutate.HALVES),
     )
 }

@@ -92,6 +92,12 @@ def test_what_is_no_message_is_refused_and_not_kept(open_desk: Opener) -> None:
     assert desk.kept() == ()
 
 
+def test_a_header_without_end_is_refused(open_desk: Opener) -> None:
+    desk = open_desk()
+    assert desk.ask(order(tail="P|2.3.1" + "|" * 20_000))[1].startswith("MSA|AR||more than 10000 parts")
+    assert desk.ask(order())[1] == "MSA|AA|M1"
+
+
 def test_a_message_of_another_environment_is_refused(open_desk: Opener) -> None:
     desk = open_desk(Sender(name="live", application="RIS", processing=frozenset({"P", "T"})), ANYONE)
     assert desk.ask(order("1", tail="T|2.3.1"))[1] == "MSA|AA|1"
