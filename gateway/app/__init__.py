@@ -19,6 +19,7 @@ from gateway.app.edge import start_edge
 from gateway.app.forward import start_forward
 from gateway.app.peers import now
 from gateway.config import Config, WorklistPolicy, load_profiles
+from gateway.config.mappings import program_sender
 from gateway.domain.model import TemporaryFailure
 from gateway.domain.profile import GENERIC
 from gateway.net.host import notify
@@ -118,6 +119,7 @@ def _start_console(config: Config, spool: Spool, stop: asyncio.Event) -> asyncio
         ],
         added=partial(served_by, WorklistPolicy()),
         desk=config.desk.policy,
+        orders=program_sender(config),
         now=now,
     )
     log.info("console", address=config.console.address, port=console.port)

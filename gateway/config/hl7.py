@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, field_validator
+from pydantic import AfterValidator, Field
 
 from gateway.config.section import Section, ServerTls, spelled
-from gateway.config.values import Count, Duration, Host, Name, Network, OptionalPort, Size, invalid, shape
+from gateway.config.values import Count, Duration, Host, Name, Network, OptionalPort, Size, SourceName, invalid, shape
 from gateway.domain.hl7_charset import codec_of
 
 
@@ -41,7 +41,7 @@ class Mllp(ServerTls):
 
 
 class Sender(Section):
-    name: Name
+    name: SourceName
     """Write a short name of the system that sends, for logs and screens; no [[ris]] may have the same."""
     application: Annotated[str, Field(max_length=227)] = spelled("")
     """MSH-3 of its messages (the first component); empty: any."""
@@ -63,10 +63,3 @@ class Sender(Section):
     """An order for another patient than the one known: "accept" sets it aside with AA, "refuse" answers AE 205."""
     on_not_understood: Literal["accept", "refuse"] = spelled("accept")
     """A message that can't be used is kept and shown either way: "accept" answers AA, "refuse" AE or AR."""
-
-    @field_validator("name")
-    @classmethod
-    def _not_reserved(cls, name: str) -> str:
-        if name == "desk":
-            raise invalid('is the name "desk", which our own entries have', "write another name")
-        return name

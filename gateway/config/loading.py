@@ -129,17 +129,22 @@ def _profiles_nowhere(raw: dict[str, Any], base: Path) -> Iterator[Problem]:
 
 
 def _mapping_faults(raw: dict[str, Any], base: Path) -> Iterator[Problem]:
-    """Find senders whose mapping there is none of, or that has faults."""
+    """Find senders, and programs, whose mapping there is none of, or that has faults."""
     section = raw.get("orders", {})
     folder = section.get("mappings", MAPPINGS) if isinstance(section, dict) else MAPPINGS
-    for sender in _tables(raw, "sender") if isinstance(folder, str) else []:
-        name, named = sender.get("mapping", "generic"), sender.get("name")
+    if not isinstance(folder, str):
+        return
+    asked = [("orders.mapping", section.get("mapping", "generic") if isinstance(section, dict) else "generic")]
+    for sender in _tables(raw, "sender"):
+        named = sender.get("name")
+        known = isinstance(named, str) and len(named) <= 64
+        asked.append((f"sender[{named}].mapping" if known else "sender.mapping", sender.get("mapping", "generic")))
+    for key, name in asked:
         if not isinstance(name, str):
             continue
         try:
             order_mapping(name, base / folder)
         except MappingError as error:
-            key = f"sender[{named}].mapping" if isinstance(named, str) and len(named) <= 64 else "sender.mapping"
             for line in str(error).splitlines():
                 wrong, _, remedy = line.rpartition("; ")
                 yield Problem(key=key, wrong=wrong, remedy=remedy)

@@ -44,6 +44,18 @@ def order_senders(config: Config) -> tuple[Sender, ...]:
     )
 
 
+def program_sender(config: Config) -> Sender:
+    """The sender of the orders that programs enter: what is at fault is refused, as a program can read the answer."""
+    return Sender(
+        name=SourceName("api"),
+        mapping=order_mapping(config.orders.mapping, config.orders.mappings),
+        zone=config.site.timezone,
+        scanners=tuple(dict.fromkeys(scanner.ae for scanner in config.scanner)),
+        refuse_conflicts=True,
+        refuse_faults=True,
+    )
+
+
 def shipped() -> tuple[str, ...]:
     """The names of our own mappings."""
     return tuple(sorted(entry.name.removesuffix(".toml") for entry in _ours().iterdir()))

@@ -35,6 +35,7 @@ from gateway.config.values import (
     Port,
     Size,
     SOPClass,
+    SourceName,
     Timezone,
     invalid,
     shape,
@@ -176,7 +177,7 @@ class OrdersOut(Section):
 
 
 class Ris(Tls):
-    name: Name
+    name: SourceName
     """Write a short name of this RIS for logs and screens."""
     host: Host
     """Write the host name or address of the RIS."""
@@ -198,13 +199,6 @@ class Ris(Tls):
     """Pass performed procedure steps on to this RIS."""
     orders_out: OrdersOut = spelled({})
     """Where order messages are sent on to."""
-
-    @field_validator("name")
-    @classmethod
-    def _not_reserved(cls, name: str) -> str:
-        if name == "desk":
-            raise invalid('is the name "desk", which our own entries have', "write another name")
-        return name
 
 
 class Backoff(Section):
@@ -307,6 +301,8 @@ class Check(Section):
 class Orders(Section):
     mappings: Folder = spelled("mappings/")
     """The folder of the site's mappings from messages to orders; it need not exist."""
+    mapping: Name = spelled("generic")
+    """The mapping whose issuers, stations and tables hold for orders that programs enter (POST /api/v1/orders)."""
 
 
 class Retention(Section):

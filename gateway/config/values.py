@@ -209,12 +209,21 @@ def _positive(value: timedelta) -> timedelta:
     return value
 
 
+def _not_reserved(name: str) -> str:
+    """Refuse the names of our own sources of rows: the desk, the orders of programs, the watched folder."""
+    if name in {"desk", "api", "folder"}:
+        raise invalid(f'is the name "{name}", which rows made here have', "write another name")
+    return name
+
+
 Flag = Annotated[bool, Strict()]
 Port = Annotated[int, Strict(), Field(ge=1, le=65535)]
 OptionalPort = Annotated[int, Strict(), Field(ge=0, le=65535)]
 """0 means none."""
 Count = Annotated[int, Strict(), Field(ge=1, le=1_000_000)]
 Name = Annotated[str, BeforeValidator(parse_name)]
+SourceName = Annotated[Name, AfterValidator(_not_reserved)]
+"""Where rows of the worklist come from."""
 Host = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[A-Za-z0-9._:-]+$")]
 """A host name or an IP address."""
 OptionalHost = Annotated[str, Field(max_length=253, pattern=r"^[A-Za-z0-9._:-]*$")]

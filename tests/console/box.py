@@ -15,9 +15,12 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from gateway.config import Desk
+from gateway.config.mappings import order_mapping
 from gateway.domain.model import UID, AETitle, Instance, SourceName
+from gateway.domain.orders import Sender
 from gateway.roles.console import ConfiguredScanner, Console, Place, ServedBy
 from gateway.spool import deliveries, peers, worklist
+from gateway.spool.order_entry import API
 from gateway.spool.worklist import WorklistRow
 from tests.cli.site import Site
 from tests.spool.objects import receive
@@ -93,6 +96,14 @@ def made(site: Site, *, address: str = "127.0.0.1", port: int = 0) -> Console:
         scanners=[ConfiguredScanner(ae="CT1", addresses=("10.1.1.20/32",), profile="generic", worklist=MERGE)],
         added=lambda _: MERGE,
         desk=Desk().policy,
+        orders=Sender(
+            name=API,
+            mapping=order_mapping("generic", site.state),
+            zone=ZoneInfo("Asia/Tokyo"),
+            scanners=("CT1",),
+            refuse_conflicts=True,
+            refuse_faults=True,
+        ),
         now=site.clock,
     )
 

@@ -13,7 +13,7 @@ import pytest
 
 import gateway
 from gateway.domain.model import SourceName
-from gateway.roles.console import desk_models, models
+from gateway.roles.console import desk_models, models, order_models
 from gateway.roles.console.mpps import Mpps
 from gateway.spool import query_log, worklist
 from gateway.spool.query_log import QueryOutcome
@@ -44,8 +44,9 @@ DESK: dict[tuple[str, str], tuple[str, type[models.Answer]]] = {
     ("/api/v1/desk/{entry}/reconcile", "post"): ("200", desk_models.DeskEntry),
     ("/api/v1/desk/{entry}/unlink", "post"): ("200", desk_models.DeskEntry),
     ("/api/v1/desk/{entry}/cancel", "post"): ("200", desk_models.DeskEntry),
+    ("/api/v1/orders", "post"): ("200", order_models.OrderOutcome),
 }
-"""What decides, or names patients (test_desk.py)."""
+"""What decides, or names patients (test_desk.py, test_orders.py)."""
 
 
 def asked(path: str) -> str:

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from gateway.roles.console import desk_models
-from gateway.roles.console.guard import BODY_MAX
+from gateway.roles.console.guard import WRITABLE
 from gateway.roles.console.models import Problem
 from gateway.spool import audit, worklist
 from gateway.spool.audit import Subject
@@ -115,7 +115,7 @@ def test_only_json_of_a_declared_and_bounded_length(console: Served) -> None:
     refused(console.post_raw(DESK, b"{}", {"Content-Type": "text/plain"}), 415)
     refused(console.post_raw(DESK, b"{}", {}), 415)
     refused(console.post_raw(DESK, pieces(), {"Content-Type": "application/json"}), 411)
-    refused(console.post_raw(DESK, b"", {"Content-Length": str(BODY_MAX + 1)}), 413)
+    refused(console.post_raw(DESK, b"", {"Content-Length": str(WRITABLE[DESK] + 1)}), 413)
     assert console.json(DESK)["entries"] == []
 
 

@@ -1,8 +1,9 @@
 """Role console: web pages and the REST API over what stands in the spool (promises: pages, api, metrics, guard).
 
-It reads; the desk alone writes (desk). It listens on a loopback address alone until there are accounts. Its server
-runs on a loop and a thread of its own: in `serve all` the loop that scanners hang on never renders a page or waits
-for a browser, and since the server is not on the main thread it leaves the process's signals alone.
+It reads; the desk and the orders alone write (desk, orders). It listens on a loopback address alone until there are
+accounts. Its server runs on a loop and a thread of its own: in `serve all` the loop that scanners hang on never
+renders a page or waits for a browser, and since the server is not on the main thread it leaves the process's signals
+alone.
 """
 
 from __future__ import annotations
@@ -19,10 +20,12 @@ from starlette.types import ASGIApp
 
 from gateway.domain.desk import DeskPolicy
 from gateway.domain.model import ConfigError
+from gateway.domain.orders import Sender
 from gateway.roles.console.api import ConfiguredScanner, ServedBy
 from gateway.roles.console.books import Books
 from gateway.roles.console.desk import DeskRules
 from gateway.roles.console.guard import is_loopback
+from gateway.roles.console.orders import OrderRules
 from gateway.roles.console.pages import Place
 from gateway.roles.console.site import Site, application
 from gateway.spool import Spool
@@ -53,10 +56,11 @@ class Console:
         scanners: Sequence[ConfiguredScanner],
         added: Callable[[str], ServedBy],
         desk: DeskPolicy,
+        orders: Sender,
         now: Callable[[], datetime],
     ) -> None:
         """`destinations`, `refresh` (how often each RIS is asked) and `scanners` are the configuration's; `added` is
-        how a scanner of this profile is served that a command added.
+        how a scanner of this profile is served that a command added; `orders` is how what programs order is read.
 
         Raises ConfigError for an address that is not loopback and for no port, OSError if the port can't be had.
         """
@@ -70,7 +74,8 @@ class Console:
         self._books = Books(spool, destinations=destinations, refresh=refresh, mpps_peers=mpps_peers, now=now)
         rules = DeskRules(policy=desk, stations=[one.ae for one in scanners], zone=place.zone, now=now)
         self._socket = _listening(address, port)
-        site = Site(place=place, scanners=scanners, added=added, desk=rules, now=now)
+        told = OrderRules(sender=orders, now=now)
+        site = Site(place=place, scanners=scanners, added=added, desk=rules, orders=told, now=now)
         self._server = _server(application(site, self._books))
 
     @property

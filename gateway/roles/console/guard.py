@@ -4,8 +4,8 @@ What is promised, until there are accounts:
 
 * Only a page that was asked for under a loopback name is answered: a web site that points its own name at
   127.0.0.1 (DNS rebinding) gets 421 and nothing else (RFC 9110 7.4).
-* GET and HEAD only (405 else), but under `WRITABLE`, where POST takes JSON (415 else) of at most `BODY_MAX`
-  bytes and of a declared length (411, 413), and not from a page of another origin (403): a browser names the
+* GET and HEAD only (405 else), but under `WRITABLE`, where POST takes JSON (415 else) of a declared length (411)
+  and no more bytes than are told there (413), and not from a page of another origin (403): a browser names the
   origin of a POST (RFC 6454 7.3), and asks before it sends JSON elsewhere, which nobody answers here.
 * Every answer forbids scripts, styles and frames of others (Content Security Policy 3), and being stored.
 """
@@ -33,9 +33,8 @@ _HEADERS: Final = (
     (b"cache-control", b"no-store"),
 )
 _METHODS: Final = frozenset({"GET", "HEAD"})
-WRITABLE: Final = "/api/v1/desk"
-"""The path, with what is below it, under which POST decides something."""
-BODY_MAX: Final = 16 * 1024
+WRITABLE: Final = {"/api/v1/desk": 16 * 1024, "/api/v1/orders": 128 * 1024}
+"""The paths, with what is below each, under which POST changes something; and the most bytes of its body."""
 
 
 class Guard:
@@ -58,11 +57,11 @@ class Guard:
             remedy = "ask for http://127.0.0.1 or http://localhost, through an SSH tunnel from elsewhere"
             answer = problem(421, f"The Host header names no loopback address; {remedy}.")
             await answer(scope, receive, send_guarded)
-        elif scope["method"] == "POST" and _is_writable(scope["path"]):
-            fault = _fault_of_write(scope)
+        elif scope["method"] == "POST" and (longest := _longest(scope["path"])):
+            fault = _fault_of_write(scope, longest)
             await (self._app if fault is None else problem(*fault))(scope, receive, send_guarded)
         elif scope["method"] not in _METHODS:
-            allowed = "GET, HEAD, POST" if _is_writable(scope["path"]) else "GET, HEAD"
+            allowed = "GET, HEAD, POST" if _longest(scope["path"]) else "GET, HEAD"
             answer = problem(405, f"This address takes {allowed}.", headers={"Allow": allowed})
             await answer(scope, receive, send_guarded)
         else:
@@ -80,19 +79,20 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def _is_writable(path: str) -> bool:
-    return path == WRITABLE or path.startswith(f"{WRITABLE}/")
+def _longest(path: str) -> int:
+    """The most bytes that may be posted there; 0: nothing may."""
+    return next((most for place, most in WRITABLE.items() if path == place or path.startswith(f"{place}/")), 0)
 
 
-def _fault_of_write(scope: MutableMapping[str, Any]) -> tuple[int, str] | None:
+def _fault_of_write(scope: MutableMapping[str, Any], longest: int) -> tuple[int, str] | None:
     """Why a POST is not let in: status and detail; None if it is."""
     origin, length = _header(scope, b"origin"), _header(scope, b"content-length") or "0"
     if origin and origin.partition("://")[2] != _header(scope, b"host"):
         return 403, "The page that asks is not of this console; only its own pages and programs may decide."
     if _header(scope, b"transfer-encoding") or not length.isascii() or not length.isdecimal():
         return 411, "Declare the length of the body in Content-Length."
-    if int(length) > BODY_MAX:
-        return 413, f"The body is longer than {BODY_MAX} bytes; nothing that is asked here is."
+    if int(length) > longest:
+        return 413, f"The body is longer than {longest} bytes; nothing that is asked here is."
     if int(length) and _header(scope, b"content-type").partition(";")[0].strip().casefold() != "application/json":
         return 415, "Send JSON, with Content-Type: application/json."
     return None

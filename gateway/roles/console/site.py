@@ -15,12 +15,13 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from gateway.domain.model import TemporaryFailure
-from gateway.roles.console import api, desk, models, mpps, pages, worklist
+from gateway.roles.console import api, desk, models, mpps, orders, pages, worklist
 from gateway.roles.console.api import ConfiguredScanner, ServedBy
 from gateway.roles.console.books import Books
 from gateway.roles.console.desk import DeskRules
 from gateway.roles.console.guard import Guard
 from gateway.roles.console.metrics import exposition
+from gateway.roles.console.orders import OrderRules
 from gateway.roles.console.pages import Pages, Place
 from gateway.roles.console.problems import MEDIA_TYPE, problem
 from gateway.spool import audit
@@ -39,6 +40,7 @@ class Site:
     added: Callable[[str], ServedBy]
     """How a scanner of this profile is served that a command added."""
     desk: DeskRules
+    orders: OrderRules
     now: Callable[[], datetime]
 
 
@@ -47,8 +49,8 @@ def application(site: Site, books: Books) -> ASGIApp:
     app = FastAPI(
         title="Modality Gateway",
         version=API_VERSION,
-        description="What stands in one gateway. Loopback only. It reads, but for the desk, which takes and names"
-        " patients; no other answer has a patient's name or id.",
+        description="What stands in one gateway. Loopback only. It reads, but for the desk and the orders,"
+        " which take patients; no answer but the desk's has a patient's name or id.",
         openapi_url="/api/v1/openapi.json",
         docs_url=None,  # it would load scripts from elsewhere
         redoc_url=None,
@@ -58,6 +60,7 @@ def application(site: Site, books: Books) -> ASGIApp:
     app.include_router(api.routes(books, site.scanners))
     app.include_router(worklist.routes(books, site.scanners, added=site.added, errors=api.ERRORS))
     app.include_router(desk.routes(books, site.desk, api.ERRORS))
+    app.include_router(orders.routes(books, site.orders, api.ERRORS))
     app.include_router(mpps.routes(books))
     app.include_router(pages.routes(books, shown))
 
