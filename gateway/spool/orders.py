@@ -68,6 +68,11 @@ def apply(c: Connection, message: Message, sender: Sender, *, now: datetime) -> 
     return _outcome(asked, sender, [_applied(c, change, sender, now) for change in asked.changes])
 
 
+def apply_changes(c: Connection, changes: tuple[Change, ...], sender: Sender, *, now: datetime) -> Outcome:
+    """The same for changes that came by another door."""
+    return _outcome(reading.Read(), sender, [_applied(c, change, sender, now) for change in changes])
+
+
 def _outcome(asked: reading.Read, sender: Sender, done: list[str | Fault]) -> Outcome:
     faults = (*asked.faults, *(each for each in done if isinstance(each, Fault)))
     conflicts = [fault for fault in faults if fault.code == DUPLICATE]
