@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import random
 import ssl
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
+from functools import partial
 from typing import Final
 
 import structlog
@@ -16,7 +17,7 @@ from gateway.config.mappings import order_senders
 from gateway.dicom.associate import UserInformation
 from gateway.dicom.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from gateway.domain.admission import KnownCaller
-from gateway.domain.model import SourceName
+from gateway.domain.model import SourceName, TemporaryFailure
 from gateway.domain.profile import GENERIC, Profile
 from gateway.net.dicom_server import DicomServer, Limits
 from gateway.net.mllp_server import Limits as MllpLimits
@@ -29,10 +30,11 @@ from gateway.roles.orders import Sender as OrderSender
 from gateway.roles.reception import Reception
 from gateway.roles.storage import Storage, read_origin
 from gateway.roles.worklist import Policy, Retention, Upstream, Worklist
-from gateway.spool import Spool, orders
+from gateway.spool import Spool, orders, progress
 from gateway.spool.peers import scanners
 
 DRAIN_SECONDS: Final = 20.0
+CALLERS_SECONDS: Final = 1.0
 OPERATIONS: Final = 8
 """Operations that a peer may have outstanding, if it negotiates them (PS3.7 D.3.3.3)."""
 
@@ -68,9 +70,24 @@ async def start_edge(
         )
         port = await server.listen(reception, listen.address, listen.port, tls=_tls(listen))
         log.info("listening", port=port, ae=",".join(listen.ae), tls=listen.tls)
+    telling = asyncio.create_task(_tell_callers(server, spool, stop))
     if worklist is None:
-        return []
-    return [asyncio.create_task(worklist.run(stop)), await _start_orders(config, spool, stop, stack)]
+        return [telling]
+    return [telling, asyncio.create_task(worklist.run(stop)), await _start_orders(config, spool, stop, stack)]
+
+
+async def _tell_callers(server: DicomServer, spool: Spool, stop: asyncio.Event) -> None:
+    """Keep in the books whose associations stand: forward tells by it whether a scanner may have more to send."""
+    told: frozenset[str] | None = None
+    while not stop.is_set():
+        standing = server.callers
+        if standing != told:
+            with suppress(TemporaryFailure):  # the database fails: it is tried again
+                job = partial(progress.connected, calling_aes=standing)
+                await asyncio.wrap_future(spool.db.write(job, rebuildable=True))
+                told = standing
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), CALLERS_SECONDS)
 
 
 async def _start_orders(config: Config, spool: Spool, stop: asyncio.Event, stack: AsyncExitStack) -> asyncio.Task[None]:

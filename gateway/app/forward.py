@@ -6,12 +6,15 @@ import asyncio
 import random
 from datetime import timedelta
 
-from gateway.app.peers import caller_of, now
+from gateway.app.peers import caller_of, now, tls_of
 from gateway.config import Backoff, Config, DicomDestination, Ris
+from gateway.domain.completeness import Patience
 from gateway.domain.model import DestinationName
+from gateway.domain.order_notice import Format, Header
 from gateway.net.dicom_client import Peer
+from gateway.net.mllp_client import Place
 from gateway.net.wake import Wake
-from gateway.roles.forward import Forward, MppsTarget, Target
+from gateway.roles.forward import Forward, MppsTarget, Receiver, Target, Telling
 from gateway.spool import Spool
 
 
@@ -47,6 +50,8 @@ async def start_forward(config: Config, spool: Spool, stop: asyncio.Event) -> as
         routes=[DestinationName(name) for name in config.routing.default],
         retention=max(map(config.retention_of, config.destination), default=config.retention.confirmed),
         mpps_retention=config.retention.mpps,
+        telling=_telling(config),
+        messages_retention=config.retention.messages,
         scanners=scanner_peer,
         now=now,
         random=random.random,
@@ -85,4 +90,35 @@ def _mpps_target(
         as_scanner=peer.calling_ae == "scanner",
         retry_base=retry.base,
         retry_cap=retry.cap,
+    )
+
+
+def _telling(config: Config) -> Telling:
+    return Telling(
+        receivers=tuple(_receiver(config, ris) for ris in config.ris if ris.name in config.order_receivers),
+        patience=Patience(quiet=config.orders.quiet, abandoned=config.orders.abandoned),
+        zone=config.site.timezone,
+    )
+
+
+def _receiver(config: Config, ris: Ris) -> Receiver:
+    out = ris.orders_out
+    return Receiver(
+        name=ris.name,
+        place=Place(
+            host=out.host,
+            port=out.port,
+            connect_timeout=out.connect_timeout.total_seconds(),
+            timeout=out.timeout.total_seconds(),
+            tls=tls_of(out),
+        ),
+        format=Format(out.format),
+        report=out.report,
+        senders=frozenset(out.senders),
+        header=Header(
+            sending_application=out.sending_application or config.box.ae,
+            sending_facility=out.sending_facility or config.site.name,
+            receiving_application=out.application,
+            receiving_facility=out.facility,
+        ),
     )

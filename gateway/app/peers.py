@@ -15,7 +15,7 @@ def caller_of(
     config: Config, peer: Ris | DicomDestination, *, connect_timeout: float, timeout: float
 ) -> Callable[[str], Peer]:
     """How to call a peer on behalf of a scanner's AE title; "" where there is no scanner."""
-    tls = _tls(peer)
+    tls = tls_of(peer)
 
     def call(scanner: str) -> Peer:
         as_scanner = peer.calling_ae == "scanner" and scanner
@@ -32,7 +32,8 @@ def caller_of(
     return call
 
 
-def _tls(peer: Tls) -> ssl.SSLContext | None:
+def tls_of(peer: Tls) -> ssl.SSLContext | None:
+    """For calling a peer whose section this is; None if it is not encrypted."""
     return client_context(ca=peer.ca, certificate=peer.certificate, key=peer.key) if peer.tls else None
 
 

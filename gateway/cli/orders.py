@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from gateway.cli import orders_out
 from gateway.cli.failures import DOES_NOT_HOLD, UNKNOWN, CommandFailed
 from gateway.cli.options import DEFAULT_CONFIG, AsJson, ConfigPath
 from gateway.cli.showing import console, moment, say, show_json, show_table
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 LISTED: Final = 200
 FILE_MAX: Final = 8 * 2**20
 app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Orders that came as HL7 messages.")
+app.add_typer(orders_out.app, name="out")
 
 
 @app.command("list")

@@ -1,7 +1,7 @@
 """The configuration: one TOML file in, frozen values out, or every fault at once with its remedy (DESIGN 9)."""
 
 from gateway.config.desk import Desk
-from gateway.config.hl7 import Mllp, Sender
+from gateway.config.hl7 import Mllp, OrdersOut, Sender
 from gateway.config.loading import load, parse
 from gateway.config.problems import ConfigError, Problem
 from gateway.config.profiles import load_profiles
@@ -20,7 +20,6 @@ from gateway.config.sections import (
     Listen,
     Mqtt,
     Orders,
-    OrdersOut,
     Retention,
     Ris,
     Routing,

@@ -1,4 +1,4 @@
-"""HL7 in: the port, and the systems that may send."""
+"""HL7: the port, the systems that may send, and where orders are told of."""
 
 from __future__ import annotations
 
@@ -6,8 +6,22 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from gateway.config.section import Section, ServerTls, spelled
-from gateway.config.values import Count, Duration, Host, Name, Network, OptionalPort, Size, SourceName, invalid, shape
+from gateway.config.section import Section, ServerTls, Tls, spelled
+from gateway.config.values import (
+    Count,
+    Duration,
+    Flag,
+    Host,
+    Name,
+    Network,
+    OptionalHost,
+    OptionalPort,
+    Port,
+    Size,
+    SourceName,
+    invalid,
+    shape,
+)
 from gateway.domain.hl7_charset import codec_of
 
 
@@ -20,6 +34,8 @@ def _charset(value: str) -> str:
     return value
 
 
+Designator = Annotated[str, Field(max_length=227, pattern=r"^[ -~]*$")]
+"""MSH-3 to MSH-6, the first component."""
 CharacterSet = Annotated[str, AfterValidator(_charset)]
 
 
@@ -63,3 +79,28 @@ class Sender(Section):
     """An order for another patient than the one known: "accept" sets it aside with AA, "refuse" answers AE 205."""
     on_not_understood: Literal["accept", "refuse"] = spelled("accept")
     """A message that can't be used is kept and shown either way: "accept" answers AA, "refuse" AE or AR."""
+
+
+class OrdersOut(Tls):
+    host: OptionalHost = spelled("")
+    """Where the RIS takes HL7 messages about its orders (MLLP); empty: it is told nothing."""
+    port: Port = spelled(2576)
+    """The MLLP port there."""
+    format: Literal["orm", "omi", "off"] = spelled("orm")
+    """"orm": ORM^O01 of HL7 2.3.1; "omi": OMI^O23 of 2.5.1; "off": it is told nothing."""
+    report: Flag = spelled(False)
+    """Tell it the study's UID as a result (ORU^R01), too; to many systems that is a report."""
+    senders: tuple[Name, ...] = spelled([])
+    """The [[sender]]s whose orders it is told of; empty: all."""
+    sending_application: Designator = spelled("")
+    """MSH-3; empty: [box] ae."""
+    sending_facility: Designator = spelled("")
+    """MSH-4; empty: [site] name."""
+    application: Designator = spelled("")
+    """MSH-5: what the RIS calls itself."""
+    facility: Designator = spelled("")
+    """MSH-6: its place."""
+    connect_timeout: Duration = spelled("10s")
+    """How long the connection may take to begin."""
+    timeout: Duration = spelled("30s")
+    """How long an acknowledgement may take."""

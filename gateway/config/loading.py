@@ -55,6 +55,7 @@ def parse(text: str, *, base: Path, origin: str = "gateway.toml") -> Config:
     problems += _names_twice(raw)
     problems += _names_of_two(raw)
     problems += _names_nowhere(raw)
+    problems += _senders_nowhere(raw)
     problems += _profiles_nowhere(raw, base)
     problems += _mapping_faults(raw, base)
     if problems or config is None:
@@ -108,6 +109,19 @@ def _names_nowhere(raw: dict[str, Any]) -> Iterator[Problem]:
             if isinstance(name, str) and name not in known:
                 wrong = f'names "{name}", which is no destination' if len(name) <= 64 else "names no destination"
                 yield Problem(key=f"routing.{key}", wrong=wrong, remedy=f"{suggestion(name, known)}{remedy}")
+
+
+def _senders_nowhere(raw: dict[str, Any]) -> Iterator[Problem]:
+    """Find RISs that are told of the orders of senders that are not configured."""
+    known = [table["name"] for table in _tables(raw, "sender") if isinstance(table.get("name"), str)]
+    for ris in _tables(raw, "ris"):
+        out, name = ris.get("orders_out", {}), ris.get("name")
+        named = out.get("senders", []) if isinstance(out, dict) else []
+        for sender in named if isinstance(named, list) else []:
+            if isinstance(sender, str) and sender not in known:
+                key = f"ris[{name}].orders_out.senders" if isinstance(name, str) and len(name) <= 64 else "ris"
+                remedy = f"name one of: {', '.join(known)}" if known else "write a [[sender]] section first"
+                yield Problem(key=key, wrong="names no [[sender]]", remedy=f"{suggestion(sender, known)}{remedy}")
 
 
 def _profiles_nowhere(raw: dict[str, Any], base: Path) -> Iterator[Problem]:

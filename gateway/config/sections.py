@@ -15,7 +15,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, field_validator
 
 from gateway.config.desk import Desk
-from gateway.config.hl7 import Mllp, Sender
+from gateway.config.hl7 import Mllp, OrdersOut, Sender
 from gateway.config.section import Section, ServerTls, Tls, spelled
 from gateway.config.values import (
     AE,
@@ -169,13 +169,6 @@ class Window(Section):
     """How far ahead of now the copy reaches."""
 
 
-class OrdersOut(Section):
-    host: OptionalHost = spelled("")
-    """Where order messages are sent on to; empty: nowhere."""
-    port: Port = spelled(2576)
-    """The MLLP port there."""
-
-
 class Ris(Tls):
     name: SourceName
     """Write a short name of this RIS for logs and screens."""
@@ -198,7 +191,7 @@ class Ris(Tls):
     mpps: Flag = spelled(True)
     """Pass performed procedure steps on to this RIS."""
     orders_out: OrdersOut = spelled({})
-    """Where order messages are sent on to."""
+    """Where it is told what became of its orders."""
 
 
 class Backoff(Section):
@@ -303,6 +296,10 @@ class Orders(Section):
     """The folder of the site's mappings from messages to orders; it need not exist."""
     mapping: Name = spelled("generic")
     """The mapping whose issuers, stations and tables hold for orders that programs enter (POST /api/v1/orders)."""
+    quiet: Duration = spelled("10m")
+    """How long nothing may have come of a study until it counts as complete, where its scanner told no counts."""
+    abandoned: Duration = spelled("24h")
+    """After how long without a word a step that was never ended, or never begun, holds its study open no more."""
 
 
 class Retention(Section):
@@ -364,3 +361,8 @@ class Config(Section):
         """The names of those that performed procedure steps are passed on to; no two are the same."""
         rises = [one.name for one in self.ris if one.mpps]
         return (*rises, *(one.name for one in self.destination if one.mpps))
+
+    @property
+    def order_receivers(self) -> tuple[str, ...]:
+        """The names of the RISs that are told what became of their orders."""
+        return tuple(one.name for one in self.ris if one.orders_out.host and one.orders_out.format != "off")

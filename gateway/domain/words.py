@@ -59,6 +59,10 @@ STEPS: Final = {
     " are sent by themselves when it does. If it never will, set mpps = false in its section and run"
     " `gateway mpps dismiss --to {subject}`.",
     "mpps-refused": "Look at `gateway mpps --refused`; when the cause is gone, `gateway mpps retry --to {subject}`.",
+    "orders-out-late": "Check that {subject} takes HL7 messages at the host and port of its orders_out; what waits is"
+    " sent by itself when it can, as `gateway orders out list` shows.",
+    "orders-out-refused": "Look at `gateway orders out list`; when the cause is gone, `gateway orders out retry --to"
+    " {subject}`, or book it there by hand and `gateway orders out dismiss --to {subject}`.",
     "order-identity-conflict": "An order of {subject} names another patient than the one we know, and was set aside:"
     " look at `gateway orders conflicts`, correct it in the RIS, then settle it there.",
     "hl7-not-understood": "Messages of {subject} were kept and not used: look at `gateway messages list --waiting`, act"

@@ -155,6 +155,11 @@ class DicomServer:
         """Associations that stand now."""
         return self._associations.total()
 
+    @property
+    def callers(self) -> frozenset[str]:
+        """The AE titles, as admission knows them, whose associations stand now."""
+        return frozenset(calling_ae for calling_ae, _ in self._associations)
+
     def _sweep(self) -> None:
         loop = asyncio.get_running_loop()
         self._sweeper = loop.call_later(SWEEP_SECONDS, self._sweep)

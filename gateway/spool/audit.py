@@ -51,6 +51,8 @@ class Subject(StrEnum):
     DESK = "desk"
     MPPS = "mpps"
     """A performed procedure step, by our own id of it."""
+    ORDER_MESSAGE = "order-message"
+    """What is told of an order, by our own number of the message."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1007,3 +1007,137 @@ DELETE FROM order_conflict WHERE PatientID = :PatientID
 
 -- order_conflicts_forget --
 DELETE FROM order_conflict WHERE at < :before
+
+-- progress_behind --
+SELECT 1 FROM progress_cursor AS p WHERE p.instance <> (SELECT coalesce(max(seq), 0) FROM instance)
+OR p.message < (SELECT coalesce(max(seq), 0) FROM mpps_message)
+
+-- progress_rewind --
+UPDATE progress_cursor SET instance = min(instance, (SELECT coalesce(max(seq), 0) FROM instance))
+
+-- progress_cursor --
+SELECT instance, message FROM progress_cursor
+
+-- progress_instances --
+SELECT StudyInstanceUID AS study, count(*) AS instances, min(received_at) AS first_at, max(received_at) AS last_at
+FROM (SELECT StudyInstanceUID, received_at FROM instance WHERE seq > :since ORDER BY seq LIMIT :limit)
+WHERE StudyInstanceUID <> '' GROUP BY StudyInstanceUID
+
+-- progress_messages --
+SELECT r.StudyInstanceUID AS study, min(m.received_at) AS first_at, max(m.received_at) AS last_at
+FROM (SELECT step, received_at FROM mpps_message WHERE seq > :since ORDER BY seq LIMIT :limit) AS m
+JOIN mpps_reference AS r ON r.step = m.step
+WHERE r.StudyInstanceUID <> '' GROUP BY r.StudyInstanceUID
+
+-- progress_move --
+UPDATE progress_cursor SET
+    instance = coalesce(
+        (SELECT max(seq) FROM (SELECT seq FROM instance WHERE seq > :instance ORDER BY seq LIMIT :limit)), instance),
+    message = coalesce(
+        (SELECT max(seq) FROM (SELECT seq FROM mpps_message WHERE seq > :message ORDER BY seq LIMIT :limit)), message)
+
+-- progress_note --
+INSERT INTO study_progress (StudyInstanceUID, first_at, last_at, look_at, standing, because, late)
+VALUES (:study, :first_at, :last_at, :now, 'in progress', 'not-quiet', 0)
+ON CONFLICT (StudyInstanceUID) DO UPDATE SET
+    last_at = max(last_at, excluded.last_at),
+    late = CASE WHEN ended_at IS NULL THEN 0 ELSE late + :instances END,
+    last_late_at = CASE WHEN ended_at IS NULL OR :instances = 0 THEN last_late_at ELSE excluded.last_at END,
+    look_at = CASE WHEN ended_at IS NULL THEN excluded.look_at ELSE look_at END
+
+-- progress_due --
+SELECT * FROM study_progress WHERE settled_at IS NULL AND (look_at <= :now OR look_at > :implausible)
+ORDER BY look_at LIMIT :limit
+
+-- progress_of --
+SELECT * FROM study_progress WHERE StudyInstanceUID = :study
+
+-- progress_counts --
+SELECT (SELECT count(DISTINCT SOPInstanceUID) FROM instance WHERE StudyInstanceUID = :study) AS received,
+    EXISTS (
+        SELECT 1 FROM open_association AS a WHERE a.calling_ae IN (
+            SELECT lower(trim(i.calling_ae)) FROM instance AS i WHERE i.StudyInstanceUID = :study
+            UNION SELECT lower(trim(s.calling_ae)) FROM mpps_reference AS r JOIN mpps_step AS s ON s.id = r.step
+            WHERE r.StudyInstanceUID = :study
+        )
+    ) AS connected
+
+-- progress_orders --
+SELECT id FROM requested_procedure WHERE StudyInstanceUID = :study
+UNION SELECT procedure FROM order_alias WHERE kind = 'study' AND value = :study ORDER BY 1 LIMIT :limit
+
+-- progress_stand --
+UPDATE study_progress SET
+    standing = :standing, because = :because, look_at = :look_at, ended_at = coalesce(ended_at, :ended_at)
+WHERE StudyInstanceUID = :study AND last_at = :seen AND late = :late
+
+-- progress_settle --
+UPDATE study_progress SET settled_at = :now WHERE StudyInstanceUID = :study
+
+-- progress_trim --
+DELETE FROM study_progress WHERE StudyInstanceUID IN (
+    SELECT StudyInstanceUID FROM study_progress WHERE last_at < :before AND settled_at IS NOT NULL
+    ORDER BY last_at LIMIT :limit
+)
+
+-- association_forget --
+DELETE FROM open_association
+
+-- association_set --
+INSERT INTO open_association (calling_ae) SELECT value FROM json_each(:callers)
+
+-- order_messages_of --
+SELECT event FROM order_message WHERE procedure = :procedure AND receiver = :receiver
+
+-- order_message_insert --
+INSERT INTO order_message (receiver, procedure, event, control_id, body, state, attempts, last_status, queued_at)
+VALUES (:receiver, :procedure, :event, :control_id, :body, :state, 0, :last_status, :now)
+ON CONFLICT (procedure, receiver, event) DO NOTHING RETURNING id
+
+-- order_message_get --
+SELECT * FROM order_message WHERE id = :id
+
+-- order_message_head --
+-- Not behind a refused one of the same order.
+SELECT m.* FROM order_message AS m WHERE m.settled_at IS NULL AND m.receiver = :receiver AND m.state = 'queued'
+AND NOT EXISTS (
+    SELECT 1 FROM order_message AS e WHERE e.procedure = m.procedure AND e.receiver = m.receiver
+    AND e.state = 'refused' AND e.id < m.id
+)
+ORDER BY m.id LIMIT 1
+
+-- order_message_left --
+SELECT * FROM order_message WHERE settled_at IS NULL AND receiver = :receiver AND state = 'sending' ORDER BY id
+
+-- order_message_move --
+UPDATE order_message SET state = :to, settled_at = :settled_at WHERE id = :id AND state = :from
+
+-- order_message_count --
+UPDATE order_message SET attempts = attempts + 1, not_before = NULL WHERE id = :id
+
+-- order_message_settle --
+UPDATE order_message SET last_status = :status, not_before = :not_before WHERE id = :id
+
+-- order_message_at_once --
+UPDATE order_message SET not_before = NULL WHERE id = :id
+
+-- order_message_backlog --
+SELECT receiver, count(*) FILTER (WHERE state <> 'refused') AS waiting,
+    count(*) FILTER (WHERE state = 'refused') AS refused,
+    min(queued_at) FILTER (WHERE state <> 'refused') AS oldest,
+    (SELECT o.last_status FROM order_message AS o WHERE o.settled_at IS NULL AND o.receiver = m.receiver
+     ORDER BY o.state = 'refused', o.id LIMIT 1) AS last_status
+FROM order_message AS m WHERE settled_at IS NULL GROUP BY receiver ORDER BY receiver
+
+-- order_message_latest --
+SELECT * FROM order_message WHERE :receiver IN ('', receiver) AND :state IN ('', state)
+ORDER BY settled_at IS NOT NULL, CASE WHEN settled_at IS NULL THEN id ELSE -id END LIMIT :limit
+
+-- order_message_old --
+SELECT id FROM order_message WHERE settled_at < :before ORDER BY settled_at LIMIT :limit
+
+-- order_message_trim_journal --
+DELETE FROM journal WHERE kind = 'order-message' AND subject = :subject
+
+-- order_message_forget --
+DELETE FROM order_message WHERE id = :id

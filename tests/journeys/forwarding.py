@@ -18,18 +18,20 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from pydicom.filereader import read_file_meta_info
 
 from gateway.dicom.association import AcceptedContext
 from gateway.dicom.dimse import CommandField, CommandSet
+from gateway.domain.completeness import Patience
 from gateway.domain.model import UID, Confirm, DeliveryState, DestinationName, Lane
 from gateway.net.dicom_client import Peer
 from gateway.net.dicom_service import Caller
 from gateway.net.wake import Bell, Wake
 from gateway.roles import forward
-from gateway.roles.forward import Forward, MppsTarget, Target
+from gateway.roles.forward import Forward, MppsTarget, Receiver, Target, Telling, order_watch
 from gateway.roles.storage import Storage
 from gateway.spool import Spool, audit, deliveries, instances
 from tests.peers.bundled import data_set_bytes
@@ -39,6 +41,7 @@ RING_SECONDS = 0.005
 LOOK_SECONDS = 0.01
 LIMIT = 40.0
 RETENTION = timedelta(days=7)
+PATIENCE = Patience(quiet=timedelta(minutes=10), abandoned=timedelta(hours=24))
 
 
 class Clock:
@@ -159,9 +162,11 @@ def forwarding(
     monkeypatch: pytest.MonkeyPatch,
     retention: timedelta = RETENTION,
     mpps_targets: Sequence[MppsTarget] = (),
+    receivers: Sequence[Receiver] = (),
 ) -> Iterator[Forwarding]:
     """The role, started; stopped on leaving."""
     monkeypatch.setattr(forward, "HOUSEKEEPING_SECONDS", 0.05)
+    monkeypatch.setattr(order_watch, "ROUND_SECONDS", 0.02)
     clock = Clock()
     spool = Spool.open(folder / "state", now=clock, reserve=lambda _: 0)
     door = Path(tempfile.mkdtemp(prefix="gw-")) / "forward.sock"
@@ -174,6 +179,8 @@ def forwarding(
         routes=[one.name for one in targets],
         retention=retention,
         mpps_retention=retention,
+        telling=Telling(receivers=tuple(receivers), patience=PATIENCE, zone=ZoneInfo("Europe/Berlin")),
+        messages_retention=retention,
         scanners=lambda _: None,
         now=clock,
         random=_half,

@@ -4,12 +4,13 @@ Received instances are routed, which queues a delivery per destination; each des
 per lane that sends and one that confirms; what scanners asked to be committed is reported; what every
 destination confirmed is purged after its retention, and nothing else ever is. All state is in the
 spool: `kill -9` at any moment costs at most sending an object twice. Performed procedure steps are relayed beside
-them, each RIS by a thread of its own (mpps.py).
+them, each RIS by a thread of its own (mpps.py), and each RIS is told of its orders (order_watch.py, orders_out.py).
 """
 
 from __future__ import annotations
 
 import asyncio
+import secrets
 import threading
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
@@ -26,12 +27,15 @@ from gateway.net.wake import Wake
 from gateway.roles.forward.confirm import Confirmer
 from gateway.roles.forward.lane import LaneSender
 from gateway.roles.forward.mpps import MppsRelay, MppsTarget, watch
+from gateway.roles.forward.order_watch import OrderWatch, Telling
+from gateway.roles.forward.orders_out import OrdersOut, Receiver
+from gateway.roles.forward.orders_out import watch as watch_orders
 from gateway.roles.forward.reports import Reporter
 from gateway.roles.forward.target import Breaker, Target
-from gateway.spool import Connection, Spool, audit, deliveries, instances, mpps
+from gateway.spool import Connection, Spool, audit, deliveries, instances, mpps, orders_out, progress
 from gateway.spool.trimming import trim
 
-__all__ = ["Forward", "Target", "MppsTarget"]
+__all__ = ["Forward", "Target", "MppsTarget", "Receiver", "Telling"]
 
 POLL_SECONDS = 2.0
 PREPARED_AT_ONCE = 500
@@ -45,6 +49,11 @@ ALARM_LATE = "delivery-late"
 ALARM_NO_ROUTE = "no-route"
 
 log = structlog.get_logger()
+
+
+def control_id() -> str:
+    """MSH-10 of a message: 20 characters, never twice."""
+    return "GW" + secrets.token_hex(9)
 
 
 class Part(Protocol):
@@ -67,14 +76,18 @@ class Forward:
         routes: Sequence[DestinationName],
         retention: timedelta,
         mpps_retention: timedelta,
+        telling: Telling,
+        messages_retention: timedelta,
         scanners: Callable[[str], Peer | None],
         now: Callable[[], datetime],
         random: Callable[[], float],
     ) -> None:
+        """`telling` says who is told of orders; what was sent for that is kept for `messages_retention`."""
         self._spool = spool
         self._routes = tuple(routes)
         self._retention = retention
         self._mpps_retention = mpps_retention
+        self._messages_retention = messages_retention
         self._now = now
         self._stop = threading.Event()
         self._reporter = Reporter(spool, scanners, now=now, random=random)
@@ -87,6 +100,8 @@ class Forward:
             MppsRelay(spool, target, breaker=self._breaker(target, random), now=now, random=random)
             for target in mpps_targets
         ]
+        self._tellers = [OrdersOut(spool, receiver, now=now, random=random) for receiver in telling.receivers]
+        self._order_watch = OrderWatch(spool, telling, now=now, control_id=control_id, queued=self._ring_tellers)
 
     def _breaker(self, target: Target | MppsTarget, random: Callable[[], float]) -> Breaker:
         # A day of outage is one trial a minute: short enough that nobody waits for us when it ends
@@ -131,7 +146,8 @@ class Forward:
 
     @property
     def _parts(self) -> tuple[Part, ...]:
-        return (*self._senders, *self._confirmers, self._reporter, *self._relays)
+        telling: tuple[Part, ...] = (*self._relays, *self._tellers, self._order_watch)
+        return (*self._senders, *self._confirmers, self._reporter, *telling)
 
     def _live(self, part: Part) -> None:
         """A thread must not die of one fault: a lane that looks alive and is dead loses nobody's images, only time."""
@@ -145,6 +161,10 @@ class Forward:
     def _ring(self) -> None:
         for part in self._parts:
             part.wake.set()
+
+    def _ring_tellers(self) -> None:
+        for teller in self._tellers:
+            teller.wake.set()
 
     # -- routing --
 
@@ -189,6 +209,7 @@ class Forward:
                 await self._write(partial(deliveries.release_expired_leases, now=self._now()))
                 await self._write(self._watch_ages)
                 await self._write(partial(watch, now=self._now()))
+                await self._write(partial(watch_orders, now=self._now()))
                 purged = await asyncio.to_thread(self._spool.purge, retention=self._retention, limit=PURGED_AT_ONCE)
                 if purged:
                     log.info("purged", instances=purged)
@@ -196,6 +217,9 @@ class Forward:
                 await self._write(partial(trim, before=long_over, limit=TRIMMED_AT_ONCE))
                 over = self._now() - self._mpps_retention
                 await self._write(partial(mpps.trim, before=over, limit=TRIMMED_AT_ONCE))
+                await self._write(partial(progress.trim, before=over, limit=TRIMMED_AT_ONCE))
+                told = self._now() - self._messages_retention
+                await self._write(partial(orders_out.trim, before=told, limit=TRIMMED_AT_ONCE))
             except Exception as error:  # noqa: BLE001 -- the housekeeping loop's edge; unknown means temporary
                 log.error("housekeeping failed", error=type(error).__name__)
             await asyncio.sleep(HOUSEKEEPING_SECONDS)

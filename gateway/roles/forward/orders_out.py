@@ -1,0 +1,151 @@
+"""Telling each RIS what became of its orders: one thread for each receiver (IHE RAD-13; HL7 v2 over MLLP).
+
+What is promised: messages go out in the order they were queued, one at a time, until the receiver has taken each
+(AA, or CA in enhanced mode). What fails for now is tried again for ever, at most RETRY_CAP apart, and alarms by its
+age; what the receiver refuses (AE, AR, CE, CR) is never sent again by itself: it waits for a person, with an alarm,
+and so do later messages of that order, while other orders go on. An answer under another control id is nobody's.
+After a crash a message may be sent twice, as the same bytes under the same control id.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Final, TypeVar
+
+import structlog
+
+from gateway.domain.model import GatewayError, TemporaryFailure
+from gateway.domain.mpps import RelayState
+from gateway.domain.order_notice import Answer, Format, Header, Verdict, answer_to
+from gateway.domain.retry import Severity, age_severity, backoff
+from gateway.net.mllp_client import MllpClient, Place
+from gateway.spool import Connection, Spool, audit, orders_out
+from gateway.spool.orders_out import OrderMessage
+
+POLL_SECONDS = 2.0
+WARM_SECONDS = 30.0
+"""How long a connection stays open for the next message."""
+RETRY_BASE: Final = timedelta(seconds=2)
+RETRY_CAP: Final = timedelta(minutes=1)
+"""Short enough that nobody waits for us when a RIS is back."""
+
+log = structlog.get_logger()
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receiver:
+    """A RIS that is told of its orders."""
+
+    name: str
+    place: Place
+    format: Format
+    report: bool
+    """Whether it is told the study's UID as a result, too."""
+    senders: frozenset[str]
+    """Whose orders it is told of, by the names of those who sent them; empty: of all."""
+    header: Header
+
+
+class OrdersOut:
+    """The thread of one receiver."""
+
+    def __init__(
+        self, spool: Spool, receiver: Receiver, *, now: Callable[[], datetime], random: Callable[[], float]
+    ) -> None:
+        self._spool = spool
+        self._receiver = receiver
+        self._now = now
+        self._random = random
+        self._client: MllpClient | None = None
+        self.wake = threading.Event()
+
+    def run(self, stop: threading.Event) -> None:
+        """The life of the thread, from what an earlier one left."""
+        try:
+            self._write(partial(orders_out.release, receiver=self._receiver.name, now=self._now()))
+            idle = 0.0
+            while not stop.is_set():
+                if self._worked():
+                    idle = 0.0
+                    continue
+                if not self.wake.wait(POLL_SECONDS):
+                    idle += POLL_SECONDS
+                if idle >= WARM_SECONDS:
+                    self._hang_up()
+                self.wake.clear()
+        finally:
+            self._hang_up()
+
+    def _worked(self) -> bool:
+        """Whether a message was settled for good, so that the next may be due."""
+        try:
+            message = orders_out.head(self._spool.db.read(), receiver=self._receiver.name, now=self._now())
+            return message is not None and self._told(message)
+        except GatewayError as error:  # the database, or a person decided meanwhile
+            log.warning("order not told", receiver=self._receiver.name, code=getattr(error, "code", ""))
+            return False
+
+    def _told(self, message: OrderMessage) -> bool:
+        message = self._write(partial(orders_out.begin, message=message, now=self._now()))
+        try:
+            answer = self._asked(message)
+        except TemporaryFailure as error:
+            self._hang_up()
+            return self._defer(message, error.code)
+        except Exception as error:  # noqa: BLE001 -- the receiver's edge: unknown means temporary
+            log.error("fault over an order message", message=message.id, error=type(error).__name__)
+            self._hang_up()
+            return self._defer(message, "fault")
+        if answer.verdict is Verdict.UNCLEAR:
+            self._hang_up()
+            return self._defer(message, answer.status)
+        taken = answer.verdict is Verdict.TAKEN
+        state = RelayState.SENT if taken else RelayState.REFUSED
+        say = log.info if taken else log.error
+        say("order told", message=message.id, event_=message.event, receiver=self._receiver.name, status=answer.status)
+        self._write(partial(orders_out.settle, message=message, state=state, status=answer.status, now=self._now()))
+        return True
+
+    def _asked(self, message: OrderMessage) -> Answer:
+        if self._client is None or not self._client.is_idle:
+            self._hang_up()
+            self._client = MllpClient(self._receiver.place)
+        return self._client.ask(message.body, partial(answer_to, control_id=message.control_id))
+
+    def _defer(self, message: OrderMessage, code: str) -> bool:
+        now = self._now()
+        wait = backoff(message.attempts, base=RETRY_BASE, cap=RETRY_CAP, random=0.5 + self._random() / 2)
+        log.warning("order not told", message=message.id, receiver=self._receiver.name, code=code)
+        job = partial(orders_out.settle, message=message, state=RelayState.QUEUED, status=code, now=now)
+        self._write(partial(job, not_before=now + wait))
+        return False
+
+    def _hang_up(self) -> None:
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+
+    def _write(self, job: Callable[[Connection], T]) -> T:
+        return self._spool.db.write(job).result()
+
+
+def watch(c: Connection, *, now: datetime) -> None:
+    """An alarm for each receiver whose oldest message has waited too long; it ends when that is over. So does the one
+    for refusals, once none waits for a person any more."""
+    late, refused = set[str](), set[str]()
+    for one in orders_out.standing(c, ()):
+        if one.oldest is not None and age_severity(now - one.oldest) is not Severity.NONE:
+            late.add(one.name)
+        if one.refused:
+            refused.add(one.name)
+    for name in late:
+        audit.raise_alarm(c, code=orders_out.LATE, subject=name, now=now)
+    for code, standing in ((orders_out.LATE, late), (orders_out.REFUSED, refused)):
+        for alarm in audit.active_alarms(c, code=code):
+            if alarm.subject not in standing:
+                audit.clear_alarm(c, code=code, subject=alarm.subject, now=now)
