@@ -49,13 +49,14 @@ class To:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class From:
-    """A `[[ris]]`."""
+    """A `[[ris]]`; `more` are further lines of TOML."""
 
     port: int
     name: str = "main"
     ae: str = "RIS"
     timeout: str = "3s"
     rows_max: int = 20_000
+    more: str = ""
 
 
 def toml(
@@ -68,6 +69,7 @@ def toml(
     mllp: int = 0,
     sender: str = "",
     limits: str = "",
+    orders: str = "",
     worklist: str = 'mode = "merge", deadline = "1s", fresh_for = "1s", max_stale = "24h"',
     runtime: Path,
 ) -> str:
@@ -79,6 +81,7 @@ def toml(
         '[site]\nname = "test"\ntimezone = "UTC"',
         f'[box]\nid = "test"\nstate = "state"\nruntime = "{runtime}"',
         f"[limits]\n{limits}",
+        f"[orders]\n{orders}",
         f'[[listen]]\naddress = "{HOST}"\nport = {port}\nae = ["GATEWAY", "GATEWAY_MWL", "SECOND"]',
         f'[mllp]\naddress = "{HOST}"\nport = {mllp}',
         "[console]\nport = 0",
@@ -92,7 +95,7 @@ def toml(
         parts.append(
             f'[[ris]]\nname = "{one.name}"\nhost = "{HOST}"\nport = {one.port}\nae = "{one.ae}"\n'
             f'timeout = "{one.timeout}"\nrefresh = "500ms"\n'
-            f"rows_max = {one.rows_max}"
+            f"rows_max = {one.rows_max}\n{one.more}"
         )
     for place in to:
         parts.append(

@@ -107,7 +107,7 @@ class OrdersOut:
         taken = answer.verdict is Verdict.TAKEN
         state = RelayState.SENT if taken else RelayState.REFUSED
         say = log.info if taken else log.error
-        say("order told", message=message.id, event_=message.event, receiver=self._receiver.name, status=answer.status)
+        say("order told", message=message.id, tells=message.event, receiver=self._receiver.name, status=answer.status)
         self._write(partial(orders_out.settle, message=message, state=state, status=answer.status, now=self._now()))
         return True
 

@@ -1,0 +1,89 @@
+"""From the order to its end, with real processes: HL7 in, MPPS and images from a scanner, HL7 out; and `kill -9`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import hl7
+import pytest
+from pynetdicom import build_context
+from pynetdicom.sop_class import Verification
+
+from tests.hl7_messages import message
+from tests.journeys.gateway_process import From, Gateway, gateway
+from tests.net.mllp_wire import Caller
+from tests.peers import pynetdicom_scu
+from tests.peers.mllp_receiver import Ris, ack, mllp_receiver
+from tests.peers.processes import HOST, free_port
+from tests.peers.pynetdicom_mpps import Scanner, begun, ended
+
+pytestmark = pytest.mark.slow
+
+STUDY, STEP = "1.3.6.1.4.1.32473.7.9.77", "SPS88101-1"
+STATES = ["IP", "CM"]
+
+
+def site(ris: Ris, mllp: int) -> dict[str, object]:
+    out = f'orders_out = {{ host = "{HOST}", port = {ris.port}, timeout = "3s" }}'
+    return {"mllp": mllp, "ris": [From(port=free_port(), more=out)], "orders": 'quiet = "1s"'}
+
+
+def ordered(mllp: int) -> None:
+    with Caller(mllp) as caller:
+        assert b"MSA|AA|" in (caller.ask(message("01")) or b"")
+
+
+def told(box: Gateway) -> list[str]:
+    return [row["state"] for row in box.rows("SELECT state FROM order_message ORDER BY id")]
+
+
+def test_an_examination_from_its_order_to_its_end(tmp_path: Path) -> None:
+    mllp = free_port()
+    with mllp_receiver() as ris, gateway(tmp_path / "gw", **site(ris, mllp)) as box:  # type: ignore[arg-type]
+        ordered(mllp)
+        scanner = Scanner(box.port)
+        assert scanner.create(begun(study=STUDY, sps=STEP), "2.25.1").Status == 0
+        box.until(lambda: told(box) == ["sent"], what="the beginning is told")
+        with pynetdicom_scu.associated(
+            box.port, called="GATEWAY", calling="CT1", contexts=[build_context(Verification)]
+        ) as standing:
+            assert standing.is_established
+            open_now = "SELECT calling_ae FROM open_association"
+            box.until(lambda: [row["calling_ae"] for row in box.rows(open_now)] == ["ct1"], what="it is connected")
+            assert scanner.set(ended(), "2.25.1").Status == 0
+        box.until(lambda: box.rows(open_now) == [], what="it has left")
+        box.until(lambda: told(box) == ["sent", "sent"], what="the end is told")
+        assert [str(one.segment("ORC")[5]) for one in ris.messages] == STATES
+        assert box.stop() == 0
+
+
+def test_a_kill_before_an_answer_is_written_down_sends_the_same_message_again(tmp_path: Path) -> None:
+    """The RIS took it, and nobody was left to hear so: it comes again under its control id, and the RIS can tell."""
+    mllp = free_port()
+    with mllp_receiver() as ris, gateway(tmp_path / "gw", **site(ris, mllp)) as box:  # type: ignore[arg-type]
+        ordered(mllp)
+        killed: set[str] = set()
+
+        def die(one: hl7.Message) -> bytes:
+            state = str(one.segment("ORC")[5])
+            if state not in killed:
+                killed.add(state)
+                box.kill()
+            return ack(one)
+
+        ris.answer = die
+        scanner = Scanner(box.port)
+        assert scanner.create(begun(study=STUDY, sps=STEP), "2.25.1").Status == 0
+        box.until(lambda: not box.running, what="it is killed over the beginning")
+        assert told(box) == ["sending"]
+        box.start()
+        box.until(lambda: told(box) == ["sent"], what="the beginning is told")
+        assert scanner.set(ended(), "2.25.1").Status == 0
+        box.until(lambda: not box.running, what="it is killed over the end")
+        box.start()
+        box.until(lambda: told(box) == ["sent", "sent"], what="the end is told")
+        assert [str(one.segment("ORC")[5]) for one in ris.messages] == ["IP", "IP", "CM", "CM"]
+        assert ris.told[0] == ris.told[1]
+        assert ris.told[2] == ris.told[3]
+        assert len(set(ris.ids())) == 2
+        assert box.alarms() <= {"worklist-stale"}
