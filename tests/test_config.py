@@ -206,6 +206,16 @@ def test_routing_without_any_destination() -> None:
     assert set(problems(MINIMAL + '[routing]\ndefault = ["pacs"]\n')) == {"routing.default", "routing.unverified"}
 
 
+def test_a_ris_is_told_of_the_orders_of_senders_there_are() -> None:
+    ris = '[[ris]]\nname = "main"\nhost = "ris.example"\nae = "RIS"\n[ris.orders_out]\nhost = "ris.example"\n'
+    sender = '[[sender]]\nname = "ris-hl7"\n'
+    config = parse(MINIMAL + sender + ris + 'senders = ["ris-hl7", "api"]\n', base=Path("/etc"))
+    assert config.order_receivers == ("main",)
+    assert parse(MINIMAL + ris + 'format = "off"\n', base=Path("/etc")).order_receivers == ()
+    found = problems(MINIMAL + sender + ris + 'senders = ["ris-hl"]\n')
+    assert "ris-hl7" in found["ris[main].orders_out.senders"]
+
+
 def test_encryption_needs_a_certificate() -> None:
     found = problems(MINIMAL + "[[listen]]\ntls = true\n")
     assert found == {"listen[1].key": found["listen[1].key"]}

@@ -17,7 +17,7 @@ from gateway.config.mappings import order_senders
 from gateway.dicom.associate import UserInformation
 from gateway.dicom.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from gateway.domain.admission import KnownCaller
-from gateway.domain.model import SourceName, TemporaryFailure
+from gateway.domain.model import SourceName
 from gateway.domain.profile import GENERIC, Profile
 from gateway.net.dicom_server import DicomServer, Limits
 from gateway.net.mllp_server import Limits as MllpLimits
@@ -82,10 +82,12 @@ async def _tell_callers(server: DicomServer, spool: Spool, stop: asyncio.Event) 
     while not stop.is_set():
         standing = server.callers
         if standing != told:
-            with suppress(TemporaryFailure):  # the database fails: it is tried again
-                job = partial(progress.connected, calling_aes=standing)
+            job = partial(progress.connected, calling_aes=standing)
+            try:
                 await asyncio.wrap_future(spool.db.write(job, rebuildable=True))
                 told = standing
+            except Exception as error:  # noqa: BLE001 -- it is tried again; nothing that scanners do depends on it
+                log.error("callers not written down", error=type(error).__name__)
         with suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), CALLERS_SECONDS)
 

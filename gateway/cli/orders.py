@@ -74,15 +74,18 @@ def show(
     """Show all that is known of an order: only where nobody else looks."""
     from gateway.cli.opening import reading
     from gateway.domain.order_explaining import shown
-    from gateway.spool import order_books, patients
+    from gateway.spool import order_books, patients, progress
 
     with reading(config) as books:
         order = order_books.order(books.c, number)
         if order is None:
             raise CommandFailed(f"order {number}: there is none; look at `gateway orders list`", status=UNKNOWN)
         patient = patients.patient(books.c, order.patient)
+        performed = progress.of_study(books.c, order.procedure.StudyInstanceUID)
+        zone = books.config.site.timezone
     if as_json:
-        show_json({**_as_json(order), "patient": asdict(patient)})
+        examination = None if performed is None else asdict(performed)
+        show_json({**_as_json(order), "patient": asdict(patient), "examination": examination})
         return
     screen = console()
     told = {
@@ -90,6 +93,10 @@ def show(
         "Sender": order.source,
         "Sender's time": f"{order.stamp.event:%Y-%m-%d %H:%M:%S %Z}",
     }
+    if performed is not None:
+        told["Examination"] = f"{performed.progress} ({performed.because})"
+        told["Begun"], told["Last word of it"] = moment(performed.first_at, zone), moment(performed.last_at, zone)
+        told["Late instances"] = str(performed.late or "")
     parts: list[tuple[str, dict[str, object]]] = [(f"Order {order.id}", dict(told))]
     procedure = {name: getattr(order.procedure, name) for name in order.procedure.__dataclass_fields__}
     steps = procedure.pop("steps")

@@ -91,7 +91,7 @@ class OrdersOut(Tls):
     report: Flag = spelled(False)
     """Tell it the study's UID as a result (ORU^R01), too; to many systems that is a report."""
     senders: tuple[Name, ...] = spelled([])
-    """The [[sender]]s whose orders it is told of; empty: all."""
+    """The [[sender]]s whose orders it is told of, "api" for those of programs; empty: all."""
     sending_application: Designator = spelled("")
     """MSH-3; empty: [box] ae."""
     sending_facility: Designator = spelled("")

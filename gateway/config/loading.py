@@ -18,7 +18,7 @@ from gateway.config.mappings import MAPPINGS, order_mapping
 from gateway.config.problems import NAMED_BY, ConfigError, Problem, problem_of
 from gateway.config.profiles import DEFAULT_FOLDER, read_profiles
 from gateway.config.sections import Config
-from gateway.config.values import suggestion
+from gateway.config.values import OTHER_DOORS, suggestion
 from gateway.domain.order_mapping import MappingError
 from gateway.domain.profile import GENERIC
 
@@ -118,7 +118,7 @@ def _senders_nowhere(raw: dict[str, Any]) -> Iterator[Problem]:
         out, name = ris.get("orders_out", {}), ris.get("name")
         named = out.get("senders", []) if isinstance(out, dict) else []
         for sender in named if isinstance(named, list) else []:
-            if isinstance(sender, str) and sender not in known:
+            if isinstance(sender, str) and sender not in {*known, *OTHER_DOORS}:
                 key = f"ris[{name}].orders_out.senders" if isinstance(name, str) and len(name) <= 64 else "ris"
                 remedy = f"name one of: {', '.join(known)}" if known else "write a [[sender]] section first"
                 yield Problem(key=key, wrong="names no [[sender]]", remedy=f"{suggestion(sender, known)}{remedy}")

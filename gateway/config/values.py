@@ -209,9 +209,13 @@ def _positive(value: timedelta) -> timedelta:
     return value
 
 
+OTHER_DOORS: Final = frozenset({"api", "folder"})
+"""The names of our own sources of orders: programs, and the watched folder."""
+
+
 def _not_reserved(name: str) -> str:
     """Refuse the names of our own sources of rows: the desk, the orders of programs, the watched folder."""
-    if name in {"desk", "api", "folder"}:
+    if name == "desk" or name in OTHER_DOORS:
         raise invalid(f'is the name "{name}", which rows made here have', "write another name")
     return name
 

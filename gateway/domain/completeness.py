@@ -45,7 +45,7 @@ class Because(StrEnum):
     COMPLETED_AND_QUIET = "completed-and-quiet"
     """The scanner said that it is completed; what it told of did not all come here."""
     QUIET = "quiet"
-    """No scanner said anything of steps."""
+    """Nothing more came, and no scanner said that it is completed."""
     DISCONTINUED = "discontinued"
     ABANDONED = "abandoned"
 
@@ -57,7 +57,6 @@ class PerformedStep:
     status: StepStatus
     instances: int | None
     """How many it made; None if it did not say."""
-    last_at: datetime
     scheduled: frozenset[str]
     """The ScheduledProcedureStepIDs it was performed for."""
 

@@ -76,7 +76,7 @@ class MllpClient:
     @property
     def is_idle(self) -> bool:
         """Whether the connection stands and the peer has said nothing since: what it says unasked is its farewell,
-        or an answer too late."""
+        or an answer too late. To be asked between two messages: before the first, TLS may have tickets to be read."""
         try:
             return not select.select([self._socket], [], [], 0)[0]
         except (OSError, ValueError):

@@ -118,6 +118,12 @@ def settle(
         audit.raise_alarm(c, code=REFUSED, subject=message.receiver, now=now)
 
 
+def put_off(c: Connection, message: OrderMessage, *, status: str, not_before: datetime) -> None:
+    """The receiver could not be asked: the message is tried again at `not_before`, and says why."""
+    values = {"id": message.id, "status": status, "not_before": to_text(not_before)}
+    c.execute(sql("order_message_put_off"), values)
+
+
 def release(c: Connection, *, receiver: str, now: datetime) -> int:
     """Puts back what an ended process was sending to `receiver`: it is sent again; how many."""
     left = [_message(row) for row in c.execute(sql("order_message_left"), {"receiver": receiver}).fetchall()]

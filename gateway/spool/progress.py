@@ -96,7 +96,6 @@ def evidence(c: Connection, study: StudyProgress, ordered: Collection[Order]) ->
         PerformedStep(
             status=step.status,
             instances=step.instances,
-            last_at=step.last_at,
             scheduled=frozenset(
                 one.ScheduledProcedureStepID
                 for one in step.references

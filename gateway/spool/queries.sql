@@ -1118,6 +1118,10 @@ UPDATE order_message SET attempts = attempts + 1, not_before = NULL WHERE id = :
 -- order_message_settle --
 UPDATE order_message SET last_status = :status, not_before = :not_before WHERE id = :id
 
+-- order_message_put_off --
+UPDATE order_message SET attempts = attempts + 1, last_status = :status, not_before = :not_before
+WHERE id = :id AND state = 'queued'
+
 -- order_message_at_once --
 UPDATE order_message SET not_before = NULL WHERE id = :id
 

@@ -18,6 +18,7 @@ from gateway.net.mllp_client import Place
 from gateway.roles.forward import Receiver
 from gateway.spool import mpps, orders_out, progress
 from gateway.spool.orders_out import OrderMessage
+from gateway.spool.queries import sql
 from tests.hl7_messages import message
 from tests.journeys.forwarding import Forwarding, forwarding
 from tests.peers.mllp_receiver import ack, mllp_receiver
@@ -92,8 +93,6 @@ def image(box: Forwarding, number: int, *, study: str = STUDY) -> None:
         "state": "delivered", "quarantine": "", "received_at": box.clock().isoformat(timespec="microseconds"),
         "id": values["id"], "SOPInstanceUID": values["uid"], "StudyInstanceUID": study, "content_hash": values["id"],
     }  # fmt: skip
-    from gateway.spool.queries import sql
-
     box.spool.db.write(lambda c: c.execute(sql("instance_insert"), row) and None).result()
 
 

@@ -52,6 +52,10 @@ def test_each_statement_fits_the_schema_and_is_used(spool: Spool, name: str) -> 
         "desk_known_accession",
         "served_last",
         "queries_latest",
+        "progress_orders",
+        "order_message_head",
+        "order_message_left",
+        "order_messages_of",
     ],
 )
 def test_the_hot_statements_use_an_index(spool: Spool, name: str) -> None:

@@ -20,6 +20,7 @@ from zoneinfo import ZoneInfo
 import structlog
 
 from gateway.domain.completeness import Patience, Progress, Standing, standing
+from gateway.domain.model import GatewayError
 from gateway.domain.order_model import ENDED, Status
 from gateway.domain.order_notice import Event, Ordered, draft
 from gateway.net.hl7_building import build
@@ -84,11 +85,23 @@ class OrderWatch:
         while not stop.wait(ROUND_SECONDS):
             try:
                 while progress.behind(self._spool.db.read()) and not stop.is_set():
-                    self._write(partial(progress.advance, now=self._now()))
+                    self._write(partial(progress.advance, now=self._now()), rebuildable=True)
                 for study in progress.due(self._spool.db.read(), now=self._now()):
-                    self._look(study)
+                    self._look_safely(study)
             except Exception as error:  # noqa: BLE001 -- the watch's edge: unknown means temporary
                 log.error("orders not watched", error=type(error).__name__, code=getattr(error, "code", ""))
+
+    def _look_safely(self, study: StudyProgress) -> None:
+        """A study that we fail at must not hold up the others: it is looked at again after a while."""
+        try:
+            self._look(study)
+        except GatewayError:
+            raise
+        except Exception as error:  # noqa: BLE001 -- as above
+            log.error("study not looked at", error=type(error).__name__)
+            as_before = Standing(progress=study.progress, because=study.because)
+            rest = partial(progress.stand, study=study, found=as_before, now=self._now())
+            self._write(partial(rest, look_at=self._now() + UNORDERED_REST), rebuildable=True)
 
     def _look(self, study: StudyProgress) -> None:
         c, now = self._spool.db.read(), self._now()
@@ -111,7 +124,8 @@ class OrderWatch:
                 progress.settle(c, study, now=now)
             return sum(_queue(c, message, now) for message in messages)
 
-        if self._write(keep):
+        # Without a message it is found again from what came: no sync of its own while scanners send
+        if self._write(keep, rebuildable=not messages):
             self._queued()
 
     def _messages(
@@ -152,8 +166,8 @@ class OrderWatch:
             valid=not built.faults,
         )
 
-    def _write(self, job: Callable[[Connection], T]) -> T:
-        return self._spool.db.write(job).result()
+    def _write(self, job: Callable[[Connection], T], *, rebuildable: bool = False) -> T:
+        return self._spool.db.write(job, rebuildable=rebuildable).result()
 
 
 def _events(order: Order, receiver: Receiver, found: Standing) -> Iterator[Event]:

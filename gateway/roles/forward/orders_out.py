@@ -20,7 +20,7 @@ import structlog
 
 from gateway.domain.model import GatewayError, TemporaryFailure
 from gateway.domain.mpps import RelayState
-from gateway.domain.order_notice import Answer, Format, Header, Verdict, answer_to
+from gateway.domain.order_notice import Format, Header, Verdict, answer_to
 from gateway.domain.retry import Severity, age_severity, backoff
 from gateway.net.mllp_client import MllpClient, Place
 from gateway.spool import Connection, Spool, audit, orders_out
@@ -62,13 +62,14 @@ class OrdersOut:
         self._now = now
         self._random = random
         self._client: MllpClient | None = None
+        self._unsettled = True
+        """Whether a message may be left as being sent: by an ended process, or as the database failed."""
         self.wake = threading.Event()
 
     def run(self, stop: threading.Event) -> None:
         """The life of the thread, from what an earlier one left."""
+        idle = 0.0
         try:
-            self._write(partial(orders_out.release, receiver=self._receiver.name, now=self._now()))
-            idle = 0.0
             while not stop.is_set():
                 if self._worked():
                     idle = 0.0
@@ -84,16 +85,34 @@ class OrdersOut:
     def _worked(self) -> bool:
         """Whether a message was settled for good, so that the next may be due."""
         try:
+            if self._unsettled:
+                self._write(partial(orders_out.release, receiver=self._receiver.name, now=self._now()))
+                self._unsettled = False
             message = orders_out.head(self._spool.db.read(), receiver=self._receiver.name, now=self._now())
-            return message is not None and self._told(message)
+            return message is not None and self._connected(message) and self._told(message)
         except GatewayError as error:  # the database, or a person decided meanwhile
             log.warning("order not told", receiver=self._receiver.name, code=getattr(error, "code", ""))
             return False
 
+    def _connected(self, message: OrderMessage) -> bool:
+        if self._client is not None and self._client.is_idle:
+            return True
+        self._hang_up()
+        try:
+            self._client = MllpClient(self._receiver.place)
+        except TemporaryFailure as error:
+            log.warning("order not told", message=message.id, receiver=self._receiver.name, code=error.code)
+            put_off = partial(orders_out.put_off, message=message, status=error.code)
+            self._write(partial(put_off, not_before=self._now() + self._wait(message.attempts + 1)))
+            return False
+        return True
+
     def _told(self, message: OrderMessage) -> bool:
+        assert self._client is not None
+        self._unsettled = True
         message = self._write(partial(orders_out.begin, message=message, now=self._now()))
         try:
-            answer = self._asked(message)
+            answer = self._client.ask(message.body, partial(answer_to, control_id=message.control_id))
         except TemporaryFailure as error:
             self._hang_up()
             return self._defer(message, error.code)
@@ -108,22 +127,22 @@ class OrdersOut:
         state = RelayState.SENT if taken else RelayState.REFUSED
         say = log.info if taken else log.error
         say("order told", message=message.id, tells=message.event, receiver=self._receiver.name, status=answer.status)
-        self._write(partial(orders_out.settle, message=message, state=state, status=answer.status, now=self._now()))
+        self._settle(partial(orders_out.settle, message=message, state=state, status=answer.status, now=self._now()))
         return True
-
-    def _asked(self, message: OrderMessage) -> Answer:
-        if self._client is None or not self._client.is_idle:
-            self._hang_up()
-            self._client = MllpClient(self._receiver.place)
-        return self._client.ask(message.body, partial(answer_to, control_id=message.control_id))
 
     def _defer(self, message: OrderMessage, code: str) -> bool:
         now = self._now()
-        wait = backoff(message.attempts, base=RETRY_BASE, cap=RETRY_CAP, random=0.5 + self._random() / 2)
         log.warning("order not told", message=message.id, receiver=self._receiver.name, code=code)
         job = partial(orders_out.settle, message=message, state=RelayState.QUEUED, status=code, now=now)
-        self._write(partial(job, not_before=now + wait))
+        self._settle(partial(job, not_before=now + self._wait(message.attempts)))
         return False
+
+    def _settle(self, job: Callable[[Connection], None]) -> None:
+        self._write(job)
+        self._unsettled = False
+
+    def _wait(self, attempts: int) -> timedelta:
+        return backoff(attempts, base=RETRY_BASE, cap=RETRY_CAP, random=0.5 + self._random() / 2)
 
     def _hang_up(self) -> None:
         if self._client is not None:
