@@ -27,6 +27,7 @@ from gateway.dicom.layout import (
     IMPLICIT_LITTLE,
     ITEM,
     ITEM_END,
+    LONGEST_SHORT,
     MAX_DEPTH,
     SEQUENCE_END,
     SHORT_LENGTH,
@@ -64,6 +65,7 @@ __all__ = [
 _INFLATED_LEADING: Final = 1 << 20
 _SHORT_HEADER: Final = 8
 _SHORT_VR: Final = {code: code.decode("ascii") for code in SHORT_LENGTH}
+_SHORT_CODE: Final = {vr: code for code, vr in _SHORT_VR.items()}
 _DELIMITER_GROUP: Final = 0xFFFE
 
 
@@ -197,10 +199,15 @@ def encode(dataset: DataSet, transfer_syntax: str) -> bytes:
 
 def _encoded(dataset: DataSet, layout: Layout, depth: int) -> bytes:
     parts: list[bytes] = []
+    short = {} if layout.implicit else _SHORT_CODE
     for tag, (vr, value) in sorted(dataset.items()):
         if is_retired_group_length(tag):
             continue
-        if isinstance(value, list):
+        if vr in short and isinstance(value, bytes) and len(value) <= LONGEST_SHORT:
+            # Written in line as most elements are: it is most of the time spent on a worklist row
+            even = value if len(value) % 2 == 0 else value + pad(vr, 1)
+            parts += (layout.tag_vr_length.pack(tag >> 16, tag & 0xFFFF, short[vr], len(even)), even)
+        elif isinstance(value, list):
             if vr != "SQ" or depth == MAX_DEPTH:
                 raise ElementError(tag, f"items with VR {vr} at depth {depth}", "nest less, and only in SQ")
             items = b"".join(_item(_encoded(item, layout, depth + 1)) for item in value)

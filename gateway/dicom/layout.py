@@ -29,6 +29,8 @@ MAX_DEPTH: Final = 32
 """Deepest nesting of sequences anyone may ask for; the standard's own objects stay below ten."""
 SHORT_LENGTH: Final = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())
 """The VRs whose length has 16 bits (PS3.5 table 7.1-2); all others, also those to come, have 32."""
+LONGEST_SHORT: Final = 0xFFFE
+"""The longest value of those."""
 
 _DELIMITER_GROUP: Final = 0xFFFE
 _DEFLATED: Final = frozenset({DEFLATED, "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205"})
@@ -43,7 +45,6 @@ NUMBER_UNIT: Final = {
 """The VRs of binary numbers and the array code of their width (PS3.5 7.3)."""
 _DEFLATED_AT_ONCE: Final = 64 << 10
 _INFLATED_AT_ONCE: Final = 1 << 20
-_LONGEST_SHORT: Final = 0xFFFE
 _LONG_HEADER: Final = 12
 _PRIVATE_CREATORS: Final = range(0x10, 0x100)
 _FILE_META: Final = 0x0002
@@ -236,7 +237,7 @@ def element_header(tag: int, vr: str, length: int, layout: Layout) -> bytes:
     if layout.implicit:
         return layout.tag_length.pack(tag >> 16, tag & 0xFFFF, length)
     code = vr.encode("ascii")
-    if code in SHORT_LENGTH and length <= _LONGEST_SHORT:
+    if code in SHORT_LENGTH and length <= LONGEST_SHORT:
         return layout.tag_vr_length.pack(tag >> 16, tag & 0xFFFF, code, length)
     if code in SHORT_LENGTH:
         code = b"UN"

@@ -28,7 +28,7 @@ from typing import Final, NamedTuple
 
 from gateway.domain.hl7_charset import Hl7Error, decode
 
-__all__ = ["Hl7Error", "Message", "Segment", "Separators", "header_of", "split_batch"]
+__all__ = ["Hl7Error", "Message", "Place", "Segment", "Separators", "header_of", "place_of", "split_batch"]
 
 MAX_SEGMENTS: Final = 10_000
 """Of one message."""
@@ -55,6 +55,15 @@ class Separators(NamedTuple):
     subcomponent: str = "&"
 
 
+class Place(NamedTuple):
+    """A path taken apart; 0 where it names no component or subcomponent."""
+
+    segment: str
+    field: int
+    component: int = 0
+    subcomponent: int = 0
+
+
 class Segment:
     """One segment. `number` counts the segments of its name from 1, for ERR-2 and ERR-1."""
 
@@ -72,29 +81,58 @@ class Segment:
 
     def get(self, path: str, rep: int = 0) -> str:
         """The unescaped value at "3", "3.1" or "3.4.2"; empty if it is absent or null."""
-        leaf = self._leaf(path, rep)
+        return self.value(place_of(path), rep)
+
+    def value(self, at: Place, rep: int = 0) -> str:
+        """The same, of a place that was taken apart before."""
+        text = self.raw(at.field)
+        if text.isalnum():  # most of what is there is one plain word
+            return text if rep == 0 and at.component < 2 and at.subcomponent < 2 else ""
+        leaf = self._leaf(at, rep)
         return "" if leaf == NULL else self._unescaped(leaf)
+
+    def parts(self, field: int, component: int, count: int, rep: int = 0) -> list[str]:
+        """The first `count` subcomponents of a component; where that is 0 the components, each by its first
+        subcomponent. Unescaped, empty where they are absent or null."""
+        text, marks = self._repetition(field, rep), self.separators
+        if component:
+            found = _part(text, marks.component, component).split(marks.subcomponent, count)[:count]
+        else:
+            found = text.split(marks.component, count)[:count]
+            if marks.subcomponent in text:
+                found = [part.partition(marks.subcomponent)[0] for part in found]
+        if marks.escape in text or NULL in text:
+            found = ["" if part == NULL else self._unescaped(part) for part in found]
+        return found + [""] * (count - len(found))
 
     def is_null(self, path: str, rep: int = 0) -> bool:
         """Whether the message says that the value is to be deleted."""
-        return self._leaf(path, rep) == NULL
+        return self.is_deleted(place_of(path), rep)
+
+    def is_deleted(self, at: Place, rep: int = 0) -> bool:
+        """The same, of a place that was taken apart before."""
+        return self._leaf(at, rep) == NULL
 
     def field(self, path: str, rep: int = 0) -> str:
         """A whole repetition of a field, or a component, unescaped: the separators in it are text (NTE-3, OBX-5)."""
-        _, field, component, _ = _parsed(path)
+        _, field, component, _ = place_of(path)
         text = self._repetition(field, rep)
         return self._unescaped(_part(text, self.separators.component, component) if component else text)
 
     def count(self, path: str) -> int:
         """How many repetitions the field has; 0 if it is absent."""
-        text = self.raw(_parsed(path)[1])
+        return self.repetitions(place_of(path).field)
+
+    def repetitions(self, field: int) -> int:
+        """The same, of the field of that number."""
+        text = self.raw(field)
         return len(_split(text, self.separators.repetition)) if text else 0
 
     def __repr__(self) -> str:
         return f"<{self.name} {self.number}, {len(self.text)} characters>"
 
-    def _leaf(self, path: str, rep: int) -> str:
-        _, field, component, subcomponent = _parsed(path)
+    def _leaf(self, at: Place, rep: int) -> str:
+        _, field, component, subcomponent = at
         text = self.raw(field)
         if not text:  # most of what is asked for is not there
             return text
@@ -173,13 +211,14 @@ class Message:
         """Python's name of the character set it was read with."""
 
     @classmethod
-    def parse(cls, raw: bytes, *, charset: str = "", fallback: str = "") -> Message:
+    def parse(cls, raw: bytes, *, charset: str = "", fallback: str = "", header: Segment | None = None) -> Message:
         """Read one message. `charset`, of the sender's settings, goes before MSH-18; `fallback` is used without either.
+        Who has its `header_of` already gives it.
 
         Raises `Hl7Error` if there is no MSH segment, its separators can't be, the bytes don't fit the
         character set, or the message has too many parts.
         """
-        header = header_of(raw)
+        header = header or header_of(raw)
         declared = (charset,) if charset else tuple(header.get("18", rep) for rep in range(header.count("18")))
         text, codec = decode(raw.lstrip(_BLANKS), declared=declared, fallback=fallback)
         return cls(tuple(_segments(text, header.separators, codec)), header.separators, codec)
@@ -231,8 +270,11 @@ def split_batch(raw: bytes) -> list[bytes]:
 
     Bytes without an MSH segment come back as the one message they are not, for `parse` to refuse.
     """
+    enveloped = raw.lstrip(_BLANKS).startswith((b"FHS", b"BHS"))
+    if not enveloped and raw.count(b"MSH") < 2:
+        return [raw]
     starts = [found.start(1) for found in _START.finditer(raw)]
-    if len(starts) < 2 and not raw.lstrip(_BLANKS).startswith((b"FHS", b"BHS")):
+    if not enveloped and len(starts) < 2:
         return [raw]
     return [_TRAILER.sub(b"", raw[start:end]) for start, end in pairwise([*starts, len(raw)])] or [raw]
 
@@ -240,9 +282,14 @@ def split_batch(raw: bytes) -> list[bytes]:
 def _separators(raw: bytes) -> Separators:
     if raw[:3] != b"MSH" or len(raw) < 8:
         raise Hl7Error(f"{len(raw)} bytes that don't begin with an MSH segment", code="100", location="MSH")
-    field = chr(raw[3])
-    end = next((at for at, byte in enumerate(raw[4:10], 4) if byte in (raw[3], 13, 10)), 4)
-    separators = Separators(field, *raw[4 : min(end, 8)].decode("latin_1"))
+    return _marks(raw[3:10])
+
+
+@lru_cache(maxsize=64)
+def _marks(behind: bytes) -> Separators:
+    """The separators by the bytes behind "MSH"."""
+    end = next((at for at, byte in enumerate(behind[1:], 1) if byte in (behind[0], 13, 10)), 1)
+    separators = Separators(chr(behind[0]), *behind[1 : min(end, 5)].decode("latin_1"))
     if len(set(separators)) < 5 or any(mark.isalnum() or mark <= " " or mark > "~" for mark in separators):
         raise Hl7Error("the separators are not five different punctuation marks", code="102", location="MSH-2")
     return separators
@@ -290,8 +337,9 @@ def _escapes(escape: str) -> re.Pattern[str]:
 
 
 @lru_cache(maxsize=4096)
-def _parsed(path: str) -> tuple[str, int, int, int]:
+def place_of(path: str) -> Place:
+    """The path "PID-3.4.2" taken apart. Raises ValueError for one that is written wrong."""
     found = _PATH.fullmatch(path)
     if found is None:
         raise ValueError(f"{path!r} is no path of a field: write it like PID-3.1")
-    return found[1] or "", int(found[2]), int(found[3] or 0), int(found[4] or 0)
+    return Place(found[1] or "", int(found[2]), int(found[3] or 0), int(found[4] or 0))

@@ -68,11 +68,12 @@ def moment(text: str, zone: tzinfo) -> Moment | None:
         as_told = datetime(
             year, month, day, hour, minute, second, int((fraction or "").ljust(6, "0")), tzinfo=_zone(offset) or zone
         )
-        at = as_told.astimezone(UTC).astimezone(zone)
+        once = offset is None and as_told.utcoffset() == as_told.replace(fold=1).utcoffset()
+        at = as_told if once and 1 < year < 9999 else as_told.astimezone(UTC).astimezone(zone)
     except (ValueError, OverflowError):  # no such day, hour or offset
         return None
     precision = Precision(min(len(told), Precision.TIME))
-    return Moment(at=at, precision=precision, adjusted=Adjusted.NO if offset else _adjusted(as_told, at))
+    return Moment(at=at, precision=precision, adjusted=Adjusted.NO if offset or once else _adjusted(as_told, at))
 
 
 def _zone(offset: str | None) -> tzinfo | None:

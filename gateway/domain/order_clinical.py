@@ -6,7 +6,7 @@ Promises: a number without a unit, or that is no living person's, is not taken; 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import chain
 from typing import Any, Final
 
@@ -28,26 +28,28 @@ _PREGNANCY: Final = {
 
 def alerts(reader: Reader, scope: Scope, rule: Rule) -> Any:
     """What the order warns of, and contraindications of AL1 (HL7 table 0127, MA and MC)."""
-    told = (clean(segment.get(f"{place}.2") or segment.get(place)) for segment, place in scope.at(rule.places))
+    found = (segment.parts(at.field, at.component, 2) for segment, at in scope.at(rule.at))
+    told = (clean(text or code) for code, text in found)
     noted = (_allergy(each) for each in scope.all("AL1") if each.get("AL1-2") in {"MA", "MC"})
     return tuple(dict.fromkeys(filter(None, chain(told, noted)))) or ABSENT
 
 
 def allergies(reader: Reader, scope: Scope, rule: Rule) -> Any:
-    segments = chain.from_iterable(scope.all(place[:3]) for place in rule.places)
+    segments = chain.from_iterable(scope.all(at.segment) for at in rule.at)
     return tuple(dict.fromkeys(filter(None, map(_allergy, segments)))) or ABSENT
 
 
 def _allergy(segment: Segment) -> str:
-    what = clean(segment.get("3.2") or segment.get("3.1"))
+    code, text = segment.parts(3, 0, 2)
+    what = clean(text or code)
     reaction = clean(segment.get("5"))
     return f"{what} ({reaction})" if what and reaction else what
 
 
 def needs(reader: Reader, scope: Scope, rule: Rule) -> Any:
     words = reader.mapping.tables["needs"]
-    for segment, place in scope.at(rule.places):
-        found = (words.get(segment.get(place, rep)) for rep in range(segment.count(place)))
+    for segment, at in scope.at(rule.at):
+        found = (words.get(segment.value(at, rep)) for rep in range(segment.repetitions(at.field)))
         if text := ", ".join(dict.fromkeys(filter(None, found))):
             return text
     return ABSENT
@@ -55,27 +57,20 @@ def needs(reader: Reader, scope: Scope, rule: Rule) -> Any:
 
 def pregnancy(reader: Reader, scope: Scope, rule: Rule) -> Any:
     """PV1-15 B6 or an observation that answers. Silence is not "not pregnant"."""
-    for segment, place in scope.at([place for place in rule.places if place[3:4] == "-"]):
-        if any(segment.get(place, rep) == "B6" for rep in range(segment.count(place))):
+    for segment, at in scope.at(rule.at):
+        if any(segment.value(at, rep) == "B6" for rep in range(segment.repetitions(at.field))):
             return 3
-    for each in _observed(scope, rule):
+    for each in scope.observed(rule.words):
         answers = (_PREGNANCY.get(each.get(path).upper()) for path in ("5.1", "5.2"))
         if answer := next(filter(None, answers), None):
             return answer
     return ABSENT
 
 
-def _observed(scope: Scope, rule: Rule) -> Iterator[Segment]:
-    wanted = {place.casefold() for place in rule.places}
-    for segment in scope.all("OBX"):
-        if not wanted.isdisjoint({segment.get("3.1").casefold(), segment.get("3.2").casefold()}):
-            yield segment
-
-
 def _measured(units: dict[str, float], low: float, high: float) -> Callable[[Reader, Scope, Rule], Any]:
     def read(reader: Reader, scope: Scope, rule: Rule) -> Any:
         """A number with a unit, converted; one without a unit, or no living person's, is not taken."""
-        for segment in _observed(scope, rule):
+        for segment in scope.observed(rule.words):
             number = _NUMBER.fullmatch(segment.get("5").strip())
             factor = units.get(segment.get("6").strip().casefold())
             if number and factor and low <= (value := float(number[0].replace(",", ".")) * factor) <= high:

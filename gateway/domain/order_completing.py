@@ -40,6 +40,7 @@ _SUPPLIED: Final = {
     "Modality": Flag.MODALITY_DEFAULTED,
 }
 """What a step lacked, until a message gives it for every step."""
+_NOTHING: Final = Procedure()
 
 
 def laid_over(known: Procedure | None, change: OrderChange, *, steps: bool) -> Procedure:
@@ -48,14 +49,13 @@ def laid_over(known: Procedure | None, change: OrderChange, *, steps: bool) -> P
     A step that names only some of its fields keeps the others of the step of the same ID.
     """
     given = {name: value for name, value in change.procedure.items() if not _is_empty(value)}
-    base = known or Procedure()
+    base = known or _NOTHING
     flags = base.flags - {flag for name in given for flag in _GENERATED.get(name, ())}
-    whole = changed(base, given)
     if steps:
-        whole = replace(whole, steps=_steps(base, change))
+        given["steps"] = _steps(base, change)
         told = {flag for name, flag in _SUPPLIED.items() if all(name in step for step in change.steps)}
         flags = (flags - told) | change.flags
-    return replace(whole, flags=flags)
+    return changed(base, {**given, "flags": flags})
 
 
 def _is_empty(value: object) -> bool:
@@ -95,9 +95,10 @@ def complete(
         if not modality:
             text = "OBR-24 and IPC-5 are empty, and the procedure does not tell the modality; map it in [modality_of]"
             return Fault(code="101", text=text, segment="OBR", sequence=number, field=24)
-        steps.append(_with_rest(replace(step, Modality=modality), number, whole, sender, now=now, flags=flags))
         if not step.Modality:
             flags.add(Flag.MODALITY_DEFAULTED)
+        told = step if step.Modality else replace(step, Modality=modality)
+        steps.append(_with_rest(told, number, whole, sender, now=now, flags=flags))
     described = whole.RequestedProcedureDescription or _meaning(whole) or f"UNSPECIFIED {steps[0].Modality}"
     return replace(whole, steps=tuple(steps), flags=frozenset(flags), RequestedProcedureDescription=described)
 

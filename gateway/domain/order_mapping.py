@@ -10,10 +10,11 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import time
 from typing import Any, Final
 
+from gateway.domain.hl7 import Place, place_of
 from gateway.domain.model import ConfigError
 from gateway.domain.order_model import Patient, Procedure, Step
 
@@ -62,6 +63,14 @@ class Rule:
     places: tuple[str, ...]
     """Of these the first that has a value counts."""
     reading: str
+    at: tuple[Place, ...] = field(init=False, repr=False, compare=False)
+    """Those of the places that are fields, taken apart."""
+    words: frozenset[str] = field(init=False, repr=False, compare=False)
+    """All of them as codes or texts of OBX-3, case folded."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "at", tuple(place_of(each) for each in self.places if _PLACE.fullmatch(each)))
+        object.__setattr__(self, "words", frozenset(each.casefold() for each in self.places))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,10 +152,10 @@ def _rules(section: dict[str, Any]) -> Iterator[Rule]:
 
 def _faults(table: dict[str, Any]) -> Iterator[str]:
     known = {
-        "patient": {field.name for field in fields(Patient)},
-        "procedure": {field.name for field in fields(Procedure)} - {"steps", "flags"},
-        "step": {field.name for field in fields(Step)},
-        "appointment": {field.name for field in fields(Step)} | _APPOINTMENT,
+        "patient": {each.name for each in fields(Patient)},
+        "procedure": {each.name for each in fields(Procedure)} - {"steps", "flags"},
+        "step": {each.name for each in fields(Step)},
+        "appointment": {each.name for each in fields(Step)} | _APPOINTMENT,
     }
     sections = {"description", "issuers", "options", "stations", *_TABLES, *known}
     for section in sorted(sections - table.keys()):

@@ -13,7 +13,7 @@ from datetime import date, datetime
 from typing import Any, Final
 
 from gateway.domain import order_clinical
-from gateway.domain.hl7 import Segment
+from gateway.domain.hl7 import Place, Segment
 from gateway.domain.hl7_types import Precision, moment
 from gateway.domain.order_mapping import Rule
 from gateway.domain.order_model import Code, Flag, Identifier
@@ -43,89 +43,93 @@ def told(reader: Reader, rules: Sequence[Rule], scope: Scope) -> dict[str, Any]:
 
 
 def _text(reader: Reader, scope: Scope, rule: Rule) -> Any:
-    for segment, place in scope.at(rule.places):
-        if value := clean(segment.get(place)):
+    for segment, at in scope.at(rule.at):
+        if value := clean(segment.value(at)):
             return value
-        if segment.is_null(place):
+        if segment.is_deleted(at):
             return None
     return ABSENT
 
 
 def _words(reader: Reader, scope: Scope, rule: Rule) -> Any:
     """The first three components in one line: PL as "point-of-care room bed"."""
-    for segment, place in scope.at(rule.places):
-        if words := [word for part in (1, 2, 3) if (word := clean(segment.get(f"{place}.{part}")))]:
+    for segment, at in scope.at(rule.at):
+        if words := [word for part in segment.parts(at.field, at.component, 3) if (word := clean(part))]:
             return " ".join(words)
-        if segment.is_null(place):
+        if segment.is_deleted(at):
             return None
     return ABSENT
 
 
 def person_name(parts: Sequence[str]) -> str:
     """A PN component group of family, given, middle, suffix and prefix (XPN order; PS3.5 6.2.1.1)."""
-    family, given, middle, suffix, prefix = (_IN_NAME.sub(" ", part).strip() for part in parts)
+    plain = (part if part.isalnum() or not part else _IN_NAME.sub(" ", part).strip() for part in parts)
+    family, given, middle, suffix, prefix = plain
     return "^".join((family, given, middle, prefix, suffix)).rstrip("^")
 
 
 def _name(reader: Reader, scope: Scope, rule: Rule) -> Any:
     """XPN, its repetitions by XPN-8 as component groups; of each the legal name (XPN-7 L), else the first."""
-    for segment, place in scope.at(rule.places):
+    for segment, at in scope.at(rule.at):
         groups: dict[str, tuple[bool, str]] = {}
-        for rep in range(segment.count(place)):
-            family = segment.get(f"{place}.1", rep) or " ".join(segment.get(f"{place}.1.{n}", rep) for n in (2, 3))
-            group = person_name((family, *(segment.get(f"{place}.{part}", rep) for part in (2, 3, 4, 5))))
-            legal = segment.get(f"{place}.7", rep) in {"L", ""}
-            which = segment.get(f"{place}.8", rep).upper()
-            which = which if which in _GROUPS and which else "A"
+        for rep in range(segment.repetitions(at.field)):
+            family, *others, _, kind, which = segment.parts(at.field, 0, 8, rep)
+            family = family or " ".join(segment.parts(at.field, 1, 3, rep)[1:])
+            group = person_name((family, *others))
+            legal = kind in {"L", ""}
+            which = which.upper() if which and which.upper() in _GROUPS else "A"
             if group and (which not in groups or (legal and not groups[which][0])):
                 groups[which] = legal, group
         if groups:
             return "=".join(groups.get(which, (False, ""))[1] for which in _GROUPS).rstrip("=")
-        if segment.is_null(place):
+        if segment.is_deleted(at):
             return None
     return ABSENT
 
 
 def _person(reader: Reader, scope: Scope, rule: Rule) -> Any:
     """XCN: the name behind the number; a number that is words is a name."""
-    for segment, place in scope.at(rule.places):
-        if name := person_name([segment.get(f"{place}.{part}") for part in (2, 3, 4, 5, 6)]):
+    for segment, at in scope.at(rule.at):
+        first, *parts = segment.parts(at.field, at.component, 6)
+        if name := person_name(parts):
             return name
-        first = segment.get(place)
         if first and not any(letter.isdigit() for letter in first):
             return person_name((first, "", "", "", ""))
-        if segment.is_null(place):
+        if segment.is_deleted(at):
             return None
     return ABSENT
 
 
 def _performer(reader: Reader, scope: Scope, rule: Rule) -> Any:
     """NDL: the name in the subcomponents of its first component; senders that write it as XCN are read too."""
-    for segment, place in scope.at(rule.places):
-        if name := person_name([segment.get(f"{place}.1.{part}") for part in (2, 3, 4, 5, 6)]):
+    for segment, at in scope.at(rule.at):
+        if name := person_name(segment.parts(at.field, 1, 6)[1:]):
             return name
-        if segment.get(f"{place}.2") and not segment.get(f"{place}.2")[0].isdigit():
+        _, second = segment.parts(at.field, 0, 2)
+        if second and not second[0].isdigit():
             return _person(reader, scope, rule)
-        if segment.is_null(place):
+        if segment.is_deleted(at):
             return None
     return ABSENT
 
 
-def identifier_at(segment: Segment, place: str, rep: int = 0) -> Identifier:
+def identifier_at(segment: Segment, field: int, rep: int = 0) -> Identifier:
     """CX: number, assigning authority, type."""
+    value, _, _, authority, kind = segment.parts(field, 0, 5, rep)
+    _, universal, universal_kind = segment.parts(field, 4, 3, rep)
     return Identifier(
-        value=clean(segment.get(f"{place}.1", rep)),
-        authority=clean(segment.get(f"{place}.4.1", rep)),
-        universal_id=clean(segment.get(f"{place}.4.2", rep)),
-        universal_id_type=clean(segment.get(f"{place}.4.3", rep)),
-        type=clean(segment.get(f"{place}.5", rep)),
+        value=clean(value),
+        authority=clean(authority),
+        universal_id=clean(universal),
+        universal_id_type=clean(universal_kind),
+        type=clean(kind),
     )
 
 
 def _identifiers(reader: Reader, scope: Scope, rule: Rule) -> Any:
     """CX repetitions: first the number by the configured issuer, else of the configured type, else the first."""
-    for segment, place in scope.at(rule.places):
-        reps = (identifier_at(segment, place, rep) for rep in range(segment.count(place)))
+    for segment, at in scope.at(rule.at):
+        reps = (identifier_at(segment, at.field, rep) for rep in range(segment.repetitions(at.field)))
         found = [reader.issued("patient", each) for each in reps if each.value and each.value != '""']
         if found:
             wanted = reader.mapping
@@ -138,45 +142,45 @@ def _identifiers(reader: Reader, scope: Scope, rule: Rule) -> Any:
 
 
 def _identifier(reader: Reader, scope: Scope, rule: Rule) -> Any:
-    for segment, place in scope.at(rule.places):
-        found = identifier_at(segment, place)
+    for segment, at in scope.at(rule.at):
+        found = identifier_at(segment, at.field)
         if found.value:
             return reader.issued(rule.target, found)
-        if segment.is_null(place):
+        if segment.is_deleted(at):
             return None
     return ABSENT
 
 
 def _entity(reader: Reader, scope: Scope, rule: Rule) -> Any:
     """EI: number, namespace, universal ID and its type in the first four components."""
-    for segment, place in scope.at(rule.places):
-        value, authority, universal, kind = (clean(segment.get(f"{place}.{part}")) for part in (1, 2, 3, 4))
+    for segment, at in scope.at(rule.at):
+        value, authority, universal, kind = map(clean, segment.parts(at.field, at.component, 4))
         if value:
             found = Identifier(value=value, authority=authority, universal_id=universal, universal_id_type=kind)
             return reader.issued(rule.target, found)
-        if segment.is_null(place):
+        if segment.is_deleted(at):
             return None
     return ABSENT
 
 
 def _date(reader: Reader, scope: Scope, rule: Rule) -> Any:
     """A whole date, whatever parts it; a year or a month alone is unknown."""
-    for segment, place in scope.at(rule.places):
-        digits = "".join(letter for letter in segment.get(place)[:10] if letter in "0123456789")[:8]
+    for segment, at in scope.at(rule.at):
+        digits = "".join(letter for letter in segment.value(at)[:10] if letter in "0123456789")[:8]
         try:
-            return date.fromisoformat(digits).strftime("%Y%m%d") if len(digits) == 8 else ""
+            return digits if len(digits) == 8 and date.fromisoformat(digits) else ""
         except ValueError:
             if digits:
                 return ""
-        if segment.is_null(place):
+        if segment.is_deleted(at):
             return None
     return ABSENT
 
 
 def _time(reader: Reader, scope: Scope, rule: Rule) -> Any:
     """A moment in the site's zone. A day without a time begins as the site opens."""
-    for segment, place in scope.at(rule.places):
-        found = moment(segment.get(place), reader.zone)
+    for segment, at in scope.at(rule.at):
+        found = moment(segment.value(at), reader.zone)
         if found is None:
             continue
         if found.precision is Precision.DAY:
@@ -187,9 +191,9 @@ def _time(reader: Reader, scope: Scope, rule: Rule) -> Any:
     return ABSENT
 
 
-def _code_at(segment: Segment, place: str, rep: int) -> Code | None:
-    field, _, start = place.partition(".")
-    value, meaning, scheme = (clean(segment.get(f"{field}.{int(start or 1) + part}", rep)) for part in (0, 1, 2))
+def _code_at(segment: Segment, at: Place, rep: int) -> Code | None:
+    start = at.component or 1
+    value, meaning, scheme = map(clean, segment.parts(at.field, 0, start + 2, rep)[start - 1 :])
     if not value:
         return None
     return Code(CodeValue=value, CodingSchemeDesignator=scheme, CodeMeaning=meaning or value)
@@ -198,12 +202,12 @@ def _code_at(segment: Segment, place: str, rep: int) -> Code | None:
 def _codes(reader: Reader, scope: Scope, rule: Rule) -> Any:
     """CE repetitions. A code without a scheme is kept only where no other place has one with it."""
     without: tuple[Code, ...] = ()
-    for segment, place in scope.at(rule.places):
-        reps = range(segment.count(place.partition(".")[0]))
-        found = dict.fromkeys(code for rep in reps if (code := _code_at(segment, place, rep)))
+    for segment, at in scope.at(rule.at):
+        reps = range(segment.repetitions(at.field))
+        found = dict.fromkeys(code for rep in reps if (code := _code_at(segment, at, rep)))
         if complete := tuple(code for code in found if code.CodingSchemeDesignator):
             return complete
-        if segment.is_null(place):
+        if segment.is_deleted(at):
             return None
         without = without or tuple(found)
     return without or ABSENT
@@ -215,8 +219,8 @@ def _code(reader: Reader, scope: Scope, rule: Rule) -> Any:
 
 
 def _priority(reader: Reader, scope: Scope, rule: Rule) -> Any:
-    for segment, place in scope.at(rule.places):
-        if word := reader.table("priority", segment.get(place)):
+    for segment, at in scope.at(rule.at):
+        if word := reader.table("priority", segment.value(at)):
             return word
     return ABSENT
 
@@ -227,8 +231,8 @@ def _sex(reader: Reader, scope: Scope, rule: Rule) -> Any:
 
 
 def _modality(reader: Reader, scope: Scope, rule: Rule) -> Any:
-    for segment, place in scope.at(rule.places):
-        value = clean(segment.get(place)).upper()
+    for segment, at in scope.at(rule.at):
+        value = clean(segment.value(at)).upper()
         value = reader.mapping.tables["modality"].get(value, value)
         if _CS.fullmatch(value):
             return value
@@ -237,25 +241,25 @@ def _modality(reader: Reader, scope: Scope, rule: Rule) -> Any:
 
 def _ae(reader: Reader, scope: Scope, rule: Rule) -> Any:
     """AE titles of all repetitions; what is longer than 16 characters is none."""
-    for segment, place in scope.at(rule.places):
-        found = (clean(segment.get(place, rep)) for rep in range(segment.count(place)))
+    for segment, at in scope.at(rule.at):
+        found = (clean(segment.value(at, rep)) for rep in range(segment.repetitions(at.field)))
         if titles := tuple(dict.fromkeys(each for each in found if 0 < len(each) <= 16 and each.isascii())):
             return titles
     return ABSENT
 
 
 def _laterality(reader: Reader, scope: Scope, rule: Rule) -> Any:
-    for segment, place in scope.at(rule.places):
-        if side := _SIDES.get(segment.get(place).strip().upper()):
+    for segment, at in scope.at(rule.at):
+        if side := _SIDES.get(segment.value(at).strip().upper()):
             return side
     return ABSENT
 
 
 def _comments(reader: Reader, scope: Scope, rule: Rule) -> Any:
     """The notes behind the order, a line each."""
-    for place in rule.places:
-        segments = scope.near(place[:3])
-        lines = (each.field(place, rep) for each in segments for rep in range(each.count(place)))
+    for place, at in zip(rule.places, rule.at, strict=True):
+        segments = scope.near(at.segment)
+        lines = (each.field(place, rep) for each in segments for rep in range(each.repetitions(at.field)))
         if text := "\r\n".join(line.strip() for line in lines if line.strip() not in {"", '""'}):
             return text
     return ABSENT

@@ -8,12 +8,14 @@ declares nothing. Which letters a scanner can show is decided when it is answere
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, TypeAlias
 
 from gateway.domain.order_completing import LONG, SHORT
 from gateway.domain.order_model import Code, Identifier, Patient, Procedure, Status, Step
-from gateway.domain.worklist import SPECIFIC_CHARACTER_SET, DataSet, Element
+from gateway.domain.worklist import SPECIFIC_CHARACTER_SET, DataSet, Element, Value
 
+Elements: TypeAlias = "dict[int, tuple[str, Value]]"
+"""A data set on its way: VR and value by tag."""
 UTF8: Final = b"ISO_IR 192"
 COMMENTS: Final = 10_240
 """Characters of an LT."""
@@ -29,10 +31,10 @@ def rows(patient: Patient, procedure: Procedure, status: Status) -> list[DataSet
     return [_row(whole, step, procedure, status) for step in procedure.steps]
 
 
-def _row(whole: dict[int, Element], step: Step, procedure: Procedure, status: Status) -> DataSet:
+def _row(whole: Elements, step: Step, procedure: Procedure, status: Status) -> DataSet:
     side = _SIDE.get(step.laterality, ("", ""))[1]
     described = whole[0x00321060]
-    if side and side.upper() not in described.value.decode().upper():  # type: ignore[union-attr]
+    if side and side.upper() not in described[1].decode().upper():  # type: ignore[union-attr]
         text = f"{procedure.RequestedProcedureDescription} {side.upper()}"
         described = Element("LO", fit(text, LONG).encode())
     row = whole | {0x00321060: described, 0x00400100: Element("SQ", [_step(step, procedure, status)])}
@@ -41,7 +43,7 @@ def _row(whole: dict[int, Element], step: Step, procedure: Procedure, status: St
     return dict(sorted(row.items()))
 
 
-def _patient(patient: Patient) -> dict[int, Element]:
+def _patient(patient: Patient) -> Elements:
     first, *others = patient.identifiers
     found = _texts(
         (0x00100010, "PN", name(patient.PatientName)),
@@ -69,9 +71,9 @@ def _other(identifier: Identifier) -> DataSet:
     return dict(sorted((item | _issuer(identifier, 0x00100021, 0x00100024)).items()))
 
 
-def _issuer(identifier: Identifier, local: int, qualifiers: int) -> dict[int, Element]:
+def _issuer(identifier: Identifier, local: int, qualifiers: int) -> Elements:
     """Issuer of Patient ID and its qualifiers; nothing if nobody is named."""
-    found: dict[int, Element] = {}
+    found: Elements = {}
     if identifier.issuer:
         found |= _texts((local, "LO", fit(identifier.issuer, LONG)))
     if entity := _universal(identifier):
@@ -79,7 +81,7 @@ def _issuer(identifier: Identifier, local: int, qualifiers: int) -> dict[int, El
     return found
 
 
-def _universal(identifier: Identifier) -> dict[int, Element]:
+def _universal(identifier: Identifier) -> Elements:
     """Universal Entity ID and its type; nothing if the type is none that DICOM knows, for an ID needs one."""
     kind = identifier.universal_id_type.upper()
     if not identifier.universal_id or kind not in _UNIVERSAL:
@@ -91,14 +93,14 @@ def _entity(identifier: Identifier) -> list[DataSet]:
     """HL7v2 Hierarchic Designator Macro, PS3.3 table 10-17."""
     if not identifier.issuer:
         return []
-    item: dict[int, Element] = {}
+    item: Elements = {}
     if identifier.authority:
         item |= _texts((0x00400031, "UT", identifier.authority))
     item |= _universal(identifier)
     return [item] if item else []
 
 
-def _procedure(procedure: Procedure) -> dict[int, Element]:
+def _procedure(procedure: Procedure) -> Elements:
     found = _texts(
         (0x00080050, "SH", procedure.accession.value),
         (0x00080080, "LO", fit(procedure.InstitutionName, LONG)),
@@ -122,7 +124,7 @@ def _procedure(procedure: Procedure) -> dict[int, Element]:
         (0x00402016, "LO", fit(procedure.placer.value, LONG)),
         (0x00402017, "LO", fit(procedure.filler.value, LONG)),
     )
-    found |= {tag: element for tag, element in optional.items() if element.value}
+    found |= {tag: element for tag, element in optional.items() if element[1]}
     sequences: dict[int, list[DataSet]] = {
         0x00080051: _entity(procedure.accession),
         0x00321064: codes(procedure.RequestedProcedureCodeSequence),
@@ -137,6 +139,7 @@ def _procedure(procedure: Procedure) -> dict[int, Element]:
 
 def _step(step: Step, procedure: Procedure, status: Status) -> DataSet:
     assert step.start is not None
+    day, clock = step.start.isoformat().split("T")
     side = _SIDE.get(step.laterality)
     described = step.ScheduledProcedureStepDescription or procedure.RequestedProcedureDescription
     if side and side[1].upper() not in described.upper():
@@ -144,8 +147,8 @@ def _step(step: Step, procedure: Procedure, status: Status) -> DataSet:
     item = _texts(
         (0x00080060, "CS", step.Modality),
         (0x00400001, "AE", "\\".join(step.ScheduledStationAETitle)),
-        (0x00400002, "DA", step.start.strftime("%Y%m%d")),
-        (0x00400003, "TM", step.start.strftime("%H%M%S")),
+        (0x00400002, "DA", day.replace("-", "")),
+        (0x00400003, "TM", clock[:8].replace(":", "")),
         (0x00400006, "PN", name(step.ScheduledPerformingPhysicianName)),
         (0x00400007, "LO", fit(described, LONG)),
         (0x00400009, "SH", step.ScheduledProcedureStepID),
@@ -157,7 +160,7 @@ def _step(step: Step, procedure: Procedure, status: Status) -> DataSet:
         (0x00400012, "LO", fit(step.PreMedication, LONG)),
         (0x00400400, "LT", step.CommentsOnTheScheduledProcedureStep[:COMMENTS]),
     )
-    item |= {tag: element for tag, element in optional.items() if element.value}
+    item |= {tag: element for tag, element in optional.items() if element[1]}
     if protocol := codes(step.ScheduledProtocolCodeSequence):
         context = {0x00400440: Element("SQ", [_laterality(*side)])} if side else {}
         item[0x00400008] = Element("SQ", [{**each, **context} for each in protocol])
@@ -189,14 +192,13 @@ def codes(found: Iterable[Code]) -> list[DataSet]:
     ]
 
 
-def _texts(*elements: tuple[int, str, str]) -> dict[int, Element]:
-    return {tag: Element(vr, text.encode("utf-8")) for tag, vr, text in elements}
+def _texts(*elements: tuple[int, str, str]) -> Elements:
+    return {tag: (vr, text.encode("utf-8")) for tag, vr, text in elements}
 
 
 def _is_ascii(dataset: DataSet) -> bool:
     return all(
-        value.isascii() or vr == "US" if isinstance(value, bytes) else all(map(_is_ascii, value))
-        for vr, value in dataset.values()
+        value.isascii() if isinstance(value, bytes) else all(map(_is_ascii, value)) for _, value in dataset.values()
     )
 
 
@@ -226,7 +228,8 @@ def several(texts: Iterable[str]) -> str:
 
 def name(text: str) -> str:
     """A PN whose component groups fit: what doesn't loses suffix, prefix and middle name first, then letters."""
-    return "=".join(map(_group, text.split("="))).rstrip("=")
+    groups = text if len(text) <= LONG else "=".join(map(_group, text.split("=")))
+    return groups.rstrip("=")
 
 
 def _group(group: str) -> str:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from gateway.domain.hl7 import Segment
+from gateway.domain.hl7 import Place, Segment
 from gateway.domain.order_mapping import OrderMapping
 from gateway.domain.order_model import Flag, Identifier
 
@@ -22,32 +21,36 @@ class Scope:
 
     def __init__(self, *layers: Sequence[Segment]) -> None:
         self._layers = layers
-        self._found: dict[str, list[Segment]] = {}
+        self._named: dict[str, list[Segment]] = {}
+        self._observed: list[tuple[Segment, frozenset[str]]] | None = None
+        for layer in reversed(layers):
+            named: dict[str, list[Segment]] = {}
+            for segment in layer:
+                named.setdefault(segment.name, []).append(segment)
+            self._named |= named
 
-    def all(self, name: str) -> list[Segment]:
+    def all(self, name: str) -> Sequence[Segment]:
         """The segments of that name in the nearest layer that has one."""
-        found = self._found.get(name)
-        if found is None:
-            layers = ([segment for segment in layer if segment.name == name] for layer in self._layers)
-            found = self._found[name] = next(filter(None, layers), [])
-        return found
+        return self._named.get(name, ())
 
-    def near(self, name: str) -> list[Segment]:
+    def near(self, name: str) -> Sequence[Segment]:
         """The same, without what stands before the first order."""
-        return Scope(*self._layers[:-1]).all(name)
+        layers = ([segment for segment in layer if segment.name == name] for layer in self._layers[:-1])
+        return next(filter(None, layers), ())
 
-    def at(self, places: Sequence[str]) -> Iterator[tuple[Segment, str]]:
+    def at(self, places: Sequence[Place]) -> Iterator[tuple[Segment, Place]]:
         """The first segment of each place whose field is not empty."""
         for place in places:
-            name, number = _field_of(place)
-            found = self.all(name)
-            if found and found[0].raw(number):
+            found = self._named.get(place.segment)
+            if found and found[0].raw(place.field):
                 yield found[0], place
 
-
-@lru_cache(maxsize=1024)
-def _field_of(place: str) -> tuple[str, int]:
-    return place[:3], int(place[4:].partition(".")[0])
+    def observed(self, words: frozenset[str]) -> Iterator[Segment]:
+        """The observations whose OBX-3 is one of these codes or texts, case folded."""
+        if self._observed is None:
+            found = ((segment, segment.parts(3, 0, 2)) for segment in self.all("OBX"))
+            self._observed = [(segment, frozenset(map(str.casefold, parts))) for segment, parts in found]
+        return (segment for segment, named in self._observed if not words.isdisjoint(named))
 
 
 class Reader:
@@ -70,6 +73,8 @@ class Reader:
         if not found.issuer:
             return Identifier(value=found.value, authority=self.mapping.issuers.get(target, ""), type=found.type)
         kept = names.get(found.authority) or names.get(found.universal_id) or found.authority
+        if kept == found.authority:
+            return found
         return Identifier(
             value=found.value,
             authority=kept,
@@ -83,4 +88,6 @@ def clean(text: str) -> str:
     """Text of one line and one value: controls become spaces, backslashes slashes."""
     if text.isalnum() or not text:
         return text
-    return _CONTROLS.sub(" ", text).replace("\\", "/").strip()
+    if not text.isprintable():
+        text = _CONTROLS.sub(" ", text)
+    return text.replace("\\", "/").strip()

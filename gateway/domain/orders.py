@@ -253,7 +253,7 @@ class _MessageReader:
     def _prior(self, mrg: Segment, survivor: PatientKey) -> PatientKey | None:
         """The number of MRG-1; without an issuer it is of the survivor's."""
         reader = Reader(self._mapping, self._zone)
-        found = identifier_at(mrg, "1") if mrg.get("1") else identifier_at(mrg, "4")
+        found = identifier_at(mrg, 1) if mrg.get("1") else identifier_at(mrg, 4)
         if not found.value:
             return None
         issuer = reader.issued("patient", found).issuer if found.issuer else survivor.issuer

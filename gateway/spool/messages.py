@@ -84,7 +84,7 @@ def receive(
         raise_alarm(c, code=NOT_UNDERSTOOD, subject=received.sender, now=now)
     given = answer(outcome)
     values = {
-        **asdict(received),
+        **{name: getattr(received, name) for name in Received.__dataclass_fields__},
         "digest": digest,
         "code": outcome.code.value,
         "effect": outcome.effect,

@@ -112,6 +112,8 @@ def candidates(c: Connection, asked: Keys) -> list[Order]:
         "filler": asked.filler.value or None,
         "limit": MOST_ORDERS,
     }
+    if c.execute(sql("order_sharing"), values).fetchone() is None:  # most messages tell of a new order
+        return []
     return [_order(c, row) for row in c.execute(sql("orders_sharing"), values).fetchall()]
 
 

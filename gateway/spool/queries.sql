@@ -868,6 +868,16 @@ DELETE FROM patient_alias WHERE PatientID = :PatientID AND issuer = :issuer
 -- patient_alias_forget --
 DELETE FROM patient_alias WHERE changed_at < :before
 
+-- order_sharing --
+-- Whether there is any of those: this stops at the first and reads no row.
+SELECT 1 FROM requested_procedure WHERE StudyInstanceUID = :study
+UNION ALL SELECT 1 FROM requested_procedure WHERE AccessionNumber = :accession
+UNION ALL SELECT 1 FROM requested_procedure WHERE placer = :placer
+UNION ALL SELECT 1 FROM requested_procedure WHERE filler = :filler
+UNION ALL SELECT 1 FROM order_alias WHERE kind = 'study' AND value = :study
+UNION ALL SELECT 1 FROM order_alias WHERE kind = 'accession' AND value = :accession
+LIMIT 1
+
 -- orders_sharing --
 SELECT * FROM requested_procedure WHERE id IN (
     SELECT id FROM requested_procedure WHERE StudyInstanceUID = :study

@@ -47,6 +47,16 @@ def test_paths() -> None:
         message.get("PID.3")
 
 
+@given(st.text('AB^&~\\"T. ', max_size=16))
+def test_parts_are_what_their_paths_say(text: str) -> None:
+    segment = read(f"ZZZ|{text}|").segments[1]
+    for rep in range(segment.repetitions(1) + 1):
+        assert segment.parts(1, 0, 4, rep) == [segment.get(f"1.{part}", rep) for part in (1, 2, 3, 4)]
+        for component in (1, 2):
+            paths = [f"1.{component}.{part}" for part in (1, 2, 3)]
+            assert segment.parts(1, component, 3, rep) == [segment.get(path, rep) for path in paths]
+
+
 def test_groups_begin_with_each_order() -> None:
     message = read("PID|1", "ORC|NW|1", "OBR|1", "ZDS|1", "ORC|NW|2", "OBR|2", "ZZ1|x")
     assert [[s.name for s in group] for group in message.groups("ORC")] == [

@@ -172,7 +172,9 @@ class Orders:
             text = "messages of this processing id are not taken here: set processing of this [[sender]]"
             return _always(Outcome(code=Code.AR, faults=(Fault(code="202", text=text, segment="MSH", field=11),)))
         try:
-            message = Message.parse(incoming.raw, charset=sender.charset, fallback=sender.fallback_charset)
+            message = Message.parse(
+                incoming.raw, charset=sender.charset, fallback=sender.fallback_charset, header=incoming.header
+            )
         except Hl7Error as error:
             return _always(_not_understood(sender, _fault(error)))
         return partial(self._used, message, sender)
