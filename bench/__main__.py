@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from bench import ingest, latency, negotiation, plot, polling, report, sending
+from bench import ingest, latency, negotiation, orders, plot, polling, report, sending
 from bench.measure import Result, Table, measure, say
 from bench.places import BUILD
 from bench.profiling import profile_ingest
@@ -31,6 +31,7 @@ TABLES: Final[dict[str, tuple[Build, ...]]] = {
     "polling": (polling.polling,),
     "during": (latency.during,),
     "start": (latency.starting,),
+    "orders": (orders.orders,),
     "negotiation": (lambda _: negotiation.negotiation(),),
 }
 

@@ -77,7 +77,7 @@ class Target:
     metric: str
     ours: str = "gateway"
     beside: str = ""
-    """The variant we stand beside; "" with `at_most`."""
+    """The variant we stand beside; "" where the figure itself is at most or at least so much."""
     beside_case: str = ""
     """The case of that variant, where it is another one."""
     at_least: float = 0.0

@@ -42,13 +42,18 @@ ae = ["GATEWAY"]
 services = ["echo", "worklist", "storage"]
 {tls}
 [mllp]
-port = 0
+address = "127.0.0.1"
+port = {mllp}
 [[scanner]]
 ae = "{scanner}"
 worklist = {{ mode = "copy" }}
 [console]
 address = "127.0.0.1"
 port = {console}
+"""
+_SENDER: Final = """\
+[[sender]]
+name = "feed"
 """
 _DESTINATION: Final = """\
 [[destination]]
@@ -113,15 +118,16 @@ def key_and_certificate() -> tuple[Path, Path]:
 # -- ours --
 
 
-def write_config(folder: Path, *, port: int, tls: bool = False, destination: int = 0) -> Path:
-    """A gateway.toml; `destination` is the port of a peer to forward to, 0 for none."""
+def write_config(folder: Path, *, port: int, tls: bool = False, destination: int = 0, mllp: int = 0) -> Path:
+    """A gateway.toml; `destination` is the port of a peer to forward to, `mllp` that for orders, 0 for none."""
     secure = ""
     if tls:
         key, certificate = key_and_certificate()
         secure = f'tls = true\ncertificate = "{certificate}"\nkey = "{key}"'
-    text = _TOML.format(port=port, tls=secure, scanner=SCANNER, console=free_port())
+    text = _TOML.format(port=port, tls=secure, scanner=SCANNER, console=free_port(), mllp=mllp)
     path = folder / "gateway.toml"
-    path.write_text(text + (_DESTINATION.format(port=destination) if destination else ""), "utf-8")
+    text += _DESTINATION.format(port=destination) if destination else ""
+    path.write_text(text + (_SENDER if mllp else ""), "utf-8")
     return path
 
 
@@ -131,12 +137,14 @@ def objects_in(state: Path) -> int:
 
 
 @contextmanager
-def gateway(folder: Path, tuned: bool, *, tls: bool = False) -> Iterator[Server]:
+def gateway(folder: Path, tuned: bool, *, tls: bool = False, mllp: int = 0) -> Iterator[Server]:
     """The edge process: `gateway serve worklist storage`. A state folder that is there already is used."""
     port = free_port()
-    config = write_config(folder, port=port, tls=tls)
+    config = write_config(folder, port=port, tls=tls, mllp=mllp)
     command = python("gateway", "serve", "worklist", "storage", "--config", config)
     with program(command, port=port, folder=folder, env=environment(tuned=tuned)) as running:
+        if mllp:
+            wait_until_connected(mllp, program=running)
         yield Server(ae="GATEWAY", port=port, pid=running.process.pid, stored=lambda: objects_in(folder / "state"))
 
 

@@ -25,6 +25,8 @@ class Size:
     """Seconds of ingest while we measure latency."""
     scanners: int
     """Consoles that poll."""
+    orders: tuple[int, int]
+    """Messages from many senders, and from one."""
 
     def files(self, case: str) -> list[Path]:
         """The objects of a case; "ct, 100" is a shorter row of the same objects as "ct"."""
@@ -51,6 +53,7 @@ FULL: Final = Size(
     few=6,
     burst=10.0,
     scanners=200,
+    orders=(15_000, 1_000),
 )
 SMOKE: Final = Size(
     counts={
@@ -71,4 +74,5 @@ SMOKE: Final = Size(
     few=2,
     burst=2.0,
     scanners=20,
+    orders=(64, 16),
 )

@@ -6,6 +6,7 @@ with the least and the greatest. A table that is too noisy has figures but no ve
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -32,8 +33,8 @@ def spread(values: Iterable[float]) -> Spread | None:
 
 
 def values(result: Result, case: str, variant: str, metric: str) -> list[float | None]:
-    """One for each round; None where the cell failed."""
-    return [None if sample is None else sample[metric] for sample in result.samples.get(f"{case} / {variant}", [])]
+    """One for each round; None where the cell failed or has no such figure."""
+    return [None if sample is None else sample.get(metric) for sample in result.samples.get(f"{case} / {variant}", [])]
 
 
 def ratio(
@@ -68,10 +69,11 @@ def verdicts(table: Table, result: Result) -> list[Verdict]:
 
 def _verdict(table: Table, target: Target, result: Result) -> Verdict:
     where = f"({target.clause.strip('()')}) {target.ours} on {target.case}"
-    if target.at_most:
-        said = f"{where}, {target.metric.replace('_', ' ')} at most {target.at_most:g} {target.unit}"
+    if not target.beside:
+        limit = f"at most {target.at_most:g}" if target.at_most else f"at least {target.at_least:g}"
+        said = f"{where}, {target.metric.replace('_', ' ')} {limit} {target.unit}"
         found = spread(one for one in values(result, target.case, target.ours, target.metric) if one is not None)
-        held = None if found is None else found.median <= target.at_most
+        held = None if found is None else target.at_least <= found.median <= (target.at_most or math.inf)
         return Verdict(target=said, measured=found.text(2) if found else "no figure", held=held)
     beside = target.beside + (f" on {target.beside_case}" if target.beside_case else "")
     found = ratio(

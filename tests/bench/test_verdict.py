@@ -9,7 +9,7 @@ import pytest
 
 from bench.measure import Cell, CellFailed, Column, Reference, Result, Sample, Table, Target, measure, noise
 from bench.report import lines, placed
-from bench.verdict import ratio, verdicts
+from bench.verdict import ratio, values, verdicts
 
 QUIET = Reference(calculating=0.3, syncing=0.1, foreign=0.0, load=0.5)
 
@@ -78,6 +78,21 @@ def test_a_limit_is_a_figure_of_our_own() -> None:
     (verdict,) = verdicts(table(limit, lower_is_better=True), result([24.0, 26.0, 25.0], []))
     assert verdict.held
     assert verdict.text().startswith("(latency) gateway on ct, rate at most 25 ms: 25.00")
+
+
+@pytest.mark.parametrize(("rate", "held"), [(25.0, True), (25.1, False)])
+def test_a_floor_is_a_figure_of_our_own_too(rate: float, held: bool) -> None:
+    floor = Target(clause="orders", case="ct", metric="rate", at_least=rate, unit="orders/s")
+    (verdict,) = verdicts(table(floor), result([24.0, 26.0, 25.0], []))
+    assert verdict.held is held
+    assert f"rate at least {rate:g} orders/s: 25.00" in verdict.text()
+
+
+def test_a_figure_that_a_program_does_not_have_is_left_out() -> None:
+    measured = result([20.0], [10.0])
+    assert values(measured, "ct", "gateway", "find_p99") == [None]
+    two = replace(table(), columns=(Column(metric="rate", title="rate"), Column(metric="find_p99", title="p99")))
+    assert any("| 20 [20" in line and line.endswith("|  |  |") for line in lines(two, measured))
 
 
 def test_what_was_not_measured_is_neither_held_nor_missed() -> None:
