@@ -27,11 +27,14 @@ from gateway.net.wake import Bell
 from gateway.roles.mpps import PerformedSteps
 from gateway.roles.orders import Orders
 from gateway.roles.orders import Sender as OrderSender
+from gateway.roles.orders.folder import OrderFolder
 from gateway.roles.reception import Reception
 from gateway.roles.storage import Storage, read_origin
 from gateway.roles.worklist import Policy, Retention, Upstream, Worklist
+from gateway.roles.worklist.files import FILE_MAX, WorklistFiles
 from gateway.spool import Spool, orders, progress
 from gateway.spool.peers import scanners
+from gateway.spool.watched import WatchedFolder
 
 DRAIN_SECONDS: Final = 20.0
 CALLERS_SECONDS: Final = 1.0
@@ -73,7 +76,7 @@ async def start_edge(
     telling = asyncio.create_task(_tell_callers(server, spool, stop))
     if worklist is None:
         return [telling]
-    return [telling, asyncio.create_task(worklist.run(stop)), await _start_orders(config, spool, stop, stack)]
+    return [telling, asyncio.create_task(worklist.run(stop)), *await _start_orders(config, spool, stop, stack)]
 
 
 async def _tell_callers(server: DicomServer, spool: Spool, stop: asyncio.Event) -> None:
@@ -92,7 +95,9 @@ async def _tell_callers(server: DicomServer, spool: Spool, stop: asyncio.Event) 
             await asyncio.wait_for(stop.wait(), CALLERS_SECONDS)
 
 
-async def _start_orders(config: Config, spool: Spool, stop: asyncio.Event, stack: AsyncExitStack) -> asyncio.Task[None]:
+async def _start_orders(
+    config: Config, spool: Spool, stop: asyncio.Event, stack: AsyncExitStack
+) -> list[asyncio.Task[None]]:
     """Without a [[sender]] nobody may send, so there is no port."""
     known = {sender.name: sender for sender in order_senders(config)}
     desk = Orders(
@@ -117,7 +122,17 @@ async def _start_orders(config: Config, spool: Spool, stop: asyncio.Event, stack
         stack.push_async_callback(server.drain, DRAIN_SECONDS)
         port = await server.listen(mllp.address, mllp.port, tls=_tls(mllp))
         log.info("listening for HL7", port=port, tls=mllp.tls)
-    return asyncio.create_task(desk.run(stop))
+    return [asyncio.create_task(desk.run(stop)), *_start_folder(config, spool, desk, stop)]
+
+
+def _start_folder(config: Config, spool: Spool, desk: Orders, stop: asyncio.Event) -> list[asyncio.Task[None]]:
+    path, poll = config.orders.folder, config.orders.poll.total_seconds()
+    if path is None:
+        return []
+    messages = WatchedFolder(path, size_max=config.mllp.message_max)
+    orders = OrderFolder(spool, desk, messages, poll=poll, kept_for=config.retention.messages, now=now)
+    files = WorklistFiles(spool, WatchedFolder(path, size_max=FILE_MAX), poll=poll, now=now)
+    return [asyncio.create_task(orders.run(stop)), asyncio.create_task(files.run(stop))]
 
 
 def _sender(sender: Sender) -> OrderSender:

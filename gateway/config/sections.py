@@ -300,6 +300,10 @@ class Orders(Section):
     """How long nothing may have come of a study until it counts as complete, where its scanner told no counts."""
     abandoned: Duration = spelled("24h")
     """After how long without a word a step that was never ended, or never begun, holds its study open no more."""
+    folder: OptionalPath = spelled("")
+    """A folder of files with orders: HL7 messages (.hl7) and worklist files (.wl); empty: none."""
+    poll: Annotated[Duration, Field(ge=timedelta(milliseconds=100), le=timedelta(minutes=5))] = spelled("2s")
+    """How often it is looked at; a file is taken once it is the same at two looks."""
 
 
 class Retention(Section):

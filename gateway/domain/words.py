@@ -67,6 +67,11 @@ STEPS: Final = {
     " look at `gateway orders conflicts`, correct it in the RIS, then settle it there.",
     "hl7-not-understood": "Messages of {subject} were kept and not used: look at `gateway messages list --waiting`, act"
     " on each or have it corrected and sent again, then `gateway messages seen`.",
+    "folder-refused": "Files of orders were refused: look into `failed` of the folder of [orders], correct what sent"
+    " them, then take them away there.",
+    "folder-away": "The folder of [orders] can't be read or written: check that it is mounted, and its owner.",
+    "worklist-files": "Worklist files in the folder of [orders] can't be read, or all went at once, so their last rows"
+    " stay on the worklist: look into the folder and at what writes it.",
     "cancelled-but-performed": "The RIS ended {subject} whose images are here: look at it with `gateway orders show`"
     " and tell the RIS what was done.",
     "order-changed-after-start": "The RIS changed {subject} that is under way: look at `gateway orders show`; its"

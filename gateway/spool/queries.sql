@@ -246,6 +246,13 @@ ON CONFLICT (source, key) DO UPDATE SET
 DELETE FROM worklist_row WHERE source = :source AND missed >= :limit
 RETURNING source, key, PatientID, AccessionNumber, StudyInstanceUID, start_date
 
+-- worklist_files_absent --
+DELETE FROM worklist_row WHERE source = :source AND key NOT IN (SELECT value FROM json_each(:keys))
+RETURNING source, key, PatientID, AccessionNumber, StudyInstanceUID, start_date
+
+-- worklist_files_confirm --
+UPDATE worklist_row SET last_confirmed = :now WHERE source = :source AND last_confirmed < :now
+
 -- worklist_source_success --
 INSERT INTO worklist_source (
     name, last_attempt, last_success, last_error, rows, last_complete, window_first, window_last

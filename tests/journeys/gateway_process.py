@@ -75,7 +75,7 @@ def toml(
 ) -> str:
     """A whole `gateway.toml`: loopback, short retries, and waits that suit a test.
 
-    With an `mllp` port there is one `[[sender]]`; `sender` are further lines of it.
+    With an `mllp` port or lines of a `sender` there is one `[[sender]]`; `orders` are lines of `[orders]`.
     """
     parts = [
         '[site]\nname = "test"\ntimezone = "UTC"',
@@ -86,7 +86,7 @@ def toml(
         f'[mllp]\naddress = "{HOST}"\nport = {mllp}',
         "[console]\nport = 0",
     ]
-    if mllp:
+    if mllp or sender:
         parts.append(f'[[sender]]\nname = "ris-hl7"\naddress = ["{HOST}"]\n{sender}')
     for ae in scanners:
         more = (scanner_more or {}).get(ae, "")

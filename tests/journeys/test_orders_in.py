@@ -10,7 +10,7 @@ import pytest
 from tests.hl7_messages import message
 from tests.journeys.gateway_process import Gateway, gateway
 from tests.net.mllp_wire import Caller
-from tests.peers import dcmtk, needs
+from tests.peers import dcmtk, needs, objects
 from tests.peers.processes import free_port
 
 pytestmark = [pytest.mark.slow, needs.dcmtk]
@@ -47,5 +47,24 @@ def test_an_order_reaches_the_scanner_once(tmp_path: Path) -> None:
         assert len(box.rows("SELECT 1 FROM message")) == 1
         assert ask(port, cancel)[1] == "MSA|AA|RADIS000004"
         assert steps(box, tmp_path / "three") == []
+        assert box.alarms() == set()
+        assert box.stop() == 0
+
+
+def test_orders_from_a_folder_reach_the_scanner(tmp_path: Path) -> None:
+    incoming = tmp_path / "incoming"
+    incoming.mkdir()
+    order = message("01", ("202603041030", f"{TODAY}1030"))
+    (incoming / "order.hl7").write_bytes(order)
+    dcmtk.write_worklist(tmp_path, incoming.name, [objects.scheduled(1, start=TODAY)])
+    orders = f'folder = "{incoming}"\npoll = "100ms"'
+    with gateway(tmp_path / "gw", orders=orders, sender='application = "RADIS"') as box:
+        box.until(lambda: len(box.rows("SELECT 1 FROM worklist_row")) == 2, what="both are on the worklist")
+        box.until((incoming / "done" / "order.hl7").exists, what="the file is put away")
+        assert b"MSA|AA|RADIS000001" in (incoming / "order.hl7.ack").read_bytes()
+        assert sorted(steps(box, tmp_path / "one")) == [f"A2603040077 {TODAY}", f"ACC00001 {TODAY}"]
+        (incoming / "00000.wl").unlink()
+        box.until(lambda: len(box.rows("SELECT 1 FROM worklist_row")) == 1, what="the row of the file has gone")
+        assert steps(box, tmp_path / "two") == [f"A2603040077 {TODAY}"]
         assert box.alarms() == set()
         assert box.stop() == 0

@@ -29,6 +29,8 @@ from gateway.spool.messages import Received
 
 MAINTENANCE_SECONDS: Final = 600.0
 ERASED_AT_ONCE: Final = 500
+FOLDER: Final = "folder"
+"""The address of what was put into the watched folder: who may write there is the folder's to say."""
 LONGEST_ID: Final = 199
 """MSH-10 (HL7 v2.7; 20 before)."""
 
@@ -61,7 +63,7 @@ class Sender:
 
     def calls_from(self, address: str) -> bool:
         """Whether it may call from there."""
-        return not self.networks or any(within(address, network) for network in self.networks)
+        return address == FOLDER or not self.networks or any(within(address, network) for network in self.networks)
 
     def wrote(self, header: Segment) -> bool:
         """Whether a message is one of its."""
@@ -123,6 +125,17 @@ class Orders:
         """Take what one frame holds, a message or a batch of them; the frames to answer with, when all is durable."""
         taken = [self._take(part, address) for part in split_batch(message)]
         return _joined(taken)
+
+    async def receive_file(self, content: bytes) -> bytes:
+        """The same for the content of a file, always in original mode: one answer to each message.
+
+        Raises TemporaryFailure if one of them can't be stored now; others may be.
+        """
+        taken = (self._take(part, FOLDER) for part in split_batch(content))
+        told = await asyncio.gather(*taken, return_exceptions=True)
+        if failures := [one for one in told if isinstance(one, BaseException)]:
+            raise failures[0]
+        return b"".join(one for one in told if isinstance(one, bytes))
 
     def too_long(self) -> bytes:
         """The frame that answers a message of more bytes than are read."""
@@ -198,7 +211,7 @@ class Orders:
             outcome.faults,
             now=self._here(self._now()),
             control_id=_control_id,
-            enhanced=incoming.sender.enhanced,
+            enhanced=incoming.sender.enhanced and incoming.address != FOLDER,
         )
         return b"".join(map(frame, told))
 
@@ -206,6 +219,8 @@ class Orders:
         try:
             return await asyncio.wrap_future(committed)
         except TemporaryFailure as error:
+            if incoming.address == FOLDER:
+                raise
             log.error("message refused for now", sender=incoming.sender.name, code=error.code)
             text = "this gateway can't store it now: send it again"
             return self._refusal(incoming.header, Fault(code="207", text=text))
@@ -216,6 +231,8 @@ class Orders:
         try:
             return await asyncio.wrap_future(self._spool.db.write(keep))
         except TemporaryFailure:
+            if incoming.address == FOLDER:
+                raise
             return self._refusal(incoming.header, fault)
 
     def _refusal(self, header: Segment | None, fault: Fault) -> bytes:
