@@ -135,7 +135,6 @@ def stand(c: Connection, study: StudyProgress, found: Standing, *, now: datetime
     values = {
         "study": study.StudyInstanceUID,
         "seen": to_text(study.last_at),
-        "late": study.late,
         "standing": found.progress,
         "because": found.because,
         "look_at": to_text(look_at),

@@ -1086,7 +1086,7 @@ UNION SELECT procedure FROM order_alias WHERE kind = 'study' AND value = :study 
 -- progress_stand --
 UPDATE study_progress SET
     standing = :standing, because = :because, look_at = :look_at, ended_at = coalesce(ended_at, :ended_at)
-WHERE StudyInstanceUID = :study AND last_at = :seen AND late = :late
+WHERE StudyInstanceUID = :study AND last_at = :seen
 
 -- progress_settle --
 UPDATE study_progress SET settled_at = :now WHERE StudyInstanceUID = :study

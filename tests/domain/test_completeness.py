@@ -72,6 +72,7 @@ def test_evidence(known: Evidence, minutes: int, because: Because) -> None:
 
 def test_a_study_whose_steps_were_all_discontinued_is_never_complete() -> None:
     known = evidence(step(GIVEN_UP, instances=2), received=2)
+    assert standing(known, PATIENCE, LAST + timedelta(hours=23)).progress is Progress.IN_PROGRESS
     for hours in (1, 24, 1000):
         assert standing(known, PATIENCE, LAST + timedelta(hours=hours)).progress is not Progress.COMPLETE
 

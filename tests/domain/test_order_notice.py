@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import hl7
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gateway.domain.hl7 import Message
@@ -145,6 +145,7 @@ hostile = st.text(
 
 
 @settings(deadline=None, max_examples=40)
+@example(values=["F|1", "A^1", "C~T\rZZZ|x", "4&7\\1"], event=Event.COMPLETE, form=Format.ORM)
 @given(values=st.lists(hostile, min_size=4, max_size=4), event=st.sampled_from(Event), form=st.sampled_from(Format))
 def test_no_value_becomes_a_separator(values: list[str], event: Event, form: Format) -> None:
     filler, accession, code, patient = values
