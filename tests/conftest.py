@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import ssl
 import subprocess
+import sys
 
 import pytest
+import structlog
 from hypothesis import HealthCheck, settings
 
 from tests.net.wire import Certificate
@@ -23,6 +25,12 @@ def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name)
     monkeypatch.setenv("TZ", "UTC")
     monkeypatch.setenv("NO_COLOR", "1")
+
+
+@pytest.fixture(autouse=True)
+def logs_aside() -> None:
+    """Peers that a test hosts in its own process log to standard error, not into the output of a command under test."""
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.__stderr__))
 
 
 @pytest.fixture(scope="session")
