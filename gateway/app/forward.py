@@ -15,6 +15,7 @@ from gateway.net.dicom_client import Peer
 from gateway.net.mllp_client import Place
 from gateway.net.wake import Wake
 from gateway.roles.forward import Forward, MppsTarget, Receiver, Target, Telling
+from gateway.roles.forward.dimse import Dimse
 from gateway.spool import Spool
 
 
@@ -63,13 +64,15 @@ async def start_forward(config: Config, spool: Spool, stop: asyncio.Event) -> as
 def _target(config: Config, destination: DicomDestination) -> Target:
     return Target(
         name=DestinationName(destination.name),
-        peer=caller_of(
-            config,
-            destination,
-            connect_timeout=destination.connect_timeout.total_seconds(),
-            timeout=destination.timeout.total_seconds(),
+        way=Dimse(
+            peer=caller_of(
+                config,
+                destination,
+                connect_timeout=destination.connect_timeout.total_seconds(),
+                timeout=destination.timeout.total_seconds(),
+            ),
+            as_scanner=destination.calling_ae == "scanner",
         ),
-        as_scanner=destination.calling_ae == "scanner",
         confirm=destination.confirm,
         lanes=destination.lanes,
         batch=destination.batch,

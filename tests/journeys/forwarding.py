@@ -32,6 +32,7 @@ from gateway.net.dicom_service import Caller
 from gateway.net.wake import Bell, Wake
 from gateway.roles import forward
 from gateway.roles.forward import Forward, MppsTarget, Receiver, Target, Telling, order_watch
+from gateway.roles.forward.dimse import Dimse
 from gateway.roles.storage import Storage
 from gateway.spool import Spool, audit, deliveries, instances
 from tests.peers.bundled import data_set_bytes
@@ -72,7 +73,6 @@ def target(port: Callable[[], Peer] | int, **settings: Any) -> Target:
 
     given: dict[str, Any] = {
         "name": DestinationName("pacs"),
-        "as_scanner": False,
         "confirm": Confirm.STATUS,
         "lanes": tuple(Lane),
         "batch": 200,
@@ -82,7 +82,8 @@ def target(port: Callable[[], Peer] | int, **settings: Any) -> Target:
         "commitment_timeout": timedelta(days=2),
         "expect_refused": frozenset(),
     }
-    return Target(peer=peer, **{**given, **settings})
+    as_scanner = settings.pop("as_scanner", False)
+    return Target(way=Dimse(peer=peer, as_scanner=as_scanner), **{**given, **settings})
 
 
 def to(port: int, *, called: str = "PACS") -> Peer:

@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 from gateway.dicom.association import AcceptedContext
 from gateway.domain.model import Confirm, DeliveryState, Lane
 from gateway.net.dicom_client import Peer, Requestor
-from gateway.roles.forward import lane
+from gateway.roles.forward import dimse
 from gateway.roles.forward.sending import Opened
 from gateway.simulate.acceptor import hosted
 from gateway.simulate.pacs import PacsBehaviour, PacsSimulator
@@ -212,18 +212,18 @@ def test_proof_that_cannot_be_read_is_no_proof_and_no_fault_of_ours(
 def test_an_object_that_meets_a_fault_of_ours_blocks_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files = [objects.write(tmp_path, objects.ct(seed, study="s")) for seed in range(4)]
     bad = files[0].stem
-    real = lane.send
+    real = dimse.send
 
     def faulty(requestor: Requestor, context: AcceptedContext, opened: Opened, *, meanwhile: Callable[[], None]) -> int:
         if opened.instance.SOPInstanceUID == bad:
             raise RuntimeError("a fault nobody thought of")
         return real(requestor, context, opened, meanwhile=meanwhile)
 
-    monkeypatch.setattr(lane, "send", faulty)
+    monkeypatch.setattr(dimse, "send", faulty)
     pacs = PacsSimulator()
     with hosted(pacs), forwarding(tmp_path, [target(pacs.port)], monkeypatch=monkeypatch) as box:
         uids = [box.put(path) for path in files]
         box.until_all([uid for uid in uids if uid != bad])
-        monkeypatch.setattr(lane, "send", real)
+        monkeypatch.setattr(dimse, "send", real)
         box.clock.run_at(600)
         box.until_all([bad])

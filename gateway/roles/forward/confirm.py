@@ -9,31 +9,28 @@ confirmed is asked again; what the destination says it does not hold goes back i
 
 from __future__ import annotations
 
-import itertools
 import math
 import threading
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from functools import partial
-from typing import TypeVar
 
 import structlog
 from pydicom.uid import generate_uid
 
-from gateway.dicom.associate import ProposedContext, RoleSelection
-from gateway.dicom.commitment import CommitmentError, action_request, parse_result
+from gateway.dicom.commitment import CommitmentError, Result, action_request, parse_result
 from gateway.dicom.dimse import CommandField, response_to
-from gateway.dicom.elements import DataSet, Element, ElementError, encode, parse, text_of
-from gateway.dicom.negotiation import NATIVE, STORAGE_COMMITMENT, STUDY_ROOT_FIND
+from gateway.dicom.elements import ElementError
+from gateway.dicom.negotiation import STORAGE_COMMITMENT
 from gateway.domain.model import UID, Confirm, Delivery, DeliveryState, GatewayError, Instance, TemporaryFailure
 from gateway.net.dicom_client import Requestor
+from gateway.roles.forward.dimse import Dimse
 from gateway.roles.forward.target import Breaker, Target
 from gateway.spool import Connection, Spool, audit, commitments, deliveries, instances
 from gateway.spool.commitments import CommitmentState, CommitmentTransaction
 
 REFERENCES = 500
 """Instances named in one request, so that one answer stays small."""
-UIDS_PER_QUERY = 50
 SLICE_SECONDS = 0.5
 POLL_SECONDS = 2.0
 LOOKED_FOR = timedelta(minutes=10)
@@ -45,11 +42,8 @@ SENT_LIMIT = 2000
 ALARM_NOT_COMMITTED = "not-committed"
 ALARM_NOT_CONFIRMABLE = "confirmation-refused"
 
-_LEVEL, _CLASS, _INSTANCE, _STUDY, _SERIES = 0x00080052, 0x00080016, 0x00080018, 0x0020000D, 0x0020000E
-
 log = structlog.get_logger()
 Pair = tuple[Delivery, Instance]
-T = TypeVar("T")
 
 
 class Confirmer:
@@ -139,10 +133,9 @@ class Confirmer:
     # -- storage commitment --
 
     def _ask_commitment(self, sent: Sequence[Pair]) -> None:
-        contexts = [ProposedContext(1, STORAGE_COMMITMENT, NATIVE)]
-        roles = (RoleSelection(STORAGE_COMMITMENT, scu=True, scp=False),)
-        calling = sent[0][1].origin.calling_ae if self._target.as_scanner else ""
-        with Requestor.connect(self._target.peer(calling), contexts, roles=roles) as requestor:
+        node = self._target.way
+        assert isinstance(node, Dimse), "the configuration grants storage commitment to DICOM alone"
+        with node.ask_commitment(node.caller_for(sent[0][1])) as requestor:
             starts = range(0, len(sent), REFERENCES)
             asked = {self._request(requestor, sent[start : start + REFERENCES]) for start in starts}
             self._await_reports(requestor, asked)
@@ -157,7 +150,7 @@ class Confirmer:
                 return
             message = requestor.await_message(SLICE_SECONDS)
             if message is not None and message.command.CommandField == CommandField.N_EVENT_REPORT_RQ:
-                result = _read(parse_result, message.data_set, context.transfer_syntax)
+                result = _result(message.data_set, context.transfer_syntax)
                 self._write(partial(commitments.record_report, result=result, now=self._now()))
                 requestor.reply(message, response_to(message.command, 0))
 
@@ -244,22 +237,17 @@ class Confirmer:
     # -- query --
 
     def _look_for(self, sent: Sequence[Pair]) -> None:
-        contexts = [ProposedContext(1, STUDY_ROOT_FIND, NATIVE)]
-        with Requestor.connect(self._target.peer(""), contexts) as requestor:
-            by_series = sorted(sent, key=_series)
-            for _, group in itertools.groupby(by_series, key=_series):
-                pairs = list(group)
-                for start in range(0, len(pairs), UIDS_PER_QUERY):
-                    self._look_for_some(requestor, pairs[start : start + UIDS_PER_QUERY])
+        deliveries_of = {instance.id: delivery for delivery, instance in sent}
+        for asked, found in self._target.way.held([instance for _, instance in sent]):
+            for instance in asked:
+                self._looked_for(deliveries_of[instance.id], found=instance.SOPInstanceUID in found)
 
-    def _look_for_some(self, requestor: Requestor, pairs: Sequence[Pair]) -> None:
-        held = _held(requestor, [instance for _, instance in pairs])
-        for delivery, instance in pairs:
-            if instance.SOPInstanceUID in held:
-                self._write(partial(self._confirm, delivery=delivery, why="found by query"))
-                self._changed()
-            elif delivery.sent_at is not None and self._now() - delivery.sent_at > LOOKED_FOR:
-                self._write(partial(self._send_again, delivery=delivery, why="not found by query"))
+    def _looked_for(self, delivery: Delivery, *, found: bool) -> None:
+        if found:
+            self._write(partial(self._confirm, delivery=delivery, why="found by query"))
+            self._changed()
+        elif delivery.sent_at is not None and self._now() - delivery.sent_at > LOOKED_FOR:
+            self._write(partial(self._send_again, delivery=delivery, why="not found by query"))
 
     def _alarm(self, code: str) -> None:
         self._write(partial(audit.raise_alarm, code=code, subject=self._target.name, now=self._now()))
@@ -268,40 +256,9 @@ class Confirmer:
         self._spool.db.write(job).result()
 
 
-def _series(pair: Pair) -> tuple[str, str]:
-    return pair[1].StudyInstanceUID, pair[1].SeriesInstanceUID
-
-
-def _held(requestor: Requestor, wanted: Sequence[Instance]) -> set[str]:
-    """Which of these instances of one series the destination says it has (PS3.4 C.4.1, list of UID)."""
-    context = requestor.context_for(STUDY_ROOT_FIND)
-    if context is None:
-        raise TemporaryFailure("the destination accepted no context for a query", code="context")
-    uids = "\\".join(instance.SOPInstanceUID for instance in wanted)
-    identifier: DataSet = {
-        _INSTANCE: _text("UI", uids),
-        _LEVEL: _text("CS", "IMAGE"),
-        _STUDY: _text("UI", wanted[0].StudyInstanceUID),
-        _SERIES: _text("UI", wanted[0].SeriesInstanceUID),
-    }
-    found: set[str] = set()
-    for message in requestor.find(context, encode(identifier, context.transfer_syntax)):
-        status = message.command.Status or 0
-        if status in (0xFF00, 0xFF01):
-            found.add(text_of(_read(parse, message.data_set, context.transfer_syntax), _INSTANCE))
-        elif status != 0:
-            raise TemporaryFailure(f"the query was answered {status:04X}", code=f"{status:04X}")
-    return found
-
-
-def _read(parse: Callable[[bytes, str], T], data_set: bytes | bytearray, transfer_syntax: str) -> T:
+def _result(data_set: bytes | bytearray, transfer_syntax: str) -> Result:
     """What a destination says. Raises TemporaryFailure if it can't be read: that proves nothing."""
     try:
-        return parse(bytes(data_set), transfer_syntax)
+        return parse_result(bytes(data_set), transfer_syntax)
     except (CommitmentError, ElementError) as error:
         raise TemporaryFailure(f"the destination's answer can't be read: {error}", code="unreadable") from error
-
-
-def _text(vr: str, value: str) -> Element:
-    raw = value.encode("latin-1", "replace")
-    return Element(vr, raw + (b"\0" if vr == "UI" else b" ") * (len(raw) % 2))

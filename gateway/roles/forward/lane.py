@@ -1,7 +1,7 @@
-"""One lane of one destination: a thread, a durable queue, and an association kept while there is work.
+"""One lane of one destination: a thread, a durable queue, and a line (an association) kept while there is work.
 
-The association is opened before anything is claimed, so that a destination that is down costs no row
-a move. A failure of the association puts what was claimed back; only the object that was under way
+The line is opened before anything is claimed, so that a destination that is down costs no row
+a move. A failure of the line puts what was claimed back; only the object that was under way
 waits by itself, for it may be the cause, and then goes after those that have not failed. Temporary failures
 are tried again for ever; a permanent one waits for a person and never holds up the others.
 """
@@ -18,7 +18,6 @@ from typing import TypeVar
 
 import structlog
 
-from gateway.dicom.negotiation import propose
 from gateway.domain.model import (
     Confirm,
     Delivery,
@@ -29,12 +28,10 @@ from gateway.domain.model import (
     PermanentFailure,
     TemporaryFailure,
 )
-from gateway.domain.retry import Outcome, OutcomeKind, backoff, classify_store_status, classify_transport
-from gateway.domain.retry import TransportFailure as Failed
-from gateway.net.dicom_client import Requestor
-from gateway.roles.forward.sending import Opened, SpoolDamaged, Wanted, context_of, covers, send, wanted_contexts
+from gateway.domain.retry import Outcome, OutcomeKind, backoff
+from gateway.roles.forward.sending import Opened, SpoolDamaged
 from gateway.roles.forward.settlement import Settlement
-from gateway.roles.forward.target import Breaker, Target
+from gateway.roles.forward.target import Breaker, Line, Target
 from gateway.spool import Connection, Spool, audit, deliveries, instances
 
 LEASE = timedelta(hours=1)
@@ -72,9 +69,7 @@ class LaneSender:
         self._random = random
         self._sent = sent
         self.wake = threading.Event()
-        self._requestor: Requestor | None = None
-        self._proposed: Wanted = {}
-        self._calling = ""
+        self._line: Line | None = None
         self._failures: dict[int, int] = {}
         self._settlement = Settlement(spool, target.name)
         self._in_hand: tuple[Delivery, ...] = ()
@@ -92,7 +87,7 @@ class LaneSender:
                 log.error("lane interrupted", dest=self._target.name, lane=self._lane, error=type(error).__name__)
                 worked = False
             if not worked:
-                idle_for = WARM_SECONDS if self._requestor is not None else POLL_SECONDS
+                idle_for = WARM_SECONDS if self._line is not None else POLL_SECONDS
                 if not self.wake.wait(idle_for):
                     self._hang_up()
                 self.wake.clear()
@@ -152,20 +147,17 @@ class LaneSender:
         each time must not be the first of every batch."""
         return self._failures.get(delivery.id, 0), bool(delivery.last_status)
 
-    # -- the association --
+    # -- the line --
 
     def _connected(self, found: Sequence[Instance]) -> bool:
-        """Whether an association stands that was asked for what the first of these needs."""
-        calling = found[0].origin.calling_ae if self._target.as_scanner else ""
-        if self._requestor is not None and calling == self._calling and covers(self._proposed, found[0]):
+        """Whether a line stands that was opened for what the first of these needs."""
+        if self._line is not None and self._line.fits(found[0]):
             return True
         self._hang_up()
         if not self._breaker.may_try():
             return False
-        same_caller = [one for one in found if not self._target.as_scanner or one.origin.calling_ae == calling]
-        wanted = wanted_contexts(same_caller)
         try:
-            self._requestor = Requestor.connect(self._target.peer(calling), propose(wanted))
+            self._line = self._target.way.open(found)
         except TemporaryFailure as error:
             self._breaker.failed()
             log.warning("destination not reached", dest=self._target.name, lane=self._lane, code=error.code)
@@ -175,18 +167,17 @@ class LaneSender:
                 )
             return False
         self._write(partial(audit.clear_alarm, code=ALARM_UNREACHABLE, subject=self._target.name, now=self._now()))
-        self._proposed, self._calling = wanted, calling
         return True
 
     def _hang_up(self) -> None:
-        if self._requestor is not None:
-            self._requestor.release()
-            self._requestor = None
+        line, self._line = self._line, None
+        if line is not None:
+            line.release()
 
     def _break_off(self) -> None:
-        if self._requestor is not None:
-            self._requestor.abort()
-            self._requestor = None
+        line, self._line = self._line, None
+        if line is not None:
+            line.abort()
 
     # -- one delivery --
 
@@ -196,19 +187,18 @@ class LaneSender:
         if instance is None:
             settled.append(self._refuse(delivery, "file-missing"))
             return True
-        if not self._fits(instance):
+        assert self._line is not None
+        if not self._line.fits(instance):
             settled.append(self._put_back(delivery))
             return True
-        assert self._requestor is not None
         self._settlement.before(instance)
         try:
-            context = context_of(self._requestor, instance)
-            if context is None:
-                outcome = classify_transport(Failed.CONTEXT_REFUSED)
-            else:
-                with self._open(instance) as opened:
-                    status = send(self._requestor, context, opened, meanwhile=partial(self._open_ahead, left))
-                outcome = classify_store_status(status, attempts=self._failures.get(delivery.id, 0))
+            outcome = self._line.store(
+                instance,
+                self._open,
+                attempts=self._failures.get(delivery.id, 0),
+                meanwhile=partial(self._open_ahead, left),
+            )
         except PermanentFailure as error:
             if isinstance(error, SpoolDamaged):
                 self._write(
@@ -229,10 +219,6 @@ class LaneSender:
         settled += self._settle(delivery, instance, outcome)
         return not outcome.blames_destination
 
-    def _fits(self, instance: Instance) -> bool:
-        same_caller = not self._target.as_scanner or instance.origin.calling_ae == self._calling
-        return same_caller and covers(self._proposed, instance)
-
     def _open(self, instance: Instance) -> Opened:
         ahead, self._ahead = self._ahead, None
         if ahead is not None:
@@ -245,7 +231,7 @@ class LaneSender:
         """Read and compare the next file while the destination works on this one; what is wrong with it is found
         again when its turn comes."""
         instance = self._instance(left[0]) if left else None
-        if instance is not None and self._fits(instance):
+        if instance is not None and self._line is not None and self._line.fits(instance):
             with suppress(SpoolDamaged):
                 self._ahead = Opened(instance, self._spool.files.path_of(instance.id))
 

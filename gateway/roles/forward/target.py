@@ -1,26 +1,73 @@
-"""A destination as `forward` needs to know it, and whether it is worth trying now."""
+"""A destination as `forward` needs to know it: its policy, the way to it, and whether it is worth trying now.
+
+Each kind of destination is one class that is a `Way` (dimse.py and its neighbours); nothing else in this role
+knows which kind it is, but for storage commitment, which only DICOM has.
+"""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import NamedTuple, Protocol
 
-from gateway.domain.model import Confirm, DestinationName, Lane
-from gateway.domain.retry import Circuit
-from gateway.net.dicom_client import Peer
+from gateway.domain.model import UID, Confirm, DestinationName, Instance, Lane
+from gateway.domain.retry import Circuit, Outcome
+from gateway.roles.forward.sending import Opened
+
+
+class Line(Protocol):
+    """An open way to a destination, for one thread: an association, or what stands for one."""
+
+    def fits(self, instance: Instance) -> bool:
+        """Whether it was opened for such an instance; one that doesn't fit waits for a line of its own."""
+        ...
+
+    def store(
+        self, instance: Instance, opening: Callable[[Instance], Opened], *, attempts: int, meanwhile: Callable[[], None]
+    ) -> Outcome:
+        """Store the instance there. `opening` gives its file, and is not called where it can't be sent at all;
+        `meanwhile` is called while the destination works on it; `attempts` failed before this one.
+
+        Raises `TemporaryFailure` if the line broke, `PermanentFailure` for what is wrong with the object.
+        """
+        ...
+
+    def release(self) -> None:
+        """Orderly end."""
+        ...
+
+    def abort(self) -> None:
+        """End at once."""
+        ...
+
+
+class Held(NamedTuple):
+    """What a destination says it has, of some that it was asked for."""
+
+    asked: Sequence[Instance]
+    found: Collection[UID]
+
+
+class Way(Protocol):
+    """How a kind of destination is reached."""
+
+    def open(self, found: Sequence[Instance]) -> Line:
+        """A line for the first of these, and for as many of the others as fit. Raises `TemporaryFailure`."""
+        ...
+
+    def held(self, wanted: Sequence[Instance]) -> Iterator[Held]:
+        """Ask the destination which of these it has, some at a time. Raises `TemporaryFailure`."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """One DICOM destination."""
+    """One destination."""
 
     name: DestinationName
-    peer: Callable[[str], Peer]
-    """How to call it on behalf of a scanner's AE title."""
-    as_scanner: bool
-    """The calling AE title is the scanner's: objects of two scanners never share an association."""
+    way: Way
     confirm: Confirm
     lanes: tuple[Lane, ...]
     batch: int
