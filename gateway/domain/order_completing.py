@@ -1,7 +1,8 @@
 """What an order lacks is supplied, so that no row reaches a scanner with an empty type 1 attribute (PS3.4 K.6-1).
 
 Promises: what is supplied is a function of the order alone, so that the same order has the same identifiers on
-every box and after every repetition; each supplied value is flagged, for it is no evidence. Nothing given is
+every box and after every repetition; each supplied value is flagged, for it is no evidence. Only where another order
+has them already are they made of more (`apart`). Nothing given is
 replaced, except an identifier that does not fit its VR: that gets a surrogate and stays known as an alias. A
 patient without name or number, and a step whose modality nobody tells, are a `Fault`: such a row would hide the
 patient or show them on every scanner.
@@ -103,6 +104,25 @@ def complete(
     return replace(whole, steps=tuple(steps), flags=frozenset(flags), RequestedProcedureDescription=described)
 
 
+def identified(change: OrderChange) -> tuple[str, str]:
+    """(StudyInstanceUID, RequestedProcedureID) as a new order of the change would have them."""
+    whole = _with_procedure_id(laid_over(None, change, steps=False), change.facility)
+    return _with_study(whole, change.facility).StudyInstanceUID, whole.RequestedProcedureID
+
+
+def apart(procedure: Procedure, facility: str) -> Procedure:
+    """The procedure with those of its identifiers that we made made anew, of every number it has: they were another
+    order's, whose numbers are few or the same (a sender may number the procedures of each patient from 1)."""
+    issuer, name = procedure.procedure_issuer or facility, procedure.RequestedProcedureID
+    numbers = (name, procedure.filler.value, procedure.placer.value, procedure.accession.value)
+    if Flag.PROCEDURE_GENERATED in procedure.flags:
+        name = surrogate(issuer, *numbers)
+        procedure = replace(procedure, RequestedProcedureID=name)
+    if Flag.STUDY_GENERATED in procedure.flags:
+        procedure = replace(procedure, StudyInstanceUID=_study("|".join((issuer, *numbers))))
+    return procedure
+
+
 def _patient_fault(patient: Patient) -> Fault | None:
     if not patient.PatientName:
         return Fault(code="101", text="PID-5 is empty: send the patient's name", segment="PID", field=5)
@@ -133,9 +153,13 @@ def _with_study(procedure: Procedure, facility: str) -> Procedure:
     if _UID.fullmatch(procedure.StudyInstanceUID):
         return procedure
     issuer = procedure.procedure_issuer or facility
-    name = f"{issuer}|{procedure.RequestedProcedureID}"
-    made = f"2.25.{uuid.uuid5(_NAMESPACE, name).int}"
+    made = _study(f"{issuer}|{procedure.RequestedProcedureID}")
     return replace(procedure, StudyInstanceUID=made, flags=procedure.flags | {Flag.STUDY_GENERATED})
+
+
+def _study(name: str) -> str:
+    """A Study Instance UID of that name (PS3.5 B.2)."""
+    return f"2.25.{uuid.uuid5(_NAMESPACE, name).int}"
 
 
 def _with_accession(procedure: Procedure, sender: Sender, facility: str) -> Procedure:

@@ -2,16 +2,17 @@
 
 Promises: an order is the same if its Requested Procedure is (StudyInstanceUID, RequestedProcedureID); where a
 message does not name that whole, by filler, then placer, then accession number, as long as nothing that both name
-differs. Numbers compare with their issuers; where one has none, only within the messages of one sender. An order
-that shares the study, the filler, the placer or the accession number of an order of another patient is a conflict:
-it is neither merged nor guessed at.
+differs. Where several are the same by their numbers, the one that the message names whole is meant alone. Numbers
+compare with their issuers; where one has none, only within the messages of one sender. An order that shares the
+study, the filler, the placer or the accession number of an order of another patient is a conflict: it is neither
+merged nor guessed at.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol, TypeVar
 
 from gateway.domain.order_model import Flag, Identifier, PatientKey
 from gateway.domain.orders import OrderChange
@@ -44,6 +45,17 @@ class Known:
     accessions: frozenset[str]
 
 
+class Order(Protocol):
+    """Whatever is kept of an order."""
+
+    @property
+    def known(self) -> Known:
+        """What it is found by."""
+
+
+_O = TypeVar("_O", bound=Order)
+
+
 def keys_of(change: OrderChange, source: str) -> Keys:
     """What a message says the order is known by."""
     given: Mapping[str, object] = change.procedure
@@ -52,12 +64,16 @@ def keys_of(change: OrderChange, source: str) -> Keys:
     return Keys(source=source, **texts, **numbers)  # type: ignore[arg-type]
 
 
+def spoken_of(candidates: Iterable[_O], asked: Keys) -> list[_O]:
+    """The orders that the message speaks of: most often none or one."""
+    same = [order for order in candidates if is_same(order.known, asked)]
+    return [order for order in same if _is_whole(order.known, asked)] or same
+
+
 def is_same(known: Known, asked: Keys) -> bool:
     """Whether the message speaks of this order."""
     same_study = asked.StudyInstanceUID in known.studies
-    procedure = _agree(asked.RequestedProcedureID, known.keys.RequestedProcedureID)
-    if Flag.PROCEDURE_GENERATED in known.flags and procedure is False:
-        procedure = None
+    procedure = _procedure(known, asked)
     if same_study and procedure:
         return True
     if procedure is False:
@@ -67,6 +83,13 @@ def is_same(known: Known, asked: Keys) -> bool:
     if decided:
         return decided[0]
     return same_study
+
+
+def may_be(known: Known, asked: Keys, patient: PatientKey) -> bool:
+    """Whether nothing that both name differs."""
+    procedure = _procedure(known, asked)
+    numbers = (_numbers(known, asked, name) for name in ("filler", "placer", "accession"))
+    return known.patient.may_be(patient) and procedure is not False and all(same is not False for same in numbers)
 
 
 def shared(known: Known, asked: Keys) -> str:
@@ -84,9 +107,20 @@ def foreign(candidates: Iterable[Known], asked: Keys, patient: PatientKey) -> tu
     return None
 
 
-def _agree(one: str, other: str) -> bool | None:
-    """None if one of them is unknown."""
-    return one == other if one and other else None
+def _is_whole(known: Known, asked: Keys) -> bool:
+    """Whether the message names its requested procedure as it is now."""
+    here = known.keys
+    return bool(asked.StudyInstanceUID and asked.RequestedProcedureID) and (
+        (here.StudyInstanceUID, here.RequestedProcedureID) == (asked.StudyInstanceUID, asked.RequestedProcedureID)
+    )
+
+
+def _procedure(known: Known, asked: Keys) -> bool | None:
+    """Whether the Requested Procedure IDs are equal; None if one of them is unknown, or differs from what we made."""
+    here, there = known.keys.RequestedProcedureID, asked.RequestedProcedureID
+    if not here or not there or (here != there and Flag.PROCEDURE_GENERATED in known.flags):
+        return None
+    return here == there
 
 
 def _numbers(known: Known, asked: Keys, name: str) -> bool | None:

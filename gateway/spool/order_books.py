@@ -9,11 +9,10 @@ Promises
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cache
-from typing import Any, Final, cast
+from typing import Final, cast
 
 from pydantic import TypeAdapter
 
@@ -22,10 +21,10 @@ from gateway.domain import order_rows
 from gateway.domain.merge import Kind
 from gateway.domain.model import SourceName
 from gateway.domain.order_matching import Keys, Known
-from gateway.domain.order_model import Flag, Identifier, Patient, PatientKey, Procedure, Stamp, Status, Step
-from gateway.domain.orders import AppointmentChange, OrderChange, step_of
+from gateway.domain.order_model import Flag, Identifier, Patient, PatientKey, Procedure, Stamp, Status
+from gateway.domain.orders import OrderChange
 from gateway.domain.worklist import DataSet, columns, merge_key
-from gateway.spool import audit, patients, worklist
+from gateway.spool import audit, order_changes, patients, worklist
 from gateway.spool.db import Connection, Row
 from gateway.spool.patients import stamp_of, stamps
 from gateway.spool.queries import sql
@@ -98,11 +97,6 @@ def _content() -> TypeAdapter[Procedure]:
     return TypeAdapter(Procedure)
 
 
-@cache
-def _step() -> TypeAdapter[Step]:
-    return TypeAdapter(Step)
-
-
 def candidates(c: Connection, asked: Keys) -> list[Order]:
     """Every order that shares a number or a study with what is asked for."""
     values = {
@@ -115,6 +109,13 @@ def candidates(c: Connection, asked: Keys) -> list[Order]:
     if c.execute(sql("order_sharing"), values).fetchone() is None:  # most messages tell of a new order
         return []
     return [_order(c, row) for row in c.execute(sql("orders_sharing"), values).fetchall()]
+
+
+def of_procedure(c: Connection, StudyInstanceUID: str, RequestedProcedureID: str) -> Order | None:
+    """The order of that requested procedure."""
+    values = {"study": StudyInstanceUID, "procedure": RequestedProcedureID}
+    row = c.execute(sql("order_of_procedure"), values).fetchone()
+    return None if row is None else _order(c, row)
 
 
 def of_patient(c: Connection, key: PatientKey) -> list[Order]:
@@ -173,6 +174,7 @@ def write(c: Connection, order: Order, *, now: datetime, patient: Patient | None
     for key in set(order.keys) - set(keys):
         c.execute(sql("order_row_remove"), {"source": source, "key": key})
     worklist.merge_answer(c, source, rows=made, now=now)
+    order_changes.note(c, order.patient, order=number, now=now)
     return replace(order, id=number, keys=keys)
 
 
@@ -246,72 +248,6 @@ def next_accession(c: Connection, prefix: str) -> str:
     return prefix + digits.rjust(6, "0")
 
 
-def bury(c: Connection, asked: Keys, status: Status, stamp: Stamp, *, now: datetime) -> None:
-    """Remembers the state of an order that is not known; a newer one stands."""
-    for kind, value, issuer in _numbers(asked):
-        values = {"kind": kind, "value": value, "issuer": issuer, "source": asked.source, "status": status}
-        c.execute(sql("order_tombstone_set"), {**values, **stamps(stamp), "now": to_text(now)})
-
-
-def tombstone(c: Connection, asked: Keys) -> tuple[Status, Stamp] | None:
-    """The state that was told before the order came, and when: the newest."""
-    numbers = {kind: (value, issuer) for kind, value, issuer in _numbers(asked)}
-    values: dict[str, str | None] = {"source": asked.source}
-    for kind in ("study", "filler", "placer", "accession"):
-        values[kind], values[f"{kind}_issuer"] = numbers.get(kind, (None, None))
-    row = c.execute(sql("order_tombstone_of"), values).fetchone()
-    return None if row is None else (Status(row["status"]), stamp_of(row))
-
-
-def _numbers(asked: Keys) -> Iterator[tuple[str, str, str]]:
-    """What tells one order, best first: the study with its procedure; an accession only where there is nothing else."""
-    if asked.StudyInstanceUID and asked.RequestedProcedureID:
-        yield "study", f"{asked.StudyInstanceUID}\\{asked.RequestedProcedureID}", ""
-    for kind in ("filler", "placer"):
-        number: Identifier = getattr(asked, kind)
-        if number.value:
-            yield kind, number.value, number.issuer
-    if asked.accession.value and not (asked.filler.value or asked.placer.value or asked.RequestedProcedureID):
-        yield "accession", asked.accession.value, asked.accession.issuer
-
-
-def park(c: Connection, change: AppointmentChange, patient: PatientKey, *, source: str, now: datetime) -> None:
-    """Keeps an appointment for the order to come, or forgets one that was called off."""
-    given = change.given
-    named = [
-        given[name].value
-        for name in ("filler_appointment", "placer_appointment", "filler", "placer")
-        if given.get(name)
-    ]
-    values = {"source": source, "number": next(iter(named), ""), **stamps(change.stamp)}
-    if not values["number"]:
-        return
-    if not change.booked:
-        c.execute(sql("appointment_remove"), values)
-        return
-    step = {name: value for name, value in step_of(given).items() if value}
-    numbers = {name: given[name].value if given.get(name) else "" for name in ("placer", "filler")}
-    content = _step().dump_json(Step(**step)).decode()
-    who = {"PatientID": patient.PatientID, "issuer": patient.issuer, "content": content, "now": to_text(now)}
-    c.execute(sql("appointment_set"), {**values, **numbers, **who})
-
-
-def take_up(c: Connection, asked: Keys, patient: PatientKey) -> list[tuple[dict[str, Any], Stamp]]:
-    """The appointments that waited for this order, each as the fields of a step it told; they wait no more."""
-    values = {"source": asked.source, "placer": asked.placer.value or None, "filler": asked.filler.value or None}
-    found = []
-    for row in c.execute(sql("appointments_for"), values).fetchall():
-        if not PatientKey(row["issuer"], row["PatientID"]).may_be(patient):
-            continue
-        step = _step().validate_json(row["content"])
-        told = {name: getattr(step, name) for name in Step.__dataclass_fields__ if getattr(step, name)}
-        found.append((told, stamp_of(row)))
-        c.execute(
-            sql("appointment_remove"), {"source": row["source"], "number": row["number"], **stamps(stamp_of(row))}
-        )
-    return found
-
-
 def set_aside(c: Connection, change: OrderChange, order: int, by: str, *, source: str, now: datetime) -> None:
     """Keeps an order that names another patient than the one known; the same one is kept once."""
     values = {
@@ -358,14 +294,16 @@ def forget(
     c.execute(sql("order_rows_forget"), before)
     gone = c.execute(sql("orders_forget"), before).rowcount
     c.execute(sql("order_conflicts_forget"), before)
+    order_changes.forget(c, before=orders_before)
     c.execute(sql("order_tombstones_forget"), {"before": to_text(tombstones_before)})
     c.execute(sql("appointments_forget"), {"before": to_text(appointments_before)})
     return gone
 
 
 def erase(c: Connection, PatientID: str) -> int:
-    """Erases a patient's orders, demographics, appointments, conflicts and other numbers; their number."""
+    """Erases a patient's orders, demographics, appointments, conflicts, changes and other numbers; their number."""
     statements = (
+        sql("order_change_erase"),
         sql("orders_erase"),
         sql("patient_erase"),
         sql("patient_alias_erase"),

@@ -20,7 +20,7 @@ from pydantic import TypeAdapter
 from gateway.domain.hl7_ack import Code, Fault, Outcome
 from gateway.domain.model import SourceName
 from gateway.domain.order_entry import Entry, change_of, worded
-from gateway.domain.order_matching import is_same, keys_of
+from gateway.domain.order_matching import keys_of, spoken_of
 from gateway.domain.order_model import Status
 from gateway.domain.orders import OrderChange, Sender
 from gateway.spool import messages, order_books, orders
@@ -96,7 +96,7 @@ def enter(
 
 def _orders(c: Connection, change: OrderChange, sender: Sender) -> tuple[EnteredOrder, ...]:
     asked = keys_of(change, sender.name)
-    return tuple(_order(each) for each in order_books.candidates(c, asked) if is_same(each.known, asked))
+    return tuple(map(_order, spoken_of(order_books.candidates(c, asked), asked)))
 
 
 def _order(order: order_books.Order) -> EnteredOrder:

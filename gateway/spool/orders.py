@@ -6,7 +6,7 @@ Promises
   the message is acknowledged.
 - The steps of a requested procedure are replaced as a set. What is older than what is known changes nothing.
 - An order that would bind a known study, accession, placer or filler number to another patient changes
-  nothing: it is set aside and alarmed.
+  nothing: it is set aside and alarmed. So is one that would make a known order another one's requested procedure.
 - An order of which only the end was told is remembered, so that what comes late does not bring it back.
 - Identifiers that a scanner was shown, or sent images under, don't change any more: what a message brings
   instead becomes an alias.
@@ -22,8 +22,8 @@ from typing import Any, Final
 from gateway.domain import orders as reading
 from gateway.domain.hl7 import Message
 from gateway.domain.hl7_ack import Code, Fault, Outcome
-from gateway.domain.order_completing import complete, laid_over
-from gateway.domain.order_matching import Keys, foreign, is_same, keys_of
+from gateway.domain.order_completing import apart, complete, identified, laid_over
+from gateway.domain.order_matching import Keys, foreign, keys_of, may_be, spoken_of
 from gateway.domain.order_model import (
     ENDED,
     Flag,
@@ -46,7 +46,7 @@ from gateway.domain.orders import (
     Sender,
     step_of,
 )
-from gateway.spool import audit, order_books, patients
+from gateway.spool import audit, order_books, order_changes, orders_awaited, patients
 from gateway.spool.db import Connection
 from gateway.spool.order_books import Order
 from gateway.spool.patients import Resolved
@@ -112,8 +112,9 @@ class _Work:
         found = order_books.candidates(self._c, asked)
         if stranger := foreign([order.known for order in found], asked, who.key):
             known, by = stranger
-            return self._conflict(change, known.id, by)
-        own = [order for order in found if is_same(order.known, asked)]
+            words = {"study": "StudyInstanceUID", "accession": "AccessionNumber"}.get(by, f"{by} order number")
+            return self._conflict(change, known.id, by, f"{words} is bound to another patient")
+        own = spoken_of(found, asked) or self._by_made_study(change, asked, who)
         match change.action:
             case Action.STATE:
                 return self._state(change, own, asked)
@@ -122,18 +123,24 @@ class _Work:
             case _:
                 return "noted"
 
-    def _conflict(self, change: OrderChange, order: int, by: str) -> Fault:
+    def _by_made_study(self, change: OrderChange, asked: Keys, who: Resolved) -> list[Order]:
+        """The order that is known by a study we made of the same number, as it has no other."""
+        if asked.StudyInstanceUID:
+            return []
+        holder = order_books.of_procedure(self._c, *identified(change))
+        return [holder] if holder is not None and may_be(holder.known, asked, who.key) else []
+
+    def _conflict(self, change: OrderChange, order: int, by: str, words: str) -> Fault:
         order_books.set_aside(self._c, change, order, by, source=self._sender.name, now=self._now)
         audit.raise_alarm(self._c, code=order_books.CONFLICT, subject=self._sender.name, now=self._now)
         segment, field = change.places.get(by, ("ORC", 2 if by == "placer" else 3))
-        words = {"study": "StudyInstanceUID", "accession": "AccessionNumber"}.get(by, f"{by} order number")
-        text = f"{words} is bound to another patient; the order was set aside"
+        text = f"{words}; the order was set aside"
         return Fault(code=DUPLICATE, text=text, segment=segment, sequence=1, field=field, component=1)
 
     def _state(self, change: OrderChange, own: list[Order], asked: Keys) -> str:
         assert change.status is not None
         if not own:
-            order_books.bury(self._c, asked, change.status, change.stamp, now=self._now)
+            orders_awaited.bury(self._c, asked, change.status, change.stamp, now=self._now)
             return f"{change.status.lower()} before it was ordered"
         moved = False
         for order in own:
@@ -152,7 +159,7 @@ class _Work:
         assert change.status is not None
         stamp = change.stamp
         if order is None:
-            told = order_books.tombstone(self._c, asked)
+            told = orders_awaited.tombstone(self._c, asked)
             asked_for = after(*told, change.status, stamp, asks=change.action) if told else change.status
             status, stamp = (asked_for, stamp) if asked_for is not None else told or (change.status, stamp)
         else:
@@ -166,6 +173,8 @@ class _Work:
         steps = not (started and change.action is Action.REPLACE)
         procedure = self._procedure(order, change, told_of.patient, steps=steps)
         if isinstance(procedure, Fault):
+            if told_of.changed:
+                self._render_patient(who.key)
             return procedure
         if started:
             self._alarm("order-changed-after-start", order)
@@ -202,11 +211,30 @@ class _Work:
             known.accession,
         ):
             whole = self._frozen(order, whole) if order else whole
+        told_apart = self._told_apart(order, whole, change)
+        if isinstance(told_apart, Fault):
+            return told_apart
+        whole = told_apart
         if not whole.accession.value or self._is_taken(whole, order):
             number = order_books.next_accession(self._c, self._sender.mapping.accession_prefix)
             made = Identifier(value=number)
             whole = replace(whole, accession=made, flags=whole.flags | {Flag.ACCESSION_GENERATED})
         return whole
+
+    def _told_apart(self, order: Order | None, whole: Procedure, change: OrderChange) -> Procedure | Fault:
+        """The procedure under identifiers that no other order has, as far as they are ours to choose."""
+        holder = self._holder(order, whole)
+        if holder is not None:
+            whole = apart(whole, change.facility)
+            holder = self._holder(order, whole)
+        if holder is not None:
+            return self._conflict(change, holder.id, "study", "the requested procedure is another order's")
+        return whole
+
+    def _holder(self, order: Order | None, whole: Procedure) -> Order | None:
+        """The other order that has this requested procedure."""
+        holder = order_books.of_procedure(self._c, whole.StudyInstanceUID, whole.RequestedProcedureID)
+        return None if holder is None or (order and holder.id == order.id) else holder
 
     def _frozen(self, order: Order, whole: Procedure) -> Procedure:
         known = order.procedure
@@ -247,13 +275,13 @@ class _Work:
             audit.raise_alarm(self._c, code=order_books.CONFLICT, subject=self._sender.name, now=self._now)
             text = f"{stranger[1]} order number is bound to another patient; the appointment was set aside"
             return Fault(code=DUPLICATE, text=text, segment="SCH", field=26 if stranger[1] == "placer" else 27)
-        own = [order for order in found if is_same(order.known, asked)]
+        own = spoken_of(found, asked)
         if own:
             moved = [self._book(order, change.booked, change.given, change.stamp) for order in own]
             return ("booked" if change.booked else "unbooked") if any(moved) else "older, or ended already"
         if change.order is not None:
             return self.order(change.order)
-        order_books.park(self._c, change, who.key, source=self._sender.name, now=self._now)
+        orders_awaited.park(self._c, change, who.key, source=self._sender.name, now=self._now)
         return "appointment without an order" if change.booked else "appointment cancelled without an order"
 
     def _book(self, order: Order, booked: bool, given: Any, stamp: Stamp) -> bool:
@@ -271,17 +299,21 @@ class _Work:
 
     def _booked(self, order: Order, asked: Keys) -> None:
         """Takes up the appointment that came before its order."""
-        for given, stamp in order_books.take_up(self._c, asked, order.patient):
+        for given, stamp in orders_awaited.take_up(self._c, asked, order.patient):
             self._book(order, True, given, max(stamp, order.stamp))
 
     def person(self, change: PatientChange) -> str:
         who = patients.resolve(self._c, change.patient)
-        patients.update(self._c, who, change.given, change.stamp, now=self._now)
+        told_of = patients.update(self._c, who, change.given, change.stamp, now=self._now)
+        if told_of.changed:
+            order_changes.note(self._c, who.key, now=self._now)
         for order in self._open_orders(who.key):
-            self._write_visit(order, change)
+            visited = self._visited(order, change)
+            if told_of.changed or visited != order:
+                order_books.write(self._c, visited, now=self._now)
         return "patient"
 
-    def _write_visit(self, order: Order, change: PatientChange) -> None:
+    def _visited(self, order: Order, change: PatientChange) -> Order:
         visit, known = change.visit, order.procedure.admission
         told = visit.get("admission")
         if told and known.value and told.value != known.value:
@@ -295,13 +327,15 @@ class _Work:
             and any(step.start and step.start.date() == today for step in procedure.steps)
         ):
             status = Status.ARRIVED
-        order_books.write(self._c, replace(order, procedure=procedure, status=status), now=self._now)
+        return replace(order, procedure=procedure, status=status)
 
     def merge(self, change: MergeChange) -> str:
         linked = patients.link(self._c, change, now=self._now)
         if linked is None:
             return "older merge"
         subsumed, survivor = linked
+        for number in linked:
+            order_changes.note(self._c, number, now=self._now)
         for order in order_books.of_patient(self._c, subsumed):
             listed = order.status not in ENDED
             order_books.write(self._c, replace(order, patient=survivor), now=self._now, listed=listed)

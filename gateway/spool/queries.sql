@@ -902,6 +902,9 @@ ORDER BY +changed_at DESC, id DESC LIMIT :limit
 -- order_by_id --
 SELECT * FROM requested_procedure WHERE id = :id
 
+-- order_of_procedure --
+SELECT * FROM requested_procedure WHERE StudyInstanceUID = :study AND RequestedProcedureID = :procedure
+
 -- orders_latest --
 SELECT * FROM requested_procedure
 WHERE :number = '' OR :number IN (AccessionNumber, PatientID, placer, filler, StudyInstanceUID, RequestedProcedureID)
@@ -1006,6 +1009,26 @@ UPDATE order_conflict SET settled_at = :now, settled_by = :by WHERE id = :id AND
 
 -- order_conflicts_left --
 SELECT count(*) AS left FROM order_conflict WHERE source = :source AND settled_at IS NULL
+
+-- order_change_add --
+INSERT INTO order_change (procedure, PatientID, issuer, at) VALUES (:procedure, :PatientID, :issuer, :now)
+
+-- order_changes_since --
+SELECT seq, procedure, PatientID, issuer, at FROM order_change WHERE seq > :seq ORDER BY seq LIMIT :limit
+
+-- order_change_last --
+SELECT seq FROM sqlite_sequence WHERE name = 'order_change'
+
+-- order_changes_forget --
+-- They are in the order of their times, but for a clock that was set back.
+DELETE FROM order_change WHERE seq < coalesce(
+    (SELECT seq FROM order_change WHERE at >= :before ORDER BY seq LIMIT 1), (SELECT max(seq) + 1 FROM order_change)
+)
+
+-- order_change_erase --
+-- Those of the patient's other numbers too: before the aliases go.
+DELETE FROM order_change WHERE PatientID = :PatientID
+OR PatientID IN (SELECT PatientID FROM patient_alias WHERE to_PatientID = :PatientID)
 
 -- orders_erase --
 DELETE FROM requested_procedure WHERE PatientID = :PatientID

@@ -427,7 +427,15 @@ def test_a_patient_is_erased_from_the_orders_and_no_other(spool: Spool) -> None:
     )
 
 
-TABLES = ("requested_procedure", "patient", "patient_alias", "appointment", "order_conflict", "order_alias")
+TABLES = (
+    "requested_procedure",
+    "patient",
+    "patient_alias",
+    "appointment",
+    "order_conflict",
+    "order_alias",
+    "order_change",
+)
 
 
 @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
