@@ -18,7 +18,7 @@ BIN := .venv/bin
 NODE := tests/peers/node
 # The programs that the tests drive as foreign peers and as faults, each as program:Debian package
 PROGRAMS := dcmdump:dcmtk Orthanc:orthanc nbdkit:nbdkit nbdfuse:libnbd-bin mosquitto:mosquitto strace:strace \
-  mkfs.ext4:e2fsprogs fusermount3:fuse3 ip:iproute2 chromium:chromium node:nodejs npm:npm
+  mkfs.ext4:e2fsprogs ffmpeg:ffmpeg gdcmconv:libgdcm-tools fusermount3:fuse3 ip:iproute2 chromium:chromium node:nodejs npm:npm
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
 
 .DEFAULT_GOAL := help
@@ -98,7 +98,7 @@ LOCK := $(BIN)/pip-compile --quiet --generate-hashes --strip-extras --allow-unsa
 
 lock: .venv/.dev ## Choose the newest versions of what we depend on, within pyproject.toml
 	@$(LOCK) --upgrade --output-file requirements.lock pyproject.toml
-	@$(LOCK) --upgrade --extra dev --extra bench --constraint requirements.lock \
+	@$(LOCK) --upgrade --extra dev --extra bench --extra htj2k --constraint requirements.lock \
 	  --output-file requirements-dev.lock pyproject.toml
 
 clean: ## Remove what was made here, the virtual environment included
