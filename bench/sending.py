@@ -20,6 +20,7 @@ from bench.senders import Send
 from bench.servers import Server, cpu_of
 from bench.sizes import Size
 from gateway.domain.model import DeliveryState, DestinationName, Lane
+from gateway.domain.routing import Route
 from gateway.spool import Connection, Spool, deliveries, instances
 from gateway.spool.times import from_text
 from tests.peers.orthanc import Modality
@@ -156,7 +157,7 @@ def filled_spool(files: Sequence[Path], case: str) -> Path:
 
         def route(c: Connection) -> None:
             for instance in waiting:
-                routes = [(PACS, Lane.ROUTINE)]
+                routes = [Route(destination=PACS, lane=Lane.ROUTINE)]
                 deliveries.prepare(c, instance.id, routes=routes, now=_now(), by="bench", why="bench")
 
         spool.db.write(route).result()

@@ -7,14 +7,14 @@ import random
 from datetime import timedelta
 
 from gateway.app.peers import caller_of, now, tls_of
-from gateway.config import Backoff, Config, DicomDestination, Ris
+from gateway.config import Backoff, Config, DicomDestination, Ris, load_rules
 from gateway.domain.completeness import Patience
-from gateway.domain.model import DestinationName
+from gateway.domain.model import DestinationName, Lane
 from gateway.domain.order_notice import Format, Header
 from gateway.net.dicom_client import Peer
 from gateway.net.mllp_client import Place
 from gateway.net.wake import Wake
-from gateway.roles.forward import Forward, MppsTarget, Receiver, Target, Telling
+from gateway.roles.forward import Forward, MppsTarget, Policy, Receiver, Target, Telling
 from gateway.roles.forward.dimse import Dimse
 from gateway.spool import Spool
 
@@ -48,7 +48,7 @@ async def start_forward(config: Config, spool: Spool, stop: asyncio.Event) -> as
                 if one.mpps
             ),
         ],
-        routes=[DestinationName(name) for name in config.routing.default],
+        policy=routing_policy(config),
         retention=max(map(config.retention_of, config.destination), default=config.retention.confirmed),
         mpps_retention=config.retention.mpps,
         telling=_telling(config),
@@ -59,6 +59,17 @@ async def start_forward(config: Config, spool: Spool, stop: asyncio.Event) -> as
     )
     wake = await Wake.bind(config.box.runtime_folder / "forward.sock")
     return asyncio.create_task(forward.run(stop, wake))
+
+
+def routing_policy(config: Config) -> Policy:
+    """What the site says of where images go. Raises ConfigError if its rules have a fault."""
+    urgency = {scanner.ae.casefold(): Lane(scanner.priority) for scanner in config.scanner if scanner.priority}
+    return Policy(
+        default=tuple(map(DestinationName, config.routing.default)),
+        rules=load_rules(config.routing.rules, [one.name for one in config.destination]),
+        lanes_of={DestinationName(one.name): one.lanes for one in config.destination},
+        urgency=lambda ae: urgency.get(ae.strip().casefold()),
+    )
 
 
 def _target(config: Config, destination: DicomDestination) -> Target:

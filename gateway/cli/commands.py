@@ -13,6 +13,7 @@ from gateway.cli import (
     peers,
     queue,
     retry,
+    route,
     serve,
     simulate,
     status,
@@ -40,6 +41,7 @@ app.add_typer(orders.app, name="orders")
 app.add_typer(messages.app, name="messages")
 app.add_typer(mpps.app, name="mpps")
 app.add_typer(peers.app, name="peers")
+app.add_typer(route.app, name="route")
 app.command("retry")(retry.retry)
 app.command("release")(retry.release)
 app.add_typer(simulate.app, name="simulate")

@@ -5,6 +5,7 @@ from gateway.config.hl7 import Mllp, OrdersOut, Sender
 from gateway.config.loading import load, parse
 from gateway.config.problems import ConfigError, Problem
 from gateway.config.profiles import load_profiles
+from gateway.config.rules import load_rules
 from gateway.config.section import ServerTls, Tls
 from gateway.config.sections import (
     Backoff,
@@ -68,5 +69,6 @@ __all__ = [
     "WorklistPolicy",
     "load",
     "load_profiles",
+    "load_rules",
     "parse",
 ]

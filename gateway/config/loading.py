@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from gateway.config.mappings import MAPPINGS, order_mapping
 from gateway.config.problems import NAMED_BY, ConfigError, Problem, problem_of
 from gateway.config.profiles import DEFAULT_FOLDER, read_profiles
+from gateway.config.rules import RULES, read_rules
 from gateway.config.sections import Config
 from gateway.config.values import OTHER_DOORS, suggestion
 from gateway.domain.order_mapping import MappingError
@@ -58,6 +59,7 @@ def parse(text: str, *, base: Path, origin: str = "gateway.toml") -> Config:
     problems += _senders_nowhere(raw)
     problems += _profiles_nowhere(raw, base)
     problems += _mapping_faults(raw, base)
+    problems += _rule_faults(raw, base)
     if problems or config is None:
         raise ConfigError(problems)
     return config
@@ -162,3 +164,13 @@ def _mapping_faults(raw: dict[str, Any], base: Path) -> Iterator[Problem]:
             for line in str(error).splitlines():
                 wrong, _, remedy = line.rpartition("; ")
                 yield Problem(key=key, wrong=wrong, remedy=remedy)
+
+
+def _rule_faults(raw: dict[str, Any], base: Path) -> list[Problem]:
+    """Find the faults of the routing rules."""
+    section = raw.get("routing", {})
+    folder = section.get("rules", RULES) if isinstance(section, dict) else RULES
+    if not isinstance(folder, str):
+        return []
+    known = [table["name"] for table in _tables(raw, "destination") if isinstance(table.get("name"), str)]
+    return read_rules(base / folder, known)[1]

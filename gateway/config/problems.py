@@ -28,7 +28,14 @@ _REMEDIES: Final = {
     "string_pattern_mismatch": "write a host name or an IP address: letters, digits, dot, dash, colon",
     "model_type": "write it as a section of keys",
 }
-NAMED_BY: Final = {"scanner": "ae", "ris": "name", "sender": "name", "destination": "name", "listen": "port"}
+NAMED_BY: Final = {
+    "rule": "id",
+    "scanner": "ae",
+    "ris": "name",
+    "sender": "name",
+    "destination": "name",
+    "listen": "port",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,6 @@ every box.
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from importlib import resources
@@ -18,6 +17,7 @@ from typing import Annotated, Any, Final
 from pydantic import AfterValidator, BeforeValidator, Field, Strict, ValidationError, ValidationInfo
 from pydicom.datadict import dictionary_VR, keyword_for_tag, tag_for_keyword
 
+from gateway.config.files import tables, texts
 from gateway.config.problems import ConfigError, Problem, problem_of
 from gateway.config.section import Section, spelled
 from gateway.config.values import AE, Count, Flag, Name, invalid, parse_duration, shape, suggestion
@@ -37,9 +37,6 @@ from gateway.domain.profile import (
 from gateway.domain.transliteration import Script
 
 DEFAULT_FOLDER: Final = "profiles/"
-FILES: Final = 500
-"""Profiles read from the site's folder."""
-FILE_BYTES: Final = 64 << 10
 _LONGEST: Final = {"PN": 64, "LO": 64, "SH": 16, "CS": 16}
 _KEYS: Final = (
     *("AccessionNumber", "PatientID", "PatientName", "StudyInstanceUID", "RequestedProcedureID", "Modality"),
@@ -218,50 +215,16 @@ def read_profiles(folder: Path) -> tuple[dict[str, Profile], list[Problem]]:
         for path in resources.files("gateway").joinpath("profiles").iterdir()
         if path.name.endswith(".toml")
     }
-    found: dict[str, str] = {}
-    problems: list[Problem] = []
-    try:
-        paths = sorted(path for path in folder.iterdir() if path.suffix == ".toml")[:FILES]
-    except (FileNotFoundError, NotADirectoryError):
-        paths = []
-    except OSError as error:
-        remedy = "check its owner and mode"
-        problems.append(Problem(key=str(folder), wrong=f"can't be read ({error.strerror})", remedy=remedy))
-        paths = []
-    for path in paths:
-        if path.stem in shipped:
-            wrong, remedy = "has the name of a shipped profile", f'rename it, and write extends = "{path.stem}" in it'
-            problems.append(Problem(key=path.stem, wrong=wrong, remedy=remedy))
-            continue
-        try:
-            found[path.stem] = _text(path)
-        except ValueError as error:
-            problems.append(Problem(key=path.stem, wrong=str(error), remedy="save it as UTF-8 text of its keys alone"))
-        except OSError as error:
-            wrong = f"can't be read ({error.strerror})"
-            problems.append(Problem(key=path.stem, wrong=wrong, remedy="check its owner and mode"))
-    profiles, faults = _profiles({**shipped, **found})
+    found, problems = texts(folder)
+    for name in sorted(shipped.keys() & found.keys()):
+        wrong, remedy = "has the name of a shipped profile", f'rename it, and write extends = "{name}" in it'
+        problems.append(Problem(key=name, wrong=wrong, remedy=remedy))
+    profiles, faults = _profiles({**found, **shipped})
     return profiles, problems + faults
 
 
-def _text(path: Path) -> str:
-    if path.stat().st_size > FILE_BYTES:
-        raise ValueError(f"is longer than {FILE_BYTES} bytes")
-    try:
-        return path.read_text("utf-8")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"is not UTF-8 from byte {error.start} on") from None
-
-
-def _profiles(texts: Mapping[str, str]) -> tuple[dict[str, Profile], list[Problem]]:
-    raw: dict[str, dict[str, Any]] = {}
-    problems: list[Problem] = []
-    for name, text in texts.items():
-        try:
-            raw[name] = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
-            remedy = "correct that line; text needs quotes, and a key is written once"
-            problems.append(Problem(key=name, wrong=f"is not TOML: {error}", remedy=remedy))
+def _profiles(found: Mapping[str, str]) -> tuple[dict[str, Profile], list[Problem]]:
+    raw, problems = tables(found)
     faults = {name: [*_faults(name, own), *_lost(name, raw)] for name, own in raw.items()}
     problems += [problem for found in faults.values() for problem in found]
     sound = [name for name in raw if not any(faults[base] for base in _line(name, raw))]

@@ -156,6 +156,8 @@ class Scanner(Section):
     """Which of our AE titles it may call; empty: any."""
     port: OptionalPort = spelled(0)
     """Its port for storage commitment results, at its first address; 0: results on its own association only."""
+    priority: Literal["", "stat", "routine", "bulk"] = spelled("")
+    """How urgent its images are; empty: as it sent them. An order that is STAT goes before this."""
     profile: Name = spelled("generic")
     """The profile of its make and model: a shipped one, or a file of [worklist] profiles."""
     worklist: WorklistPolicy = spelled({})

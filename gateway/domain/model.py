@@ -142,6 +142,8 @@ class Delivery:
     queued_at: datetime
     sent_at: datetime | None
     confirmed_at: datetime | None
+    compression: str = ""
+    """The form that a rule of the site demands, "none" or "lossless"; empty: as the destination's setting says."""
 
 
 class GatewayError(Exception):

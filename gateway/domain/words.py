@@ -43,6 +43,8 @@ STEPS: Final = {
     " knows our AE title; we try again by ourselves.",
     "delivery-late": "Check that {subject} runs and can be reached; the images are sent by themselves when it can.",
     "no-route": "Images have nowhere to go: name a destination in [routing] default, then restart the gateway.",
+    "routing-rules": "The routing rules could not look at an image, and it went to the default destinations: see the"
+    " log for `routed by default`, then `gateway route test INSTANCE_ID`.",
     "not-committed": "{subject} did not promise to keep images, so they are sent again: look at its log for storage"
     " commitment.",
     "desk-unreconciled": "The order of desk entry {subject} has not come: look at `gateway desk suggest {subject}`,"

@@ -33,6 +33,7 @@ from gateway.domain.model import (
     PermanentFailure,
     TemporaryFailure,
 )
+from gateway.domain.routing import Route
 from gateway.spool import audit, instances
 from gateway.spool.db import Connection, Row
 from gateway.spool.queries import sql
@@ -76,7 +77,7 @@ def prepare(
     c: Connection,
     instance_id: InstanceId,
     *,
-    routes: Sequence[tuple[DestinationName, Lane]],
+    routes: Sequence[Route],
     now: datetime,
     by: str,
     why: str,
@@ -259,21 +260,27 @@ def _due(c: Connection, *, destination: DestinationName, lane: Lane, now: dateti
     return c.execute(sql("delivery_due"), values).fetchall()
 
 
-def _enqueue(
-    c: Connection, instance_id: InstanceId, *, route: tuple[DestinationName, Lane], now: datetime, by: str
-) -> int:
-    """A new delivery, unless one to the same destination was not begun yet or was refused.
+def _enqueue(c: Connection, instance_id: InstanceId, *, route: Route, now: datetime, by: str) -> int:
+    """A new delivery, unless one to the same destination was not begun yet or was refused: that one goes on, as the
+    route says.
 
     One that is being sent, or was sent, carries an earlier version: the new one goes after it.
     """
-    destination, lane = route
-    values = {"instance": instance_id, "destination": destination, "lane": lane, "now": to_text(now)}
+    values = {
+        "instance": instance_id,
+        "destination": route.destination,
+        "lane": route.lane,
+        "compression": route.compression,
+        "now": to_text(now),
+    }
     row = c.execute(sql("delivery_unbegun"), values).fetchone()
     if row is None:
         added = int(c.execute(sql("delivery_insert"), values).fetchone()["id"])
-        _journal(c, added, before="", after=DeliveryState.QUEUED, now=now, by=by, why=f"route {destination}")
+        why = f"rule {route.rule}" if route.rule else f"route {route.destination}"
+        _journal(c, added, before="", after=DeliveryState.QUEUED, now=now, by=by, why=why)
         return added
     delivery = _delivery(row)
+    c.execute(sql("delivery_reroute"), {**values, "id": delivery.id})
     if delivery.state is DeliveryState.REFUSED:
         requeue(c, delivery.id, now=now, by=by, why="prepared again")
     return delivery.id
@@ -352,4 +359,5 @@ def _delivery(row: Row) -> Delivery:
         queued_at=from_text(row["queued_at"]),
         sent_at=from_text(row["sent_at"]),
         confirmed_at=from_text(row["confirmed_at"]),
+        compression=row["compression"],
     )

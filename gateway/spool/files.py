@@ -150,9 +150,7 @@ class SpoolFiles:
 
     def path_of(self, instance_id: InstanceId) -> Path:
         """Where the object of that id lies. Raises ValueError if it is no id of ours."""
-        if INSTANCE_ID.fullmatch(instance_id) is None:
-            raise ValueError(f"instance id of {len(instance_id)} characters is not 22 lower-case hexadecimal digits")
-        return self.objects / instance_id[:2] / f"{instance_id}.dcm"
+        return _path_in(self.objects, instance_id)
 
     def free_bytes(self) -> int:
         """Bytes the file system has left for us, at most about a second old."""
@@ -230,6 +228,17 @@ class SpoolFiles:
                 os.close(fd)
                 path.unlink(missing_ok=True)
         self._doubted = False
+
+
+def object_path(state: Path, instance_id: InstanceId) -> Path:
+    """Where the object of that id lies in the spool of a state folder, for one who only reads."""
+    return _path_in(state / "spool" / "objects", instance_id)
+
+
+def _path_in(objects: Path, instance_id: InstanceId) -> Path:
+    if INSTANCE_ID.fullmatch(instance_id) is None:
+        raise ValueError(f"instance id of {len(instance_id)} characters is not 22 lower-case hexadecimal digits")
+    return objects / instance_id[:2] / f"{instance_id}.dcm"
 
 
 def _names_follow_files(path: Path) -> bool:

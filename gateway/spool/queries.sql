@@ -124,8 +124,11 @@ WHERE i.StudyInstanceUID = :StudyInstanceUID
 GROUP BY d.destination, d.state, d.last_status ORDER BY d.destination, d.state, d.last_status
 
 -- delivery_insert --
-INSERT INTO delivery (instance, destination, lane, state, queued_at)
-VALUES (:instance, :destination, :lane, 'queued', :now) RETURNING id
+INSERT INTO delivery (instance, destination, lane, state, queued_at, compression)
+VALUES (:instance, :destination, :lane, 'queued', :now, :compression) RETURNING id
+
+-- delivery_reroute --
+UPDATE delivery SET lane = :lane, compression = :compression WHERE id = :id
 
 -- delivery_unbegun --
 SELECT * FROM delivery

@@ -14,6 +14,7 @@ from typer.testing import CliRunner, Result
 
 from gateway.cli.commands import app
 from gateway.domain.model import Delivery, DestinationName, Instance, Lane
+from gateway.domain.routing import Route
 from gateway.spool import Connection, GroupCommitter, Spool, audit, deliveries
 from gateway.spool.claims import Part
 from tests.spool.objects import Clock, open_spool, receive
@@ -93,7 +94,7 @@ class Site:
         """Queue them; the delivery ids."""
 
         def job(c: Connection) -> list[int]:
-            route = [(DestinationName(to), Lane.ROUTINE)]
+            route = [Route(destination=DestinationName(to), lane=Lane.ROUTINE)]
             now = self.clock()
             return [deliveries.prepare(c, one.id, routes=route, now=now, by="forward", why="t")[0] for one in instances]
 

@@ -27,11 +27,12 @@ from gateway.dicom.association import AcceptedContext
 from gateway.dicom.dimse import CommandField, CommandSet
 from gateway.domain.completeness import Patience
 from gateway.domain.model import UID, Confirm, DeliveryState, DestinationName, Lane
+from gateway.domain.routing import Rule
 from gateway.net.dicom_client import Peer
 from gateway.net.dicom_service import Caller
 from gateway.net.wake import Bell, Wake
 from gateway.roles import forward
-from gateway.roles.forward import Forward, MppsTarget, Receiver, Target, Telling, order_watch
+from gateway.roles.forward import Forward, MppsTarget, Policy, Receiver, Target, Telling, order_watch
 from gateway.roles.forward.dimse import Dimse
 from gateway.roles.storage import Storage
 from gateway.spool import Spool, audit, deliveries, instances
@@ -164,6 +165,8 @@ def forwarding(
     retention: timedelta = RETENTION,
     mpps_targets: Sequence[MppsTarget] = (),
     receivers: Sequence[Receiver] = (),
+    rules: Sequence[Rule] = (),
+    default: Sequence[DestinationName] = (),
 ) -> Iterator[Forwarding]:
     """The role, started; stopped on leaving."""
     monkeypatch.setattr(forward, "HOUSEKEEPING_SECONDS", 0.05)
@@ -177,7 +180,12 @@ def forwarding(
         spool,
         targets,
         mpps_targets=mpps_targets,
-        routes=[one.name for one in targets],
+        policy=Policy(
+            default=tuple(default or (one.name for one in targets)),
+            rules=tuple(rules),
+            lanes_of={one.name: one.lanes for one in targets},
+            urgency=lambda _: None,
+        ),
         retention=retention,
         mpps_retention=retention,
         telling=Telling(receivers=tuple(receivers), patience=PATIENCE, zone=ZoneInfo("Europe/Berlin")),

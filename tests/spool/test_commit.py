@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from gateway.domain.model import DeliveryState, DestinationName, InstanceId, InstanceState, Lane, TemporaryFailure
+from gateway.domain.routing import Route
 from gateway.spool import Committed, Connection, GroupCommitter, Spool, audit, deliveries, instances
 from tests.spool.objects import START, open_spool, read_origin, receive, stored_body
 
@@ -136,9 +137,11 @@ def test_a_duplicate_takes_the_place_of_a_file_that_was_damaged_and_its_delivery
     path.write_bytes(path.read_bytes()[:-1] + b"X")
 
     def refuse(c: Connection) -> None:
-        routes = [(DestinationName("pacs"), Lane.ROUTINE)]
+        routes = [Route(destination=DestinationName("pacs"), lane=Lane.ROUTINE)]
         deliveries.prepare(c, first.id, routes=routes, now=START, by="test", why="test")
-        (claimed,) = deliveries.claim(c, destination=routes[0][0], lane=Lane.ROUTINE, now=START, lease=LEASE, limit=1)
+        (claimed,) = deliveries.claim(
+            c, destination=routes[0].destination, lane=Lane.ROUTINE, now=START, lease=LEASE, limit=1
+        )
         deliveries.refuse(c, claimed, status="content-hash", now=START, by="test")
         audit.raise_alarm(c, code=audit.AlarmCode.SPOOL_DAMAGED, subject=first.id, now=START)
 

@@ -19,6 +19,7 @@ from gateway.domain.model import (
     Lane,
     PermanentFailure,
 )
+from gateway.domain.routing import Route
 from gateway.spool import Connection, Spool, audit, deliveries, instances
 from tests.spool.objects import CT, EXPLICIT, Clock, origin
 
@@ -49,7 +50,7 @@ def held(spool: Spool, number: int = 0) -> InstanceId:
 
 
 def prepare(spool: Spool, instance_id: InstanceId, clock: Clock, *to: DestinationName) -> tuple[int, ...]:
-    routes = [(destination, Lane.ROUTINE) for destination in to]
+    routes = [Route(destination=destination, lane=Lane.ROUTINE) for destination in to]
     return do(
         spool,
         lambda c: deliveries.prepare(c, instance_id, routes=routes, now=clock(), by="forward", why="passed"),

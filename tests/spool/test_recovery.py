@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from gateway.domain.model import UID, DestinationName, Instance, InstanceState, Lane
+from gateway.domain.routing import Route
 from gateway.spool import Connection, Spool, Swept, audit, deliveries, instances
 from gateway.spool.commit import CRASH_POINTS
 from tests.spool.objects import Clock, open_spool, read_origin, receive, stored_body
@@ -198,7 +199,9 @@ def test_a_lease_whose_sender_died_is_released(spool: Spool, clock: Clock) -> No
     pacs, lane = DestinationName("pacs"), Lane.ROUTINE
 
     def begin(c: Connection) -> None:
-        deliveries.prepare(c, instance.id, routes=[(pacs, lane)], now=clock(), by="forward", why="passed")
+        deliveries.prepare(
+            c, instance.id, routes=[Route(destination=pacs, lane=lane)], now=clock(), by="forward", why="passed"
+        )
         deliveries.claim(c, destination=pacs, lane=lane, now=clock(), lease=timedelta(minutes=5), limit=1)
 
     spool.db.write(begin).result()
@@ -211,7 +214,9 @@ def deliver(spool: Spool, instance: Instance, clock: Clock) -> Instance:
     pacs, lane = DestinationName("pacs"), Lane.ROUTINE
 
     def whole_way(c: Connection) -> None:
-        deliveries.prepare(c, instance.id, routes=[(pacs, lane)], now=clock(), by="forward", why="passed")
+        deliveries.prepare(
+            c, instance.id, routes=[Route(destination=pacs, lane=lane)], now=clock(), by="forward", why="passed"
+        )
         (claimed,) = deliveries.claim(c, destination=pacs, lane=lane, now=clock(), lease=timedelta(minutes=5), limit=1)
         deliveries.settle_sent(c, [deliveries.Arrived(delivery=claimed, status="0000", at=clock())], by="forward")
         assert deliveries.settle_confirmed(c, [claimed.id], now=clock(), by="forward", why="commitment")

@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from gateway.domain.model import Delivery, DeliveryState, DestinationName, Instance, InstanceId, InstanceState, Lane
+from gateway.domain.routing import Route
 from gateway.spool import Committed, Connection, GroupCommitter, Spool, deliveries, instances
 from gateway.spool.commit import CRASH_POINTS
 from tests.spool.objects import Clock, open_spool, read_origin, receive, stored_body
@@ -102,7 +103,7 @@ class SpoolMachine(RuleBasedStateMachine):
     def prepare(self, to: list[DestinationName]) -> None:
         def job(c: Connection) -> None:
             for instance in instances.waiting(c, limit=2):
-                routes = [(destination, Lane.ROUTINE) for destination in to]
+                routes = [Route(destination=destination, lane=Lane.ROUTINE) for destination in to]
                 deliveries.prepare(c, instance.id, routes=routes, now=self.clock(), by="forward", why="passed")
 
         self.spool.db.write(job).result()
@@ -205,7 +206,7 @@ class SpoolMachine(RuleBasedStateMachine):
         for instance in instances.quarantined(c, limit=999):
             instances.release(c, instance.id, now=now, by="person", why="looked at")
         for instance in instances.waiting(c, limit=999):
-            routes = [(PACS, Lane.ROUTINE)]
+            routes = [Route(destination=PACS, lane=Lane.ROUTINE)]
             deliveries.prepare(c, instance.id, routes=routes, now=now, by="forward", why="passed")
         for to in (PACS, ARCHIVE):
             for refused in deliveries.in_state(c, destination=to, state=DeliveryState.REFUSED, limit=999):

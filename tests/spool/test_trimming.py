@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from gateway.domain.model import UID, DestinationName, InstanceId, Lane
+from gateway.domain.routing import Route
 from gateway.spool import Connection, Spool, audit, commitments, deliveries, instances
 from gateway.spool.trimming import trim
 from tests.spool.objects import Clock, receive
@@ -18,7 +19,9 @@ def confirmed(spool: Spool, uid: str, clock: Clock) -> InstanceId:
     instance = committer.submit(receive(spool.files, uid, b"x")).result(30).instance
 
     def job(c: Connection) -> None:
-        deliveries.prepare(c, instance.id, routes=[(PACS, Lane.ROUTINE)], now=clock(), by="test", why="test")
+        deliveries.prepare(
+            c, instance.id, routes=[Route(destination=PACS, lane=Lane.ROUTINE)], now=clock(), by="test", why="test"
+        )
         (claimed,) = deliveries.claim(
             c, destination=PACS, lane=Lane.ROUTINE, now=clock(), lease=timedelta(hours=1), limit=1
         )

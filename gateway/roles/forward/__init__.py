@@ -19,9 +19,8 @@ from typing import Protocol
 
 import structlog
 
-from gateway.domain.model import DeliveryState, DestinationName, Instance
+from gateway.domain.model import DeliveryState, Instance
 from gateway.domain.retry import Circuit, Severity, age_severity
-from gateway.domain.routing import default_routes
 from gateway.net.dicom_client import Peer
 from gateway.net.wake import Wake
 from gateway.roles.forward.confirm import Confirmer
@@ -31,11 +30,12 @@ from gateway.roles.forward.order_watch import OrderWatch, Telling
 from gateway.roles.forward.orders_out import OrdersOut, Receiver
 from gateway.roles.forward.orders_out import watch as watch_orders
 from gateway.roles.forward.reports import Reporter
+from gateway.roles.forward.routing import Policy, Router
 from gateway.roles.forward.target import Breaker, Target
 from gateway.spool import Connection, Spool, audit, deliveries, instances, mpps, orders_out, progress
 from gateway.spool.trimming import trim
 
-__all__ = ["Forward", "Target", "MppsTarget", "Receiver", "Telling"]
+__all__ = ["Forward", "Target", "MppsTarget", "Policy", "Receiver", "Telling"]
 
 POLL_SECONDS = 2.0
 PREPARED_AT_ONCE = 500
@@ -73,7 +73,7 @@ class Forward:
         targets: Sequence[Target],
         *,
         mpps_targets: Sequence[MppsTarget],
-        routes: Sequence[DestinationName],
+        policy: Policy,
         retention: timedelta,
         mpps_retention: timedelta,
         telling: Telling,
@@ -84,7 +84,8 @@ class Forward:
     ) -> None:
         """`telling` says who is told of orders; what was sent for that is kept for `messages_retention`."""
         self._spool = spool
-        self._routes = tuple(routes)
+        self._has_routes = bool(policy.default)
+        self._router = Router(policy, lambda instance: spool.files.path_of(instance.id))
         self._retention = retention
         self._mpps_retention = mpps_retention
         self._messages_retention = messages_retention
@@ -93,7 +94,6 @@ class Forward:
         self._reporter = Reporter(spool, scanners, now=now, random=random)
         self._senders: list[LaneSender] = []
         self._confirmers: list[Confirmer] = []
-        self._lanes_of = {target.name: target.lanes for target in targets}
         for target in targets:
             self._add(target, random)
         self._relays = [
@@ -179,7 +179,7 @@ class Forward:
     async def _prepare_waiting(self) -> int:
         """Route what was received; how many instances."""
         waiting = instances.waiting(self._spool.db.read(), limit=PREPARED_AT_ONCE)
-        if waiting and self._routes:
+        if waiting and self._has_routes:
             await self._write(partial(self._prepare, waiting=waiting))
             return len(waiting)
         if waiting:
@@ -188,17 +188,7 @@ class Forward:
 
     def _prepare(self, c: Connection, *, waiting: Sequence[Instance]) -> None:
         for instance in waiting:
-            routes = default_routes(priority=instance.origin.priority, destinations=self._routes)
-            lanes = [
-                (
-                    route.destination,
-                    route.lane
-                    if route.lane in self._lanes_of[route.destination]
-                    else self._lanes_of[route.destination][0],
-                )
-                for route in routes
-            ]
-            deliveries.prepare(c, instance.id, routes=lanes, now=self._now(), by="forward", why="default route")
+            self._router.prepare(c, instance, now=self._now())
         audit.clear_alarm(c, code=ALARM_NO_ROUTE, subject="routing", now=self._now())
 
     # -- housekeeping --
@@ -208,6 +198,7 @@ class Forward:
             try:
                 await self._write(partial(deliveries.release_expired_leases, now=self._now()))
                 await self._write(self._watch_ages)
+                await self._write(partial(self._router.watch, now=self._now()))
                 await self._write(partial(watch, now=self._now()))
                 await self._write(partial(watch_orders, now=self._now()))
                 purged = await asyncio.to_thread(self._spool.purge, retention=self._retention, limit=PURGED_AT_ONCE)
