@@ -254,4 +254,5 @@ def _upstream(config: Config, ris: Ris) -> Upstream:
         past=ris.window.past,
         ahead=ris.window.ahead,
         most_rows=ris.rows_max,
+        probe=ris.probe,
     )

@@ -32,6 +32,7 @@ from gateway.config.values import (
     OptionalHost,
     OptionalPath,
     OptionalPort,
+    OptionalWait,
     Port,
     Size,
     SOPClass,
@@ -186,6 +187,8 @@ class Ris(Tls):
     """How long a query may take."""
     refresh: Duration = spelled("30s")
     """How often the copy is refreshed."""
+    probe: Annotated[OptionalWait, Field(le=timedelta(minutes=5))] = spelled("2s")
+    """It is asked for one known patient when it has answered nothing for so long; "0s": never."""
     window: Window = spelled({})
     """Which scheduled days the copy holds."""
     rows_max: Count = spelled(20_000)

@@ -235,6 +235,8 @@ OptionalHost = Annotated[str, Field(max_length=253, pattern=r"^[A-Za-z0-9._:-]*$
 Duration = Annotated[timedelta, BeforeValidator(parse_duration), AfterValidator(_positive)]
 OptionalDuration = Annotated[timedelta | None, BeforeValidator(_optional_duration)]
 """Empty means: as the general setting says."""
+OptionalWait = Annotated[timedelta, BeforeValidator(parse_duration)]
+""" "0s" means never."""
 Hold = Annotated[timedelta | None, BeforeValidator(parse_hold)]
 """ "off" means None."""
 Size = Annotated[int, BeforeValidator(parse_size)]

@@ -18,6 +18,7 @@ from typing import Final, TypeAlias
 from gateway.domain.keys import CASELESS, date_spans, time_spans
 from gateway.domain.worklist import (
     MAX_DEPTH,
+    PATIENT_ID,
     QUERY_RETRIEVE_LEVEL,
     SPS_SEQUENCE,
     SPS_START_DATE,
@@ -103,6 +104,11 @@ def refresh_identifier(window_from: date, window_to: date) -> DataSet:
 def any_identifier() -> DataSet:
     """The query that every row matches: what a RIS is asked whether it knows of any."""
     return _universal(RETURN_KEYS)
+
+
+def patient_identifier(patient_id: str) -> DataSet:
+    """The query for one patient, as a scanner asks it. `patient_id`: ASCII, without wildcards."""
+    return {**_universal(RETURN_KEYS), PATIENT_ID: Element("LO", patient_id.encode("ascii"))}
 
 
 def _da(day: date) -> str:

@@ -30,6 +30,8 @@ class Answer:
     failure: str = ""
     """Why it is not even half an answer: connect, reject-..., silence, abort, context, or the final status as
     four hexadecimal digits. Empty if the RIS said success, or was stopped at the limit."""
+    responded: bool = False
+    """The failure is the final status: the RIS works, and refuses this question."""
 
 
 def ask(peer: Peer, identifier: DataSet, *, limit: int, take: Callable[[DataSet], None]) -> Answer:
@@ -61,5 +63,5 @@ def _ask(peer: Peer, identifier: DataSet, limit: int, take: Callable[[DataSet], 
                 unreadable += 1
             taken += 1
     if status != 0:
-        return Answer(complete=False, failure=f"{status:04X}")
+        return Answer(complete=False, failure=f"{status:04X}", responded=True)
     return Answer(complete=not unreadable)

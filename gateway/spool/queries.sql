@@ -286,6 +286,12 @@ FROM worklist_row WHERE rowid IN (SELECT value FROM json_each(:ids))
 -- worklist_second_source --
 SELECT 1 FROM worklist_row WHERE source > (SELECT min(source) FROM worklist_row) LIMIT 1
 
+-- worklist_known_patient --
+SELECT PatientID FROM worklist_row
+WHERE source = :source AND missed = 0 AND start_date BETWEEN :first AND :last
+    AND PatientID <> '' AND PatientID NOT GLOB '*[^-A-Za-z0-9._ ]*'
+LIMIT 1
+
 -- worklist_any --
 SELECT 1 FROM worklist_row WHERE source = :source LIMIT 1
 

@@ -1,6 +1,7 @@
 """Whether rows of the copy stand: the age of each and its claim to its step, as the books attest them.
 
-These are the predicates by which the worklist role answers and by which `cases` explains an answer.
+These are the predicates by which the worklist role answers and by which `cases` explains an answer; and the step by
+which it is seen whether a source still answers.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from gateway.domain.merge import Claim, Kind
 from gateway.domain.model import SourceName
 from gateway.domain.worklist import DONE
+from gateway.spool.db import Connection
+from gateway.spool.queries import sql
 from gateway.spool.times import from_text
 from gateway.spool.worklist import Attested, Candidate, Contender
 
@@ -23,6 +26,14 @@ def too_old(row: Candidate, attested: Attested | None, *, oldest: str) -> bool:
     """Whether its RIS confirmed it last before `oldest`, text as of `confirmed`; what came by message or from the
     desk is nobody's to confirm."""
     return row.kind == Kind.LIVE and confirmed(row, attested) < oldest
+
+
+def known_patient(c: Connection, source: SourceName, *, first: str, last: str) -> str:
+    """The Patient ID of some step within these days (YYYYMMDD) that the source confirmed when asked last; empty if
+    there is none that is plain ASCII."""
+    values = {"source": source, "first": first, "last": last}
+    row = c.execute(sql("worklist_known_patient"), values).fetchone()
+    return "" if row is None else str(row["PatientID"])
 
 
 def claims(

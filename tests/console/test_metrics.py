@@ -39,6 +39,7 @@ def test_the_counts_of_the_books(site: Site, console: Served, accept: str) -> No
     assert found["gateway_worklist_rows", "main"] == 1
     assert found["gateway_worklist_age_seconds", "main"] == 5 * 3600
     assert found["gateway_worklist_stale", "main"] == 1
+    assert found["gateway_worklist_failing", "main"] == 1
     assert found["gateway_worklist_copy_rows", "main"] == 1
     assert found["gateway_worklist_circuit_open", "main"] == 0
     assert found["gateway_worklist_queries_total", "answered"] == 0

@@ -55,6 +55,7 @@ class From:
     name: str = "main"
     ae: str = "RIS"
     timeout: str = "3s"
+    refresh: str = "500ms"
     rows_max: int = 20_000
     more: str = ""
 
@@ -94,7 +95,7 @@ def toml(
     for one in ris:
         parts.append(
             f'[[ris]]\nname = "{one.name}"\nhost = "{HOST}"\nport = {one.port}\nae = "{one.ae}"\n'
-            f'timeout = "{one.timeout}"\nrefresh = "500ms"\n'
+            f'timeout = "{one.timeout}"\nrefresh = "{one.refresh}"\n'
             f"rows_max = {one.rows_max}\n{one.more}"
         )
     for place in to:

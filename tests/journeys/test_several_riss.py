@@ -13,7 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from gateway.config.sections import Ris
+from gateway.config.values import parse_duration
 from gateway.dicom.elements import DataSet, Element
+from gateway.roles.worklist.sources import LISTEN, PROBE_LOOK, SILENCE
 from gateway.simulate.acceptor import Host, hosted
 from gateway.simulate.ris import RisBehaviour, RisSimulator, sample_row
 from tests.journeys.gateway_process import From, Gateway, gateway
@@ -113,6 +116,61 @@ def test_the_real_one_hangs_and_dies(site: Site) -> None:
     site.real.kill()
     site.box.until(lambda: site.error("real") == "connect", what="its end is in the books")
     assert site.find() == (0, before)
+
+
+@pytest.fixture(scope="module")
+def unasked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """Two RISs whose next refresh is far off; no scanner asks."""
+    folder, port = tmp_path_factory.mktemp("unasked"), free_port()
+    first, second = RisSimulator(rows=rows_of(0, 1)), RisSimulator(rows=rows_of(10, 11))
+    second.delay = 4.0
+    real_rows = {"RIS": [objects.scheduled(0, start=f"{datetime.now(UTC):%Y%m%d}")]}
+    with hosted(first, second) as host, dcmtk.wlmscpfs(folder / "ris", port, worklist=real_rows) as real:
+        names = {"first": first.port, "second": second.port, "real": port}
+        riss = [
+            From(port=port, name=name, timeout=TIMEOUT, refresh="1h", more='probe = "500ms"')
+            for name, port in names.items()
+        ]
+        with gateway(folder / "gw", ris=riss) as box:
+            site = Site(box=box, host=host, first=first, second=second, real=real)
+            site.until_well()
+            yield site
+
+
+@pytest.mark.parametrize("behaviour", [*sorted(set(RisBehaviour) - {RisBehaviour.ANSWER}), "killed"])
+def test_a_ris_that_fails_while_nobody_asks_shows_and_so_does_its_return(
+    unasked: Site, behaviour: RisBehaviour | str
+) -> None:
+    unasked.until_well()
+    if behaviour == "killed":
+        unasked.host.call(unasked.second.stop())
+    else:
+        unasked.second.behaviour = RisBehaviour(behaviour)
+    try:
+        unasked.box.until(lambda: unasked.error("second"), what="the failure is in the books")
+        assert not unasked.error("first")
+    finally:
+        unasked.host.call(unasked.second.start())
+        unasked.second.behaviour = RisBehaviour.ANSWER
+    unasked.until_well()
+    copied = unasked.box.rows("SELECT source, PatientID FROM worklist_row")
+    assert len(copied) == 5
+
+
+def test_the_real_one_hangs_and_dies_while_nobody_asks(unasked: Site) -> None:
+    unasked.until_well()
+    assert unasked.real is not None
+    unasked.real.hang()
+    unasked.box.until(lambda: unasked.error("real") == "silence", what="its silence is in the books")
+    unasked.real.wake()
+    unasked.until_well()
+    unasked.real.kill()
+    unasked.box.until(lambda: unasked.error("real") == "connect", what="its end is in the books")
+
+
+def test_by_default_a_failure_is_known_within_five_seconds() -> None:
+    (probe,) = [key.default for name, key in Ris.model_fields.items() if name == "probe"]
+    assert parse_duration(probe).total_seconds() + PROBE_LOOK + SILENCE + LISTEN < 5
 
 
 @pytest.fixture

@@ -85,7 +85,11 @@ class _Reading(Collector):
         rows = GaugeMetricFamily("gateway_worklist_rows", "Rows of the last valid answer", labels=["source"])
         ages = GaugeMetricFamily("gateway_worklist_age_seconds", "Since the last valid answer", labels=["source"])
         stale = GaugeMetricFamily("gateway_worklist_stale", "1 if the copy is too old to trust", labels=["source"])
+        failing = GaugeMetricFamily(
+            "gateway_worklist_failing", "1 while a RIS fails to answer us, scanner or not", labels=["source"]
+        )
         for one in overview.worklist:
+            failing.add_metric([one.name], bool(one.last_error))
             rows.add_metric([one.name], one.rows)
             stale.add_metric([one.name], overview.is_stale(one))
             if one.last_success is not None:
@@ -93,6 +97,7 @@ class _Reading(Collector):
         yield rows
         yield ages
         yield stale
+        yield failing
         yield from self._worklist_use()
 
     def _worklist_use(self) -> Iterator[Metric]:

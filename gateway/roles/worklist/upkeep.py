@@ -10,18 +10,23 @@ import structlog
 log = structlog.get_logger()
 
 
-async def repeat(work: Callable[[], Awaitable[object]], *, seconds: float, stop: asyncio.Event) -> None:
-    """Do the work, whatever becomes of it, at this interval until `stop`."""
+async def repeat(
+    work: Callable[[], Awaitable[object]], *, seconds: float, stop: asyncio.Event, sooner: asyncio.Event | None = None
+) -> None:
+    """Do the work, whatever becomes of it, at this interval until `stop`; at once when `sooner` is set."""
+    sooner = sooner or asyncio.Event()
     while not stop.is_set():
+        sooner.clear()
         try:
             await work()
         except Exception as error:  # noqa: BLE001 -- the upkeep loops' edge; unknown means temporary
             log.error("worklist upkeep failed", error=type(error).__name__, code=getattr(error, "code", ""))
-        await _sleep(stop, seconds)
+        await _sleep(seconds, stop, sooner)
 
 
-async def _sleep(stop: asyncio.Event, seconds: float) -> None:
-    """Until `stop`, or `seconds`."""
-    waiter = asyncio.create_task(stop.wait())
-    await asyncio.wait({waiter}, timeout=seconds)
-    waiter.cancel()
+async def _sleep(seconds: float, *ends: asyncio.Event) -> None:
+    """For so long, or until one of `ends` is set."""
+    waiters = [asyncio.create_task(end.wait()) for end in ends]
+    await asyncio.wait(waiters, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    for waiter in waiters:
+        waiter.cancel()
