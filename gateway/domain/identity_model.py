@@ -15,10 +15,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Final
+from typing import Final, NamedTuple
 
 from gateway.domain.merge import Kind
 from gateway.domain.model import UID, AETitle, SourceName
@@ -157,6 +157,13 @@ class Candidate:
     """PatientIDs of other studies that were bound to it."""
 
 
+class Naming(NamedTuple):
+    """A number in the books, and the patient it stands for now: another one after a merge."""
+
+    number: PatientKey
+    patient: PatientKey
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Before:
     """The study that a scanner sent before this one."""
@@ -179,8 +186,8 @@ class Study:
     last_received: datetime
     performed: tuple[Performed, ...] = ()
     """The performed procedure steps that name the study, or an image of it."""
-    patients: frozenset[PatientKey] = frozenset()
-    """Every patient that is known under a number of its headers, aliases resolved."""
+    patients: frozenset[Naming] = frozenset()
+    """Every patient that is known under a number of its headers, from whichever issuer."""
     before: Before | None = None
 
 
@@ -324,8 +331,6 @@ class Verdict:
     evidence: tuple[Evidence, ...] = ()
     relations: Mapping[str, Relation] = field(default_factory=lambda: MappingProxyType({}))
     """Of the header's PatientID, PatientName, PatientBirthDate, PatientSex and accession to the order's."""
-    rules: tuple[str, ...] = ()
-    """Every rule that was met on the way, the deciding one last."""
     version: str = RULES_VERSION
     findings: tuple[Finding, ...] = ()
     changes: tuple[Change, ...] = ()
@@ -334,11 +339,20 @@ class Verdict:
     blocks: bool = False
     """Nothing of the study leaves before a person decided; no time ends that."""
 
+    @property
+    def rules(self) -> tuple[str, ...]:
+        """The ids of all rules that were met: the codes of the findings, and last what decided."""
+        return (*dict.fromkeys(one.code for one in self.findings), self.because)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckPolicy:
     """The site's rules for the check."""
 
+    zone: tzinfo = UTC
+    """Of the site: scanners write its civil time."""
+    automatic: bool = True
+    """Whether anything may be written; off, what would have been written waits for a person (see `kill_switch`)."""
     enrich: bool = True
     """Whether what is empty is filled from a proven order."""
     wider_guard: bool = False
