@@ -51,7 +51,7 @@ EXTENT_FROM: Final = 64 << 10
 
 MAX_INFLATED: Final = 256 << 20
 """Bytes of the longest deflated data set that is converted: it is held in memory, and anyone may have sent it."""
-_PIXEL_REPRESENTATION: Final = 0x00280103
+PIXEL_REPRESENTATION: Final = 0x00280103
 _PIXEL_DATA: Final = 0x7FE00010
 _NATIVE: Final = frozenset({IMPLICIT_LITTLE, EXPLICIT_LITTLE, EXPLICIT_BIG, DEFLATED})
 
@@ -76,7 +76,7 @@ def implicit_little_endian(
     source: bytes | memoryview, transfer_syntax: str, *, max_inflated: int = MAX_INFLATED
 ) -> list[Segment]:
     """The data set of `source` in Implicit VR LE. Raises ElementError."""
-    return _converted(source, transfer_syntax, IMPLICIT_LITTLE, max_inflated)
+    return converted(source, transfer_syntax, IMPLICIT_LITTLE, max_inflated=max_inflated)
 
 
 def explicit_little_endian(
@@ -87,29 +87,43 @@ def explicit_little_endian(
     From Implicit VR the VRs are the dictionary's: private and unknown elements become UN, words stand
     for "OB or OW", and Pixel Representation (0028,0103) decides between US and SS.
     """
-    return _converted(source, transfer_syntax, EXPLICIT_LITTLE, max_inflated)
+    return converted(source, transfer_syntax, EXPLICIT_LITTLE, max_inflated=max_inflated)
 
 
-def _converted(source: bytes | memoryview, transfer_syntax: str, target: str, max_inflated: int) -> list[Segment]:
+def converted(
+    source: bytes | memoryview,
+    transfer_syntax: str,
+    target: str,
+    *,
+    in_place: bool = True,
+    signed: bool | None = None,
+    max_inflated: int = MAX_INFLATED,
+) -> list[Segment]:
+    """The data set of `source` in Implicit or Explicit VR LE; only bytes if not `in_place`. Raises ElementError.
+
+    `signed` is Pixel Representation where it isn't in `source`, because that is the rest of a data set.
+    """
     if transfer_syntax == target:
-        return [Extent(offset=0, length=len(source))] if len(source) else []
+        whole: Segment = Extent(offset=0, length=len(source)) if in_place else bytes(source)
+        return [whole] if len(source) else []
     layout = layout_of(transfer_syntax)
     if layout.deflated:
         source = inflate(source, limit=max_inflated)
         if target == EXPLICIT_LITTLE:
             return [source]
-    representation = leading(source, transfer_syntax, frozenset({_PIXEL_REPRESENTATION})) if layout.implicit else {}
-    signed = any(representation.get(_PIXEL_REPRESENTATION, b""))
-    out = _Output()
+    if signed is None:
+        found = leading(source, transfer_syntax, frozenset({PIXEL_REPRESENTATION})) if layout.implicit else {}
+        signed = any(found.get(PIXEL_REPRESENTATION, b""))
+    out = Output()
     # Released even if an error keeps the frames alive, or the caller could not close what `source` maps
     with memoryview(source) as view:
         native = transfer_syntax in _NATIVE
-        conversion = _Conversion(view, layout_of(target), in_place=not layout.deflated, native=native)
+        conversion = _Conversion(view, layout_of(target), in_place=in_place and not layout.deflated, native=native)
         conversion.data_set(out, 0, len(view), _Level(layout, 0, signed, delimited=False))
     return out.finished()
 
 
-class _Output:
+class Output:
     """Segments as they grow: small bytes are gathered. Extents never touch, for headers stand between values."""
 
     __slots__ = ("_gathered", "_segments", "length")
@@ -132,7 +146,7 @@ class _Output:
         self._flush()
         self._segments.append(extent)
 
-    def include(self, other: _Output) -> None:
+    def include(self, other: Output) -> None:
         for segment in other.finished():
             if isinstance(segment, Extent):
                 self.place(segment)
@@ -169,7 +183,7 @@ class _Conversion:
         self.in_place = in_place
         self.native = native
 
-    def data_set(self, out: _Output, position: int, end: int, level: _Level) -> int:
+    def data_set(self, out: Output, position: int, end: int, level: _Level) -> int:
         while position < end:
             tag, vr, length, position = header(self.source, position, end, level.layout)
             if tag == ITEM_END and level.delimited:
@@ -180,7 +194,7 @@ class _Conversion:
                 position = self._sequence(out, tag, vr, length, position, end, level)
                 continue
             stop = bounded(tag, position, length, end)
-            if tag == _PIXEL_REPRESENTATION:
+            if tag == PIXEL_REPRESENTATION:
                 level = level._replace(signed=any(self.source[position:stop]))
             if not is_retired_group_length(tag):
                 self._value(out, tag, vr, position, stop, level)
@@ -189,7 +203,7 @@ class _Conversion:
             raise ElementError(ITEM_END, "item not ended", "send the object as received")
         return position
 
-    def _value(self, out: _Output, tag: int, vr: str, start: int, stop: int, level: _Level) -> None:  # noqa: PLR0917
+    def _value(self, out: Output, tag: int, vr: str, start: int, stop: int, level: _Level) -> None:  # noqa: PLR0917
         if tag == _PIXEL_DATA and not self.native:
             raise ElementError(tag, "pixels in an encapsulated transfer syntax", "send the object as received")
         if level.layout.implicit and vr == "US":
@@ -206,14 +220,14 @@ class _Conversion:
         out.write(padding)
 
     def _sequence(  # noqa: PLR0917
-        self, out: _Output, tag: int, vr: str, length: int, position: int, end: int, level: _Level
+        self, out: Output, tag: int, vr: str, length: int, position: int, end: int, level: _Level
     ) -> int:
         if level.depth == MAX_DEPTH:
             raise ElementError(tag, f"sequences nested deeper than {MAX_DEPTH}", "send the object as received")
         delimited = length == UNDEFINED
         inner = sequence_layout(tag, vr, level.layout) if delimited else level.layout
         stop = end if delimited else bounded(tag, position, length, end)
-        items = _Output()
+        items = Output()
         below = level._replace(layout=inner, depth=level.depth + 1, delimited=delimited)
         position = self._items(items, tag, position, stop, below)
         before, after = sequence_frame(tag, items.length, self.target)
@@ -222,7 +236,7 @@ class _Conversion:
         out.write(after)
         return position
 
-    def _items(self, out: _Output, tag: int, position: int, end: int, level: _Level) -> int:
+    def _items(self, out: Output, tag: int, position: int, end: int, level: _Level) -> int:
         """Items up to `end` or, if the sequence is delimited, to its delimiter."""
         while position < end:
             mark, _, length, position = header(self.source, position, end, level.layout)
@@ -230,7 +244,7 @@ class _Conversion:
                 return position
             if mark != ITEM:
                 raise ElementError(tag, "something else where an item begins", "send the object as received")
-            item = _Output()
+            item = Output()
             delimited = length == UNDEFINED
             stop = end if delimited else bounded(tag, position, length, end)
             position = self.data_set(item, position, stop, level._replace(delimited=delimited))

@@ -56,6 +56,7 @@ __all__ = [
     "DataSet",
     "Element",
     "ElementError",
+    "behind_sequence",
     "encode",
     "leading",
     "parse",
@@ -285,7 +286,7 @@ def _look(
         else:
             tag, vr, length, position = header(data, position, end, layout)
             if length == UNDEFINED and tag <= last:
-                position, limit = _behind_sequence(data, position, end, sequence_layout(tag, vr, layout), limit)
+                position, limit = behind_sequence(data, position, end, sequence_layout(tag, vr, layout), limit)
                 continue
             code = vr.encode()
         if tag > last:
@@ -296,8 +297,11 @@ def _look(
         position += length
 
 
-def _behind_sequence(data: bytes | memoryview, position: int, end: int, layout: Layout, limit: int) -> tuple[int, int]:
-    """Where a sequence of undefined length ends, and what is left of the limit; without recursion."""
+def behind_sequence(data: bytes | memoryview, position: int, end: int, layout: Layout, limit: int) -> tuple[int, int]:
+    """Where a sequence of undefined length ends, and what is left of the limit of headers; without recursion.
+
+    `position` is behind its header and `layout` that of its items. Raises ElementError.
+    """
     open_layouts = [layout]
     while open_layouts:
         limit -= 1
