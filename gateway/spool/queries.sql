@@ -379,27 +379,29 @@ StudyInstanceUID = :StudyInstanceUID
 -- served_upsert --
 INSERT INTO served (
     calling_ae, source, key, digest, PatientID, AccessionNumber, StudyInstanceUID, RequestedProcedureID,
-    ScheduledProcedureStepID, first_served, last_served, count, dataset, transfer_syntax
+    ScheduledProcedureStepID, first_served, last_served, count, dataset, transfer_syntax, conflict
 )
 SELECT :calling_ae, source, key, :digest, PatientID, AccessionNumber, StudyInstanceUID, RequestedProcedureID,
-    ScheduledProcedureStepID, :now, :now, 1, :dataset, :transfer_syntax
+    ScheduledProcedureStepID, :now, :now, 1, :dataset, :transfer_syntax, :conflict
 FROM worklist_row WHERE source = :source AND key = :key
-ON CONFLICT (calling_ae, source, key, digest) DO UPDATE SET last_served = excluded.last_served, count = count + 1
+ON CONFLICT (calling_ae, source, key, digest) DO UPDATE SET
+    last_served = excluded.last_served, count = count + 1, conflict = excluded.conflict
 
 -- served_upsert_gone --
 -- For a row that is no longer in the copy.
 INSERT INTO served (
     calling_ae, source, key, digest, PatientID, AccessionNumber, StudyInstanceUID, RequestedProcedureID,
-    ScheduledProcedureStepID, first_served, last_served, count, dataset, transfer_syntax
+    ScheduledProcedureStepID, first_served, last_served, count, dataset, transfer_syntax, conflict
 )
 SELECT :calling_ae, :source, :key, :digest, :PatientID, :AccessionNumber, :StudyInstanceUID, :RequestedProcedureID,
-    :ScheduledProcedureStepID, :now, :now, 1, :dataset, :transfer_syntax
+    :ScheduledProcedureStepID, :now, :now, 1, :dataset, :transfer_syntax, :conflict
 WHERE NOT EXISTS (SELECT 1 FROM worklist_row WHERE source = :source AND key = :key)
-ON CONFLICT (calling_ae, source, key, digest) DO UPDATE SET last_served = excluded.last_served, count = count + 1
+ON CONFLICT (calling_ae, source, key, digest) DO UPDATE SET
+    last_served = excluded.last_served, count = count + 1, conflict = excluded.conflict
 
 -- served_to --
 SELECT calling_ae, source, key, PatientID, AccessionNumber, StudyInstanceUID, RequestedProcedureID,
-       ScheduledProcedureStepID, first_served, last_served, count, dataset, transfer_syntax
+       ScheduledProcedureStepID, first_served, last_served, count, dataset, transfer_syntax, conflict
 FROM served WHERE calling_ae = :calling_ae AND last_served >= :since ORDER BY last_served DESC, source, key
 
 -- served_last --

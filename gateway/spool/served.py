@@ -33,6 +33,8 @@ class Shown(NamedTuple):
     response: bytes
     transfer_syntax: str
     """Of the response."""
+    conflict: str = ""
+    """A source that had this step for another patient when it was shown; empty if none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +56,9 @@ class Served:
     dataset: bytes
     """As the scanner was shown it."""
     transfer_syntax: UID
+    conflict: SourceName
+    """When it was last shown, this source had the step for another patient: no evidence for an automatic correction.
+    Empty if none."""
 
 
 def record_served(c: Connection, calling_ae: AETitle, *, shown: Sequence[Shown], now: datetime) -> None:
@@ -68,6 +73,7 @@ def record_served(c: Connection, calling_ae: AETitle, *, shown: Sequence[Shown],
             "now": at,
             "dataset": one.response,
             "transfer_syntax": one.transfer_syntax,
+            "conflict": one.conflict,
         }
         for one in shown
     ]

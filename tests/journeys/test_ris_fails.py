@@ -13,7 +13,7 @@ import pytest
 from gateway.simulate.acceptor import hosted
 from gateway.simulate.ris import RisBehaviour, RisSimulator, sample_row, sample_rows
 from tests.journeys.gateway_process import From, Gateway, gateway
-from tests.peers import dcmtk, needs, objects, pynetdicom_scu
+from tests.peers import dcmtk, needs, objects, orthanc, pynetdicom_scu
 from tests.peers.processes import free_port
 from tests.peers.pynetdicom_scp import worklist_scp
 
@@ -118,6 +118,34 @@ def test_wlmscpfs_is_killed_and_comes_back(tmp_path: Path) -> None:
             assert len(_names(box)) == 3
         rows.append(objects.scheduled(3, start=today))
         with dcmtk.wlmscpfs(tmp_path / "ris", port, worklist={"RIS": rows}):
+            box.until(lambda: len(_names(box)) == 4, what="the new order is seen", limit=BACK)
+
+
+@needs.dcmtk  # its files are written as wlmscpfs has them
+@needs.orthanc_worklist
+def test_orthanc_is_paused_and_killed_and_comes_back(tmp_path: Path) -> None:
+    today, folder = f"{datetime.now(UTC):%Y%m%d}", tmp_path / "ris"
+    rows = [objects.scheduled(n, start=today) for n in range(3)]
+    dcmtk.write_worklist(folder, "RIS", rows)
+    config, port = orthanc.worklist_settings(folder / "RIS", callers=["GATEWAY"]), free_port()
+
+    def error(box: Gateway) -> str:
+        return str(box.rows("SELECT last_error FROM worklist_source")[0]["last_error"])
+
+    with gateway(tmp_path / "gw", ris=[From(port=port)]) as box:
+        with orthanc.orthanc(folder / "run", port, ae="RIS", config=config) as ris:
+            box.until(lambda: len(_names(box)) == 3, what="the copy is filled")
+            ris.program.hang()
+            box.until(lambda: error(box) == "silence", what="its silence is in the books")
+            assert len(_names(box)) == 3
+            ris.program.wake()
+            box.until(lambda: not error(box), what="it answers again", limit=BACK)
+            ris.program.kill()
+            box.until(lambda: error(box) == "connect", what="its end is in the books")
+            assert len(_names(box)) == 3
+        rows.append(objects.scheduled(3, start=today))
+        dcmtk.write_worklist(folder, "RIS", rows)
+        with orthanc.orthanc(folder / "run", port, ae="RIS", config=config):
             box.until(lambda: len(_names(box)) == 4, what="the new order is seen", limit=BACK)
 
 

@@ -17,6 +17,8 @@ from tests.peers.processes import HOST, Program, free_port, program, wait_until_
 
 _PROGRAM = Path("/usr/sbin/Orthanc")
 available = _PROGRAM.exists()
+_WORKLIST_PLUGIN = Path("/usr/share/orthanc/plugins/libModalityWorklists.so")
+serves_worklists = _WORKLIST_PLUGIN.exists()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +119,16 @@ def orthanc(
     with program([_PROGRAM, file], port=http, folder=folder) as running:
         wait_until_connected(listen, program=running)
         yield Orthanc(program=running, ae=ae, port=listen, http_port=http)
+
+
+def worklist_settings(rows: Path, *, callers: Sequence[str]) -> dict[str, object]:
+    """Settings that make Orthanc a RIS for these AE titles: `rows` is a folder of worklist files (.wl)."""
+    return {
+        "Plugins": [str(_WORKLIST_PLUGIN)],
+        "Worklists": {"Enable": True, "Database": str(rows)},
+        "DicomAlwaysAllowFindWorklist": True,
+        "DicomModalities": {ae: [ae, HOST, 104] for ae in callers},
+    }
 
 
 def _settings(

@@ -252,6 +252,21 @@ def test_12_over_the_limit(site: Site) -> None:
         told(scene, Stage.LIMIT, "1 row", "left out")
 
 
+def test_12_the_scanner_broke_off(scene: Scene) -> None:
+    """C-CANCEL after the third row of a long answer: what did not go out any more was over what the scanner took."""
+    steps = {f"N{n:03}": f"1.9.{n}" for n in range(400)}
+    answered(scene.site, *(scene.order(**{ACC: accession, UID: uid}) for accession, uid in steps.items()))
+    query = pynetdicom_scu.worklist_query()
+    found = pynetdicom_scu.find_worklist(scene.front.port, query, called="BOX", calling="CT1", cancel_after=3)
+    assert found.status == 0xFE00
+    scene.site.write(lambda _: None)
+    shown = {str(one.AccessionNumber) for one in found.rows}
+    missing = min(set(steps) - shown)
+    stage, whole = scene.explained("--accession", missing)
+    assert (stage, whole["shown_at"]) == (Stage.LIMIT, None), whole
+    assert scene.explained("--accession", min(shown))[0] is None
+
+
 def test_every_stage_is_tested_here() -> None:
     tested = re.findall(r"Stage\.([A-Z_]+)", Path(__file__).read_text())
     elsewhere = {"PERFORMED"}  # test_worklist_performed

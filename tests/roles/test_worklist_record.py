@@ -73,6 +73,17 @@ def test_a_question_is_kept_with_its_keys_its_fate_and_what_was_shown(site: Site
     assert query_log.tally(site.spool.db.read())[QueryOutcome.ANSWERED] == 1
 
 
+def test_a_row_that_is_shown_in_spite_of_a_conflict_is_kept_as_such(site: Site) -> None:
+    with hosted(front := Front(site)):
+        scene = Scene(site, front)
+        answered(site, scene.order())
+        assert scene.ask() == ["A1"]
+        answered(site, scene.order(_00100020="SOMEONE ELSE"), source=SourceName("second"))
+        assert scene.ask() == ["A1", "A1"]  # the same response again: the conflict is new
+    shown = served.served_to(site.spool.db.read(), AETitle("CT1"), since=site.clock())
+    assert {(one.source, one.conflict) for one in shown} == {("main", "second"), ("second", "main")}
+
+
 def test_an_empty_answer_of_a_box_without_a_ris_is_in_the_log(site: Site) -> None:
     with hosted(front := Front(site)):
         scene = Scene(site, front)

@@ -35,6 +35,14 @@ def test_answers_are_remembered_once_each(spool: Spool, clock: Clock) -> None:
     assert spool.db.write(lambda c: served.forget_served(c, before=clock())).result() == 2
 
 
+def test_the_conflict_in_spite_of_which_a_row_was_shown_last_is_told(spool: Spool, clock: Clock) -> None:
+    for conflict in ("second", "", "third"):
+        one = SHOWN._replace(conflict=conflict)
+        spool.db.write(lambda c, one=one: served.record_served(c, CT1, shown=[one], now=clock())).result()
+        (found,) = served.served_to(spool.db.read(), CT1, since=START)
+        assert found.conflict == conflict
+
+
 def test_a_row_that_left_the_copy_meanwhile_is_remembered_too(spool: Spool, clock: Clock) -> None:
     row = {
         0x00080005: Element("CS", b"ISO_IR 144"),

@@ -130,7 +130,7 @@ def _shown(exchange: Exchange, remembered: Remembered, rows: Iterable[Candidate]
         encoded, quirks = remembered.present((row.digest, row.as_of), partial(lens.show, row))
         if quirks:
             counted.update(quirks)
-        yield Shown(row.source, row.key, row.dataset, encoded, syntax)
+        yield Shown(row.source, row.key, row.dataset, encoded, syntax, row.conflict)
 
 
 def _start(row: Candidate) -> Start:

@@ -101,7 +101,7 @@ class Record:
 
     def _add(self, entry: LoggedQuery, shown: Sequence[Shown], question: Question | None) -> None:
         self._tally[entry.outcome] += 1
-        answer = hash(tuple((one.source, one.key, one.response) for one in shown))
+        answer = hash(tuple((one.source, one.key, one.response, one.conflict) for one in shown))
         sources = tuple(sorted(entry.sources.items()))
         same = (entry.calling_ae, question and question.received, entry.status, answer, sources)
         known = self._open.get(same)
