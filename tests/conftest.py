@@ -11,11 +11,17 @@ import pytest
 import structlog
 from hypothesis import HealthCheck, settings
 
+from gateway.simulate import acceptor
 from tests.net.wire import Certificate
 
 # CI and the other sessions share two cores: a slow example is no fault of the code under test
 settings.register_profile("house", deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("house")
+
+# A port that a test chose, or whose owner it killed, must not be taken by a test that runs beside it (pytest-xdist)
+_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+_SHARE = len(acceptor.PORTS) // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+acceptor.PORTS = acceptor.PORTS[_WORKER * _SHARE :][:_SHARE]
 
 
 @pytest.fixture(autouse=True)

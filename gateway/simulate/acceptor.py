@@ -47,7 +47,9 @@ US = UserInformation(
 )
 POLL_SECONDS = 0.05
 _WARNING: Final = 30
-_OUTSIDE_EPHEMERAL: Final = range(20_000, 32_000)
+PORTS = range(20_000, 32_000)
+"""Where ports are chosen from, outside the range that clients' own ports come from. Programs that run side by side and
+keep a number while nobody listens at it are each given a part."""
 
 Chooser = Callable[[Iterable[str]], str | None]
 _T = TypeVar("_T")
@@ -110,16 +112,16 @@ class _Server(DicomServer):
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """A TCP port that nobody had a moment ago, outside the range that clients' own ports come from.
+    """A TCP port of `PORTS` that nobody had a moment ago.
 
-    Inside it, a client that tries a closed port again and again on this host may at last connect to itself
-    (TCP simultaneous open) and so take the port. Raises OSError if there is none.
+    Inside the range of clients' own ports, a client that tries a closed port again and again on this host may at last
+    connect to itself (TCP simultaneous open) and so take the port. Raises OSError if there is none.
     """
-    for number in random.SystemRandom().sample(_OUTSIDE_EPHEMERAL, 200):
+    for number in random.SystemRandom().sample(PORTS, 200):
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind((host, number))
             return number
-    raise OSError(errno.EADDRINUSE, "no free port between 20000 and 32000")
+    raise OSError(errno.EADDRINUSE, f"no free port between {PORTS.start} and {PORTS.stop}")
 
 
 class Port:

@@ -5,7 +5,6 @@ tail of the program's output is attached to the exception as a note.
 """
 
 import os
-import random
 import signal
 import socket
 import subprocess
@@ -15,25 +14,14 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from gateway.simulate.acceptor import free_port
+
+__all__ = ["HOST", "Finished", "Program", "free_port", "program", "run", "wait_until_connected"]
+
 HOST = "127.0.0.1"
 START_LIMIT = 30.0
 """Seconds a peer may take until its port answers."""
 _NOTE_TAIL = 4000
-_OUTSIDE_EPHEMERAL = (20_000, 32_000)
-
-
-def free_port() -> int:
-    """A free TCP port below the ephemeral range.
-
-    From the ephemeral range, a readiness poll may connect to itself (TCP simultaneous open) before the peer listens.
-    """
-    for _ in range(200):
-        port = random.SystemRandom().randint(*_OUTSIDE_EPHEMERAL)
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind((HOST, port))
-            return port
-    msg = f"no free TCP port in {_OUTSIDE_EPHEMERAL}"
-    raise RuntimeError(msg)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
