@@ -77,11 +77,12 @@ def test_a_row_that_is_shown_in_spite_of_a_conflict_is_kept_as_such(site: Site) 
     with hosted(front := Front(site)):
         scene = Scene(site, front)
         answered(site, scene.order())
-        assert scene.ask() == ["A1"]
-        answered(site, scene.order(_00100020="SOMEONE ELSE"), source=SourceName("second"))
-        assert scene.ask() == ["A1", "A1"]  # the same response again: the conflict is new
-    shown = served.served_to(site.spool.db.read(), AETitle("CT1"), since=site.clock())
-    assert {(one.source, one.conflict) for one in shown} == {("main", "second"), ("second", "main")}
+        assert scene.ask(ScheduledStationAETitle="CT1") == ["A1"]
+        other = scene.order({"_00400001": "CT2"}, _00100020="SOMEONE ELSE")
+        answered(site, other, source=SourceName("second"))
+        assert scene.ask(ScheduledStationAETitle="CT1") == ["A1"]  # the same response again, and the conflict is new
+    (shown,) = served.served_to(site.spool.db.read(), AETitle("CT1"), since=site.clock())
+    assert (shown.source, shown.conflict, shown.count) == ("main", "second", 2)
 
 
 def test_an_empty_answer_of_a_box_without_a_ris_is_in_the_log(site: Site) -> None:
