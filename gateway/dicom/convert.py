@@ -72,6 +72,11 @@ def length_of(segments: list[Segment]) -> int:
     return sum(segment.length if isinstance(segment, Extent) else len(segment) for segment in segments)
 
 
+def moved(segment: Segment, by: int) -> Segment:
+    """The segment in a source that has `by` more bytes in front."""
+    return Extent(offset=segment.offset + by, length=segment.length) if isinstance(segment, Extent) else segment
+
+
 def implicit_little_endian(
     source: bytes | memoryview, transfer_syntax: str, *, max_inflated: int = MAX_INFLATED
 ) -> list[Segment]:

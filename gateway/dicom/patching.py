@@ -35,6 +35,7 @@ from gateway.dicom.convert import (
     Output,
     Segment,
     converted,
+    moved,
 )
 from gateway.dicom.elements import DataSet, Element, behind_sequence, encode, parse
 from gateway.dicom.layout import (
@@ -295,11 +296,6 @@ class Patched:
             source[segment.offset : segment.offset + segment.length] if isinstance(segment, Extent) else segment
             for segment in self._segments
         )
-
-
-def moved(segment: Segment, by: int) -> Segment:
-    """The segment in a source that has `by` more bytes in front."""
-    return Extent(offset=segment.offset + by, length=segment.length) if isinstance(segment, Extent) else segment
 
 
 def _oddity(tag: int, last: int, vr: str) -> str:

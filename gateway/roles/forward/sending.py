@@ -1,9 +1,10 @@
 """How one object goes over an association: which contexts it needs, which one it takes, and its bytes.
 
 The bytes are those of the file, by `sendfile`, wherever the peer takes the syntax the object came in.
-Only an odd data set gets the byte that makes it even. Where the peer does not take the syntax, a native
-object is converted without touching its pixels; an encapsulated one is not decoded here, so its context
-counts as refused.
+Only an odd data set gets the byte that makes it even. A patch makes a new header in front of the same pixels,
+which still go by `sendfile`; what is compared with the receipt is the file as it is. Where the peer does not
+take the syntax, a native object is converted without touching its pixels; an encapsulated one is not decoded
+here, so its context counts as refused.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pathlib import Path
 
 from gateway.dicom.associate import MAX_CONTEXTS
 from gateway.dicom.association import AcceptedContext
-from gateway.dicom.convert import Extent, Segment, explicit_little_endian, implicit_little_endian
+from gateway.dicom.convert import Extent, Segment, converted, length_of, moved
 from gateway.dicom.dimse import CommandField, CommandSet
 from gateway.dicom.elements import ElementError
 from gateway.dicom.negotiation import (
@@ -25,9 +26,11 @@ from gateway.dicom.negotiation import (
     IMPLICIT_VR_LITTLE_ENDIAN,
     contexts_needed,
 )
+from gateway.domain.edits import Patch
 from gateway.domain.model import Instance, PermanentFailure
 from gateway.domain.retry import TransportFailure as Failed
 from gateway.net.dicom_client import Requestor
+from gateway.roles.forward.patching import patched
 from gateway.spool.files import content_hash
 
 CONVERTIBLE = frozenset({EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_BIG_ENDIAN, DEFLATED})
@@ -71,9 +74,10 @@ def context_of(requestor: Requestor, instance: Instance) -> AcceptedContext | No
 class Opened:
     """A file of the spool, open, and found to be what was received. Closes with its context."""
 
-    def __init__(self, instance: Instance, path: Path) -> None:
-        """Raises `SpoolDamaged` if the file is gone or differs from what was received."""
+    def __init__(self, instance: Instance, path: Path, *, patch: Patch | None = None) -> None:
+        """Raises `SpoolDamaged` if the file is gone or differs from what was received. `patch` is for its way out."""
         self.instance = instance
+        self.patch = patch
         try:
             self.descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
@@ -97,7 +101,8 @@ class Opened:
 def send(requestor: Requestor, context: AcceptedContext, opened: Opened, *, meanwhile: Callable[[], None]) -> int:
     """C-STORE of the object; the status that was answered. `meanwhile` is called while the peer works on it.
 
-    Raises `PermanentFailure` if it can't be converted to the context's syntax, and the failures of `Requestor.store`.
+    Raises `PermanentFailure` if it can't be converted to the context's syntax or patched, and the failures of
+    `Requestor.store`.
     """
     instance = opened.instance
     command = CommandSet(
@@ -108,7 +113,7 @@ def send(requestor: Requestor, context: AcceptedContext, opened: Opened, *, mean
         Priority=instance.origin.priority if instance.origin.priority in (0, 1, 2) else 0,
         CommandDataSetType=1,
     )
-    segments = _segments(opened.descriptor, opened.start, instance, context.transfer_syntax)
+    segments = segments_of(opened, context.transfer_syntax)
     return requestor.store(context, command, segments, opened.descriptor, meanwhile=meanwhile).Status or 0
 
 
@@ -124,19 +129,28 @@ def _verified(source: int, instance: Instance) -> int:
     return start
 
 
-def _segments(source: int, start: int, instance: Instance, target: str) -> list[Segment]:
-    if target == instance.TransferSyntaxUID:
+def segments_of(opened: Opened, target: str) -> list[Segment]:
+    """The data set as it leaves in that transfer syntax: bytes, and extents of the file.
+
+    Raises `PermanentFailure` if it can't be converted, and `Unpatchable`, which is one, if it can't be patched.
+    """
+    instance, start = opened.instance, opened.start
+    if opened.patch is None and target == instance.TransferSyntaxUID:
         whole = Extent(offset=start, length=instance.size)
         # A deflated data set may have come with an odd length; what leaves is even (PS3.5 A.5, PS3.8 E.1)
         return [whole, b"\0"] if instance.size % 2 else [whole]
-    convert = implicit_little_endian if target == IMPLICIT_VR_LITTLE_ENDIAN else explicit_little_endian
     try:
         # Mapped, not read: only the pages that hold headers are touched
-        with mmap.mmap(source, 0, prot=mmap.PROT_READ) as mapped, memoryview(mapped) as view, view[start:] as dataset:
-            segments = convert(dataset, instance.TransferSyntaxUID)
+        with (
+            mmap.mmap(opened.descriptor, 0, prot=mmap.PROT_READ) as mapped,
+            memoryview(mapped) as view,
+            view[start:] as dataset,
+        ):
+            if opened.patch is not None:
+                made = patched(dataset, instance.TransferSyntaxUID, opened.patch, target=target)
+            else:
+                made = converted(dataset, instance.TransferSyntaxUID, target)
     except ElementError as error:
         raise PermanentFailure(str(error), code=Failed.CONTEXT_REFUSED) from error
-    return [
-        Extent(offset=segment.offset + start, length=segment.length) if isinstance(segment, Extent) else segment
-        for segment in segments
-    ]
+    segments = [moved(segment, start) for segment in made]
+    return [*segments, b"\0"] if length_of(segments) % 2 else segments
