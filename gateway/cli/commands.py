@@ -14,6 +14,7 @@ from gateway.cli import (
     queue,
     retry,
     route,
+    send,
     serve,
     simulate,
     status,
@@ -42,6 +43,7 @@ app.add_typer(messages.app, name="messages")
 app.add_typer(mpps.app, name="mpps")
 app.add_typer(peers.app, name="peers")
 app.add_typer(route.app, name="route")
+app.command("send")(send.send)
 app.command("retry")(retry.retry)
 app.command("release")(retry.release)
 app.add_typer(simulate.app, name="simulate")

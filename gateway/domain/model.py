@@ -4,7 +4,7 @@ Everything here is a value. The state tables below are the whole life of an inst
 delivery; the spool refuses any move that is not in them and journals every move that is.
 
     Instance   received -> prepared -> delivered -> purged
-               (prepared | delivered -> received: late order, merge, undo;
+               (prepared | delivered -> received: late order, merge, undo; delivered -> prepared: sent by hand;
                 received | prepared -> purged only when a person rejected it, after retention)
     Delivery   queued -> sending (lease) -> sent -> confirmed
                (sending -> queued: temporary failure or lease lost; sent -> queued: commitment failed;
@@ -51,6 +51,7 @@ INSTANCE_MOVES: frozenset[tuple[InstanceState, InstanceState]] = frozenset(
         (InstanceState.DELIVERED, InstanceState.PURGED),
         (InstanceState.PREPARED, InstanceState.RECEIVED),
         (InstanceState.DELIVERED, InstanceState.RECEIVED),
+        (InstanceState.DELIVERED, InstanceState.PREPARED),
         (InstanceState.RECEIVED, InstanceState.PURGED),
         (InstanceState.PREPARED, InstanceState.PURGED),
     }

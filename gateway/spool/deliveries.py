@@ -39,6 +39,7 @@ from gateway.spool.db import Connection, Row
 from gateway.spool.queries import sql
 from gateway.spool.times import from_text, to_text
 
+SENT_BY_HAND: Final = "sent by hand"
 LONGEST_LEASE: Final = timedelta(hours=6)
 LONGEST_DEFERRAL: Final = timedelta(hours=25)
 """A day (a destination's window opens once a day) and the hour of a change to winter time."""
@@ -91,6 +92,21 @@ def prepare(
     if not routes:
         instances.conclude(c, {instance_id}, now=now, by=by)
     return tuple(_enqueue(c, instance_id, route=route, now=now, by=by) for route in routes)
+
+
+def send_by_hand(c: Connection, instance_id: InstanceId, *, route: Route, now: datetime, by: str) -> int | None:
+    """Queues an instance for one destination because a person asks, though it may be confirmed there already; the
+    delivery's id. None, and nothing happens, if its file is gone or it is in quarantine.
+
+    What waits for that destination, or was refused by it, goes on instead of a second one. An instance that is not
+    prepared yet is not sent before it is.
+    """
+    instance = instances.get(c, instance_id)
+    if instance is None or instance.state is InstanceState.PURGED or instance.quarantine:
+        return None
+    if instance.state is InstanceState.DELIVERED:
+        instances.move(c, instance_id, after=InstanceState.PREPARED, now=now, by=by, why=SENT_BY_HAND)
+    return _enqueue(c, instance_id, route=route, now=now, by=by, why=SENT_BY_HAND)
 
 
 def due(c: Connection, *, destination: DestinationName, lane: Lane, now: datetime, limit: int) -> tuple[Delivery, ...]:
@@ -260,7 +276,9 @@ def _due(c: Connection, *, destination: DestinationName, lane: Lane, now: dateti
     return c.execute(sql("delivery_due"), values).fetchall()
 
 
-def _enqueue(c: Connection, instance_id: InstanceId, *, route: Route, now: datetime, by: str) -> int:
+def _enqueue(
+    c: Connection, instance_id: InstanceId, *, route: Route, now: datetime, by: str, why: str = "prepared again"
+) -> int:
     """A new delivery, unless one to the same destination was not begun yet or was refused: that one goes on, as the
     route says.
 
@@ -276,13 +294,14 @@ def _enqueue(c: Connection, instance_id: InstanceId, *, route: Route, now: datet
     row = c.execute(sql("delivery_unbegun"), values).fetchone()
     if row is None:
         added = int(c.execute(sql("delivery_insert"), values).fetchone()["id"])
-        why = f"rule {route.rule}" if route.rule else f"route {route.destination}"
-        _journal(c, added, before="", after=DeliveryState.QUEUED, now=now, by=by, why=why)
+        named = f"rule {route.rule}" if route.rule else f"route {route.destination}"
+        first = SENT_BY_HAND if why == SENT_BY_HAND else named
+        _journal(c, added, before="", after=DeliveryState.QUEUED, now=now, by=by, why=first)
         return added
     delivery = _delivery(row)
     c.execute(sql("delivery_reroute"), {**values, "id": delivery.id})
     if delivery.state is DeliveryState.REFUSED:
-        requeue(c, delivery.id, now=now, by=by, why="prepared again")
+        requeue(c, delivery.id, now=now, by=by, why=why)
     return delivery.id
 
 

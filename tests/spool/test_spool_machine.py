@@ -108,6 +108,15 @@ class SpoolMachine(RuleBasedStateMachine):
 
         self.spool.db.write(job).result()
 
+    @precondition(lambda self: self.acknowledged)
+    @rule(to=BOTH, which=st.integers(0, 99))
+    def send_by_hand(self, to: DestinationName, which: int) -> None:
+        instance = sorted(self.acknowledged)[which % len(self.acknowledged)]
+        route = Route(destination=to, lane=Lane.ROUTINE)
+        self.spool.db.write(
+            lambda c: deliveries.send_by_hand(c, instance, route=route, now=self.clock(), by="command")
+        ).result()
+
     @rule(to=BOTH, limit=st.integers(1, 3))
     def claim(self, to: DestinationName, limit: int) -> None:
         self.claimed += self.spool.db.write(
