@@ -50,6 +50,7 @@ async def start_forward(config: Config, spool: Spool, stop: asyncio.Event) -> as
         ],
         policy=routing_policy(config),
         retention=max(map(config.retention_of, config.destination), default=config.retention.confirmed),
+        custody_retention=config.retention.custody,
         mpps_retention=config.retention.mpps,
         telling=_telling(config),
         messages_retention=config.retention.messages,

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 _INSTANCE_KEYS: Final = ("id", "SOPInstanceUID", "SOPClassUID", "TransferSyntaxUID", "size", "state", "quarantine")
 _DELIVERY_KEYS: Final = (
-    *("id", "destination", "lane", "state", "attempts", "last_status"),
+    *("id", "destination", "lane", "compression", "state", "attempts", "last_status", "sent_as"),
     *("queued_at", "sent_at", "confirmed_at"),
 )
 _PROOFS: Final = {"commitment": "storage commitment", "found": "query", "status": "status alone"}
@@ -49,6 +50,9 @@ def study(
     uid: Annotated[str, typer.Argument(metavar="UID", help="The Study Instance UID.")],
     *,
     journal: Annotated[bool, typer.Option("--journal", help="Every step of every image, with who and why.")] = False,
+    export: Annotated[
+        Path | None, typer.Option("--export", metavar="FILE", help="Write the chain of custody to a new JSON file.")
+    ] = None,
     as_json: AsJson = False,
     config: ConfigPath = DEFAULT_CONFIG,
 ) -> None:
@@ -69,6 +73,9 @@ def study(
             remedy = "check the UID, and `gateway status` for callers that were turned away"
             raise CommandFailed(f"study: no image of that study was received; {remedy}", status=UNKNOWN)
         complete = all(one.is_safe for one in held)
+        if export is not None:
+            _export(books, uid.strip(), export)
+            raise typer.Exit(0 if complete else DOES_NOT_HOLD)
         steps = mpps.steps_of_study(books.c, UID(uid.strip()))
         if as_json:
             show_json(
@@ -84,6 +91,27 @@ def study(
             _show(console(), books, held, journal=journal)
             show_steps(console(), steps, books.config.site.timezone)
     raise typer.Exit(0 if complete else DOES_NOT_HOLD)
+
+
+def _export(books: Reading, uid: str, path: Path) -> None:
+    """Write the whole record; a file that is there is never written over."""
+    from pydantic import TypeAdapter
+
+    from gateway.domain.custody import StudyCustody
+    from gateway.spool import custody
+
+    config = books.config
+    told = custody.of_study(books.c, uid, site=config.site.name, box=config.box.id, now=books.now)
+    assert told is not None, "the study was found in the same view of the books"
+    written = TypeAdapter(StudyCustody).dump_json(told, indent=2) + b"\n"
+    try:
+        with path.open("xb") as file:
+            file.write(written)
+    except FileExistsError:
+        raise CommandFailed("study: the file of --export exists; name a new one") from None
+    except OSError as error:
+        raise CommandFailed(f"study: the file of --export can't be written ({error.strerror})") from None
+    typer.echo(f"{images(len(told.instances))}: {path}")
 
 
 def _as_json(held: Held) -> dict[str, object]:

@@ -322,6 +322,8 @@ class Retention(Section):
     """What was answered to which scanner."""
     queries: Duration = spelled("7d")
     """What the scanners asked, and what became of it."""
+    custody: Duration = spelled("90d")
+    """What became of an image, after it was purged."""
     mpps: Duration = spelled("90d")
     """Performed procedure steps, after the last word about them; longer if a RIS has not taken one."""
 

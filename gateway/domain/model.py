@@ -145,6 +145,8 @@ class Delivery:
     confirmed_at: datetime | None
     compression: str = ""
     """The form that a rule of the site demands, "none" or "lossless"; empty: as the destination's setting says."""
+    sent_as: str = ""
+    """The Transfer Syntax UID in which the destination stored it last."""
 
 
 class GatewayError(Exception):

@@ -37,6 +37,8 @@ class Outcome:
     """For people: the cause and the remedy."""
     blames_destination: bool = False
     """The whole destination is affected, not this instance alone: counts against its circuit."""
+    sent_as: str = ""
+    """The Transfer Syntax UID it was sent in; empty where nothing was."""
 
     @property
     def is_stored(self) -> bool:

@@ -24,6 +24,7 @@ from typing import Final
 
 from gateway.domain.model import (
     DELIVERY_MOVES,
+    UID,
     Delivery,
     DeliveryState,
     DestinationName,
@@ -39,6 +40,8 @@ from gateway.spool.db import Connection, Row
 from gateway.spool.queries import sql
 from gateway.spool.times import from_text, to_text
 
+SLOT_SECONDS: Final = 10
+"""Of `throughput`."""
 SENT_BY_HAND: Final = "sent by hand"
 LONGEST_LEASE: Final = timedelta(hours=6)
 LONGEST_DEFERRAL: Final = timedelta(hours=25)
@@ -60,6 +63,8 @@ class Arrived:
     delivery: Delivery
     status: str
     at: datetime
+    sent_as: str = ""
+    """The Transfer Syntax UID; empty: nothing was stored, or the destination is expected to refuse it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,11 +142,19 @@ def settle_sent(c: Connection, arrived: Sequence[Arrived], *, by: str) -> frozen
         "by": by,
         "arrived": json.dumps(
             [
-                {"id": one.delivery.id, "attempts": one.delivery.attempts, "status": one.status, "at": to_text(one.at)}
+                {
+                    "id": one.delivery.id,
+                    "attempts": one.delivery.attempts,
+                    "status": one.status,
+                    "at": to_text(one.at),
+                    "sent_as": one.sent_as,
+                    "slot": int(one.at.timestamp()) // SLOT_SECONDS,
+                }
                 for one in arrived
             ]
         ),
     }
+    c.execute(sql("delivery_throughput"), values)
     c.execute(sql("delivery_journal_sent"), values)
     sent = {row["id"] for row in c.execute(sql("delivery_sent"), values).fetchall()}
     return frozenset(one.delivery.id for one in arrived) - sent
@@ -227,6 +240,12 @@ def of_instance(c: Connection, instance_id: InstanceId) -> tuple[Delivery, ...]:
     return tuple(_delivery(row) for row in c.execute(sql("delivery_of_instance"), {"instance": instance_id}))
 
 
+def of_study(c: Connection, StudyInstanceUID: UID) -> tuple[Delivery, ...]:
+    """The deliveries of a study's images, oldest first."""
+    values = {"StudyInstanceUID": StudyInstanceUID}
+    return tuple(_delivery(row) for row in c.execute(sql("delivery_of_study"), values))
+
+
 def in_state(c: Connection, *, destination: DestinationName, state: DeliveryState, limit: int) -> tuple[Delivery, ...]:
     """Deliveries of one destination in one state, oldest first; e.g. sent, to be confirmed."""
     values = {"destination": destination, "state": state, "limit": limit}
@@ -256,13 +275,6 @@ def younger(
     for row in c.execute(sql("delivery_younger"), values):
         counts.setdefault(DestinationName(row["destination"]), [0] * len(bounds))[row["bound"]] = row["n"]
     return {destination: tuple(found) for destination, found in counts.items()}
-
-
-def next_due(c: Connection, *, destination: DestinationName, lane: Lane) -> datetime | None:
-    """When the next queued delivery becomes due (a time in the past: now); None if none is queued."""
-    row = c.execute(sql("delivery_next_due"), {"destination": destination, "lane": lane}).fetchone()
-    due: str | None = row["due"]
-    return from_text(due)
 
 
 def _due(c: Connection, *, destination: DestinationName, lane: Lane, now: datetime, limit: int) -> list[Row]:
@@ -379,4 +391,5 @@ def _delivery(row: Row) -> Delivery:
         sent_at=from_text(row["sent_at"]),
         confirmed_at=from_text(row["confirmed_at"]),
         compression=row["compression"],
+        sent_as=row["sent_as"],
     )

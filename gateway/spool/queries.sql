@@ -167,9 +167,36 @@ WHERE d.state = 'sending' AND d.attempts = a.value ->> 'attempts' ORDER BY a.key
 
 -- delivery_sent --
 -- Only what is still in the hands of the one who claimed it.
-UPDATE delivery SET state = 'sent', lease_until = NULL, last_status = a.value ->> 'status', sent_at = a.value ->> 'at'
+UPDATE delivery SET
+    state = 'sent', lease_until = NULL, last_status = a.value ->> 'status', sent_at = a.value ->> 'at',
+    sent_as = a.value ->> 'sent_as'
 FROM json_each(:arrived) AS a
 WHERE delivery.id = a.value ->> 'id' AND state = 'sending' AND attempts = a.value ->> 'attempts' RETURNING delivery.id
+
+-- delivery_throughput --
+INSERT INTO throughput (destination, slot, images, size)
+SELECT d.destination, a.value ->> 'slot', count(*), sum(i.size)
+FROM json_each(:arrived) AS a JOIN delivery AS d ON d.id = a.value ->> 'id' JOIN instance AS i ON i.id = d.instance
+WHERE d.state = 'sending' AND d.attempts = a.value ->> 'attempts' AND a.value ->> 'sent_as' <> ''
+GROUP BY d.destination, a.value ->> 'slot'
+ON CONFLICT (destination, slot) DO UPDATE SET images = images + excluded.images, size = size + excluded.size
+
+-- throughput_trim --
+-- A day is kept.
+DELETE FROM throughput WHERE slot < (SELECT max(slot) FROM throughput) - 8640
+
+-- delivery_of_study --
+SELECT d.* FROM instance AS i JOIN delivery AS d ON d.instance = i.id
+WHERE i.StudyInstanceUID = :StudyInstanceUID ORDER BY d.id
+
+-- custody_journal --
+SELECT j.* FROM instance AS i JOIN journal AS j ON j.kind = 'instance' AND j.subject = i.id
+WHERE i.StudyInstanceUID = :StudyInstanceUID
+UNION ALL
+SELECT j.* FROM instance AS i JOIN delivery AS d ON d.instance = i.id
+JOIN journal AS j ON j.kind = 'delivery' AND j.subject = CAST(d.id AS TEXT)
+WHERE i.StudyInstanceUID = :StudyInstanceUID
+ORDER BY seq
 
 -- delivery_confirmed --
 UPDATE delivery SET state = 'confirmed', confirmed_at = :now
@@ -204,11 +231,6 @@ WHERE state <> 'confirmed' GROUP BY destination, lane, state ORDER BY destinatio
 SELECT d.destination, b.key AS bound, count(*) AS n FROM delivery AS d JOIN json_each(:bounds) AS b
 ON d.queued_at > b.value
 WHERE d.state <> 'confirmed' AND d.state = :state GROUP BY d.destination, b.key
-
--- delivery_next_due --
-SELECT min(coalesce(d.not_before, d.queued_at)) AS due FROM delivery AS d JOIN instance AS i ON i.id = d.instance
-WHERE d.state = 'queued' AND d.state <> 'confirmed' AND d.destination = :destination AND d.lane = :lane
-AND +i.state = 'prepared'
 
 -- worklist_window --
 SELECT key FROM worklist_row WHERE source = :source AND start_date BETWEEN :first AND :last

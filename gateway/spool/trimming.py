@@ -26,4 +26,5 @@ def trim(c: Connection, *, before: datetime, limit: int) -> int:
     c.execute(sql("trim_transactions"), values)
     c.execute(sql("trim_requests"), values)
     c.execute(sql("trim_alarms"), values)
+    c.execute(sql("throughput_trim"))
     return len(purged)

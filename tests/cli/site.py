@@ -17,7 +17,7 @@ from gateway.domain.model import Delivery, DestinationName, Instance, Lane
 from gateway.domain.routing import Route
 from gateway.spool import Connection, GroupCommitter, Spool, audit, deliveries
 from gateway.spool.claims import Part
-from tests.spool.objects import Clock, open_spool, receive
+from tests.spool.objects import EXPLICIT, Clock, open_spool, receive
 
 T = TypeVar("T")
 
@@ -125,7 +125,8 @@ class Site:
         """The destination takes what waits for it, and confirms it or does not yet."""
 
         def job(c: Connection, *, one: Delivery) -> None:
-            deliveries.settle_sent(c, [deliveries.Arrived(delivery=one, status="0000", at=self.clock())], by="pacs")
+            arrived = deliveries.Arrived(delivery=one, status="0000", at=self.clock(), sent_as=EXPLICIT)
+            deliveries.settle_sent(c, [arrived], by="pacs")
             if confirm:
                 deliveries.settle_confirmed(c, [one.id], now=self.clock(), by="pacs", why="commitment 2.25.7")
 

@@ -187,6 +187,7 @@ def forwarding(
             urgency=lambda _: None,
         ),
         retention=retention,
+        custody_retention=retention,
         mpps_retention=retention,
         telling=Telling(receivers=tuple(receivers), patience=PATIENCE, zone=ZoneInfo("Europe/Berlin")),
         messages_retention=retention,

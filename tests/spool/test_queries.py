@@ -38,7 +38,6 @@ def test_each_statement_fits_the_schema_and_is_used(spool: Spool, name: str) -> 
         "instance_get",
         "delivery_of_instance",
         "delivery_due",
-        "delivery_next_due",
         "delivery_claim",
         "delivery_journal_all",
         "delivery_journal_sent",

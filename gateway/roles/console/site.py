@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from gateway.domain.model import TemporaryFailure
-from gateway.roles.console import api, desk, models, mpps, orders, pages, worklist
+from gateway.roles.console import api, desk, models, mpps, orders, pages, studies, worklist
 from gateway.roles.console.api import ConfiguredScanner, ServedBy
 from gateway.roles.console.books import Books
 from gateway.roles.console.desk import DeskRules
@@ -58,6 +58,7 @@ def application(site: Site, books: Books) -> ASGIApp:
     )
     shown = Pages(site.place, now=site.now)
     app.include_router(api.routes(books, site.scanners))
+    app.include_router(studies.routes(books, site.place, now=site.now))
     app.include_router(worklist.routes(books, site.scanners, added=site.added, errors=api.ERRORS))
     app.include_router(desk.routes(books, site.desk, api.ERRORS))
     app.include_router(orders.routes(books, site.orders, api.ERRORS))

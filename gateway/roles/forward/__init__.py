@@ -42,8 +42,6 @@ PREPARED_AT_ONCE = 500
 HOUSEKEEPING_SECONDS = 30.0
 RESTART_SECONDS = 5.0
 PURGED_AT_ONCE = 1000
-BOOKS_KEPT = timedelta(days=90)
-"""How long the books tell of an image that was purged: as long as late instances of its study may come."""
 TRIMMED_AT_ONCE = 200
 ALARM_LATE = "delivery-late"
 ALARM_NO_ROUTE = "no-route"
@@ -75,6 +73,7 @@ class Forward:
         mpps_targets: Sequence[MppsTarget],
         policy: Policy,
         retention: timedelta,
+        custody_retention: timedelta,
         mpps_retention: timedelta,
         telling: Telling,
         messages_retention: timedelta,
@@ -87,6 +86,7 @@ class Forward:
         self._has_routes = bool(policy.default)
         self._router = Router(policy, lambda instance: spool.files.path_of(instance.id))
         self._retention = retention
+        self._custody_retention = custody_retention
         self._mpps_retention = mpps_retention
         self._messages_retention = messages_retention
         self._now = now
@@ -204,7 +204,7 @@ class Forward:
                 purged = await asyncio.to_thread(self._spool.purge, retention=self._retention, limit=PURGED_AT_ONCE)
                 if purged:
                     log.info("purged", instances=purged)
-                long_over = self._now() - BOOKS_KEPT
+                long_over = self._now() - self._custody_retention
                 await self._write(partial(trim, before=long_over, limit=TRIMMED_AT_ONCE))
                 over = self._now() - self._mpps_retention
                 await self._write(partial(mpps.trim, before=over, limit=TRIMMED_AT_ONCE))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gateway.dicom.associate import ProposedContext, RoleSelection
 from gateway.dicom.elements import DataSet, Element, ElementError, encode, parse, text_of
@@ -80,7 +80,7 @@ class DimseLine:
             return classify_transport(Failed.CONTEXT_REFUSED)
         with opening(instance) as opened:
             status = send(self._requestor, context, opened, meanwhile=meanwhile)
-        return classify_store_status(status, attempts=attempts)
+        return replace(classify_store_status(status, attempts=attempts), sent_as=context.transfer_syntax)
 
     def release(self) -> None:
         self._requestor.release()

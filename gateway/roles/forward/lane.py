@@ -247,7 +247,7 @@ class LaneSender:
             self._breaker.succeeded()
             self._failures.pop(delivery.id, None)
             proven = self._target.confirm is Confirm.STATUS and outcome.kind is not OutcomeKind.DUPLICATE
-            self._settlement.add(delivery, status=outcome.code, at=self._now(), proven=proven)
+            self._settlement.add(delivery, status=outcome.code, at=self._now(), proven=proven, sent_as=outcome.sent_as)
             return []
         if outcome.kind is OutcomeKind.PERMANENT:
             if instance.SOPClassUID in self._target.expect_refused:

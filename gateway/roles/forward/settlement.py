@@ -38,9 +38,10 @@ class Settlement:
         self._arrived: list[tuple[Arrived, bool]] = []
         self._jobs: list[Future[None]] = []
 
-    def add(self, delivery: Delivery, *, status: str, at: datetime, proven: bool) -> None:
-        """The destination answered `status` at that time; `proven`: nothing more is asked of it."""
-        self._arrived.append((Arrived(delivery=delivery, status=status, at=at), proven))
+    def add(self, delivery: Delivery, *, status: str, at: datetime, proven: bool, sent_as: str = "") -> None:
+        """The destination answered `status` at that time; `proven`: nothing more is asked of it. `sent_as` is the
+        Transfer Syntax UID it stored, if it stored anything."""
+        self._arrived.append((Arrived(delivery=delivery, status=status, at=at, sent_as=sent_as), proven))
         if len(self._arrived) >= TOGETHER or at - self._arrived[0][0].at >= SOON:
             self.hand_in()
 
