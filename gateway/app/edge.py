@@ -176,7 +176,7 @@ def _reception(
             KnownCaller(ae=scanner.ae, networks=scanner.address, called_ae=scanner.called_ae)
             for scanner in config.scanner
         ],
-        own_peers=[KnownCaller(ae=ae) for ae in [d.ae for d in config.destination] + [r.ae for r in config.ris]],
+        own_peers=[KnownCaller(ae=ae) for ae in [d.ae for d in config.dicom_nodes] + [r.ae for r in config.ris]],
         store=storage if stores else None,
         find=worklist.find if worklist is not None and Service.WORKLIST in offered else None,
         commitment=(storage.commitment_requested, storage.commitment_reported) if storage and commits else None,

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 
+from gateway.app.destinations import target_of
 from gateway.app.peers import caller_of, now, tls_of
 from gateway.config import Backoff, Config, DicomDestination, Ris, load_rules
 from gateway.domain.completeness import Patience
@@ -14,8 +17,7 @@ from gateway.domain.order_notice import Format, Header
 from gateway.net.dicom_client import Peer
 from gateway.net.mllp_client import Place
 from gateway.net.wake import Wake
-from gateway.roles.forward import Forward, MppsTarget, Policy, Receiver, Target, Telling
-from gateway.roles.forward.dimse import Dimse
+from gateway.roles.forward import Forward, MppsTarget, Policy, Receiver, Telling
 from gateway.spool import Spool
 
 
@@ -39,12 +41,12 @@ async def start_forward(config: Config, spool: Spool, stop: asyncio.Event) -> as
 
     forward = Forward(
         spool,
-        [_target(config, destination) for destination in config.destination],
+        [target_of(config, destination) for destination in config.destination],
         mpps_targets=[
             *(_mpps_target(config, ris, Backoff(), ris.timeout, ris.timeout) for ris in config.ris if ris.mpps),
             *(
                 _mpps_target(config, one, one.retry, one.connect_timeout, one.timeout)
-                for one in config.destination
+                for one in config.dicom_nodes
                 if one.mpps
             ),
         ],
@@ -66,34 +68,18 @@ def routing_policy(config: Config) -> Policy:
     """What the site says of where images go. Raises ConfigError if its rules have a fault."""
     urgency = {scanner.ae.casefold(): Lane(scanner.priority) for scanner in config.scanner if scanner.priority}
     return Policy(
-        default=tuple(map(DestinationName, config.routing.default)),
-        rules=load_rules(config.routing.rules, [one.name for one in config.destination]),
+        default=_behind(config, config.routing.default),
+        rules=tuple(
+            replace(rule, to=_behind(config, rule.to)) for rule in load_rules(config.routing.rules, config.places)
+        ),
         lanes_of={DestinationName(one.name): one.lanes for one in config.destination},
         urgency=lambda ae: urgency.get(ae.strip().casefold()),
     )
 
 
-def _target(config: Config, destination: DicomDestination) -> Target:
-    return Target(
-        name=DestinationName(destination.name),
-        way=Dimse(
-            peer=caller_of(
-                config,
-                destination,
-                connect_timeout=destination.connect_timeout.total_seconds(),
-                timeout=destination.timeout.total_seconds(),
-            ),
-            as_scanner=destination.calling_ae == "scanner",
-        ),
-        confirm=destination.confirm,
-        lanes=destination.lanes,
-        batch=destination.batch,
-        retry_base=destination.retry.base,
-        retry_cap=destination.retry.cap,
-        commitment_wait=destination.commitment_wait,
-        commitment_timeout=destination.commitment_timeout,
-        expect_refused=frozenset(destination.expect_refused),
-    )
+def _behind(config: Config, names: Sequence[str]) -> tuple[DestinationName, ...]:
+    """The destinations behind names of destinations and groups, each once."""
+    return tuple(dict.fromkeys(DestinationName(one) for name in names for one in config.members(name)))
 
 
 def _mpps_target(

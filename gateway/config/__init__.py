@@ -1,6 +1,7 @@
 """The configuration: one TOML file in, frozen values out, or every fault at once with its remedy (DESIGN 9)."""
 
 from gateway.config.desk import Desk
+from gateway.config.destinations import AnyDestination, Backoff, CallingAE, Destination, DicomDestination, Group
 from gateway.config.hl7 import Mllp, OrdersOut, Sender
 from gateway.config.loading import load, parse
 from gateway.config.problems import ConfigError, Problem
@@ -8,14 +9,10 @@ from gateway.config.profiles import load_profiles
 from gateway.config.rules import load_rules
 from gateway.config.section import ServerTls, Tls
 from gateway.config.sections import (
-    Backoff,
     Box,
-    CallingAE,
     Check,
     Config,
     Console,
-    Destination,
-    DicomDestination,
     HoldTimes,
     Limits,
     Listen,
@@ -35,6 +32,7 @@ from gateway.config.sections import (
 from gateway.config.values import Reserve
 
 __all__ = [
+    "AnyDestination",
     "Backoff",
     "Box",
     "CallingAE",
@@ -45,6 +43,7 @@ __all__ = [
     "Desk",
     "Destination",
     "DicomDestination",
+    "Group",
     "HoldTimes",
     "Limits",
     "Listen",

@@ -56,6 +56,7 @@ def parse(text: str, *, base: Path, origin: str = "gateway.toml") -> Config:
     problems += _names_twice(raw)
     problems += _names_of_two(raw)
     problems += _names_nowhere(raw)
+    problems += _destinations_nowhere(raw)
     problems += _senders_nowhere(raw)
     problems += _profiles_nowhere(raw, base)
     problems += _mapping_faults(raw, base)
@@ -99,8 +100,8 @@ def _names_of_two(raw: dict[str, Any]) -> Iterator[Problem]:
 
 
 def _names_nowhere(raw: dict[str, Any]) -> Iterator[Problem]:
-    """Find routing to destinations that are not configured; a box without any destination has no routing."""
-    known = [table["name"] for table in _tables(raw, "destination") if isinstance(table.get("name"), str)]
+    """Find routing to destinations and groups that are not configured; a box without any destination has no routing."""
+    known = _named(raw, "destination") + _named(raw, "group")
     routing = raw.get("routing", {})
     if not isinstance(routing, dict) or not (known or routing):
         return
@@ -113,9 +114,31 @@ def _names_nowhere(raw: dict[str, Any]) -> Iterator[Problem]:
                 yield Problem(key=f"routing.{key}", wrong=wrong, remedy=f"{suggestion(name, known)}{remedy}")
 
 
+def _destinations_nowhere(raw: dict[str, Any]) -> Iterator[Problem]:
+    """Find members of groups, and destinations to fail over to, that are not configured; and names of two things."""
+    known = _named(raw, "destination")
+    named = [("group", table, "members") for table in _tables(raw, "group")]
+    named += [("destination", table, "failover") for table in _tables(raw, "destination")]
+    for section, table, key in named:
+        name, names = table.get("name"), table.get(key, [])
+        where = f"{section}[{name}].{key}" if isinstance(name, str) and len(name) <= 64 else f"{section}.{key}"
+        for one in names if isinstance(names, list) else []:
+            if isinstance(one, str) and (one not in known or one == name):
+                wrong = "names the destination itself" if one in known else "names no destination"
+                others = ", ".join(other for other in dict.fromkeys(known) if other != name)
+                yield Problem(key=where, wrong=wrong, remedy=f"{suggestion(one, known)}name one of: {others}")
+    for name in _named(raw, "group"):
+        if name in known:
+            yield Problem(key=f"group[{name}].name", wrong="is also that of a [[destination]]", remedy="write another")
+
+
+def _named(raw: dict[str, Any], section: str) -> list[str]:
+    return [table["name"] for table in _tables(raw, section) if isinstance(table.get("name"), str)]
+
+
 def _senders_nowhere(raw: dict[str, Any]) -> Iterator[Problem]:
     """Find RISs that are told of the orders of senders that are not configured."""
-    known = [table["name"] for table in _tables(raw, "sender") if isinstance(table.get("name"), str)]
+    known = _named(raw, "sender")
     for ris in _tables(raw, "ris"):
         out, name = ris.get("orders_out", {}), ris.get("name")
         named = out.get("senders", []) if isinstance(out, dict) else []
@@ -172,5 +195,4 @@ def _rule_faults(raw: dict[str, Any], base: Path) -> list[Problem]:
     folder = section.get("rules", RULES) if isinstance(section, dict) else RULES
     if not isinstance(folder, str):
         return []
-    known = [table["name"] for table in _tables(raw, "destination") if isinstance(table.get("name"), str)]
-    return read_rules(base / folder, known)[1]
+    return read_rules(base / folder, _named(raw, "destination") + _named(raw, "group"))[1]

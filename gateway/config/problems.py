@@ -34,6 +34,7 @@ NAMED_BY: Final = {
     "ris": "name",
     "sender": "name",
     "destination": "name",
+    "group": "name",
     "listen": "port",
 }
 
@@ -93,7 +94,9 @@ def _as_remedy(documentation: str | None) -> str:
 def _path(loc: tuple[int | str, ...], raw: dict[str, Any]) -> str:
     """Spell a location as `destination[pacs].retry.base`; a nameless section is told by its number from 1."""
     text, here = "", raw
-    for step in loc:
+    for number, step in enumerate(loc):
+        if is_tag(loc, number):
+            continue
         here = _step(here, step)
         if isinstance(step, str):
             text += f".{step}" if text else step
@@ -114,10 +117,19 @@ def _step(here: Any, step: int | str) -> Any:
 def _section(loc: tuple[int | str, ...], root: type[BaseModel]) -> type[BaseModel]:
     """Find the section class at a location."""
     section = root
-    for step in loc:
-        if isinstance(step, str):
-            section = next(sections_of(section.model_fields[step].annotation), section)
+    choices: list[type[BaseModel]] = []
+    for number, step in enumerate(loc):
+        if is_tag(loc, number):
+            section = next(one for one in choices if one.model_fields["kind"].default == step)
+        elif isinstance(step, str):
+            choices = list(sections_of(section.model_fields[step].annotation))
+            section = next(iter(choices), section)
     return section
+
+
+def is_tag(loc: tuple[int | str, ...], number: int) -> bool:
+    """Whether a step of a location is pydantic's word for the kind of a [[destination]], not a key."""
+    return number == 2 and loc[0] == "destination"
 
 
 def sections_of(annotation: Any) -> Iterator[type[BaseModel]]:

@@ -23,11 +23,9 @@ class Section(BaseModel):
     )
 
 
-class Tls(Section):
-    """The keys of an encrypted connection to a peer, shared by [[ris]] and [[destination]]."""
+class Certificates(Section):
+    """Whom we believe, and who we are, on an encrypted connection to a peer."""
 
-    tls: Flag = spelled(False)
-    """Encrypt the connection; the peer's certificate is always checked."""
     ca: OptionalPath = spelled("")
     """Certificates that may have signed the peer's; empty: those of the system."""
     certificate: OptionalPath = spelled("")
@@ -41,6 +39,13 @@ class Tls(Section):
         if (info.data.get("certificate") is None) != (key is None):
             raise invalid("and certificate must go together", "write the paths of both, or of neither")
         return key
+
+
+class Tls(Certificates):
+    """The keys of a connection to a peer that may be encrypted, shared by [[ris]] and [[destination]]."""
+
+    tls: Flag = spelled(False)
+    """Encrypt the connection; the peer's certificate is always checked."""
 
 
 class ServerTls(Section):

@@ -12,9 +12,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import Field
 
 from gateway.config.desk import Desk
+from gateway.config.destinations import AnyDestination, CallingAE, Destination, DicomDestination, Group
 from gateway.config.hl7 import Mllp, OrdersOut, Sender
 from gateway.config.section import Section, ServerTls, Tls, spelled
 from gateway.config.values import (
@@ -28,23 +29,15 @@ from gateway.config.values import (
     Host,
     Name,
     Network,
-    OptionalDuration,
     OptionalHost,
     OptionalPath,
     OptionalPort,
     OptionalWait,
     Port,
     Size,
-    SOPClass,
     SourceName,
     Timezone,
-    invalid,
-    shape,
 )
-from gateway.domain.model import Confirm, Lane
-
-CallingAE = Literal["own", "scanner"]
-"""The AE title we call with: [box] ae, or that of the scanner the object came from."""
 
 
 class Service(StrEnum):
@@ -199,83 +192,9 @@ class Ris(Tls):
     """Where it is told what became of its orders."""
 
 
-class Backoff(Section):
-    base: Duration = spelled("2s")
-    """The wait after the first failure; it doubles with each."""
-    cap: Duration = spelled("10m")
-    """The longest wait. A temporary failure is tried again for ever."""
-
-
-class DicomDestination(Tls):
-    name: Name
-    """Write a short name of this destination for routing, logs and screens."""
-    kind: Literal["dicom"] = spelled("dicom")
-    """How it is reached."""
-    host: Host
-    """Write the host name or address of the destination."""
-    port: Port = spelled(104)
-    """Its DICOM port."""
-    ae: AE
-    """Write the AE title of the destination, as it knows itself."""
-    calling_ae: CallingAE = spelled("own")
-    """"own": we call as [box] ae; "scanner": as the scanner the image came from."""
-    confirm: Confirm
-    """Write what proves that it holds an image, before ours may be purged: "commitment" (it promises by storage
-    commitment; the strongest, if it can), "query" (we find the image there by C-FIND), or "status" (its answer
-    to the C-STORE alone; the weakest)."""
-    compression: Literal["none", "lossless"]
-    """Write "none": images go out as they came. "lossless" (smaller, proven by decoding) is not in this release."""
-    lanes: Annotated[tuple[Lane, ...], Field(min_length=1)] = spelled([lane.value for lane in Lane])
-    """The lanes it has, each with an association of its own: any of "stat", "routine", "bulk"."""
-    rate: Size = spelled("0")
-    """The most bytes per second; "0": no cap."""
-    window: Literal["always"] = spelled("always")
-    """When it is sent to."""
-    expect_refused: tuple[SOPClass, ...] = spelled([])
-    """SOP classes it is known to refuse: a refusal of these raises no alarm."""
-    timeout: Duration = spelled("60s")
-    """How long an answer may take."""
-    connect_timeout: Duration = spelled("10s")
-    """How long the connection and the association may take to begin."""
-    retry: Backoff = spelled({})
-    """The waits between two attempts."""
-    batch: Count = spelled(200)
-    """Images claimed for one association."""
-    commitment_wait: Duration = spelled("10s")
-    """How long the association stays open for the result of storage commitment."""
-    commitment_timeout: Duration = spelled("2d")
-    """A result that has not come by then counts as failed: the image is sent again."""
-    mpps: Flag = spelled(False)
-    """Pass performed procedure steps on to it."""
-    retention: OptionalDuration = spelled("")
-    """How long an image is kept here once confirmed; empty: as [retention] confirmed."""
-
-    @field_validator("compression")
-    @classmethod
-    def _as_received(cls, compression: str) -> str:
-        if compression != "none":
-            raise invalid("asks for compression, but this release forwards as received", 'set compression = "none"')
-        return compression
-
-
-KINDS: tuple[str, ...] = ("dicom",)
-"""The kinds of destination of this release; `Destination` becomes a union over `kind` with the second."""
-
-
-def _known_kind(section: object) -> object:
-    kind = section.get("kind", "dicom") if isinstance(section, dict) else "dicom"
-    if kind not in KINDS:
-        supported = ", ".join(f'"{known}"' for known in KINDS)
-        raise invalid(f"its kind is {shape(kind)}, none of this release's kinds", f"set kind to one of: {supported}")
-    return section
-
-
-Destination = Annotated[DicomDestination, BeforeValidator(_known_kind)]
-
-
 class Routing(Section):
     default: tuple[Name, ...] = spelled(["pacs"])
-    """The destinations of an image that no rule names; each a [[destination]] name."""
+    """The destinations of an image that no rule names; each the name of a [[destination]] or a [[group]]."""
     unverified: Name = spelled("pacs")
     """The destination of an image that could not be checked against an order."""
     rules: Folder = spelled("rules/")
@@ -356,6 +275,7 @@ class Config(Section):
     scanner: tuple[Scanner, ...] = spelled([])
     ris: tuple[Ris, ...] = spelled([])
     destination: tuple[Destination, ...] = spelled([])
+    group: tuple[Group, ...] = spelled([])
     routing: Routing = spelled({})
     check: Check = spelled({})
     orders: Orders = spelled({})
@@ -363,15 +283,29 @@ class Config(Section):
     mqtt: Mqtt = spelled({})
     console: Console = spelled({})
 
-    def retention_of(self, destination: DicomDestination) -> timedelta:
+    def retention_of(self, destination: AnyDestination) -> timedelta:
         """How long an image is kept once this destination and all others confirmed it."""
         return destination.retention if destination.retention is not None else self.retention.confirmed
+
+    def members(self, name: str) -> tuple[str, ...]:
+        """The destinations behind a name that routing may use: a destination, or a group of them."""
+        return next((group.members for group in self.group if group.name == name), (name,))
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """The names that routing may use."""
+        return (*(one.name for one in self.destination), *(one.name for one in self.group))
+
+    @property
+    def dicom_nodes(self) -> tuple[DicomDestination, ...]:
+        """The destinations that have an AE title."""
+        return tuple(one for one in self.destination if isinstance(one, DicomDestination))
 
     @property
     def mpps_peers(self) -> tuple[str, ...]:
         """The names of those that performed procedure steps are passed on to; no two are the same."""
         rises = [one.name for one in self.ris if one.mpps]
-        return (*rises, *(one.name for one in self.destination if one.mpps))
+        return (*rises, *(one.name for one in self.dicom_nodes if one.mpps))
 
     @property
     def order_receivers(self) -> tuple[str, ...]:

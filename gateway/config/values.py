@@ -27,6 +27,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, Strict, ValidationI
 from pydantic_core import PydanticCustomError
 
 from gateway.domain.model import UID, AETitle
+from gateway.domain.window import Window, parse_window
 
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)", re.ASCII)
 _SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -163,6 +164,19 @@ def parse_timezone(value: object) -> ZoneInfo:
     raise invalid(f"is {shape(value)}, not a time zone", f'{near}write a name of the tz database, "Europe/Berlin"')
 
 
+def parse_window_of_day(value: object) -> Window:
+    """Read times of day."""
+    if isinstance(value, Window):
+        return value
+    remedy = 'write times of day at the site, "22:00-06:00", with commas between several, or "always"'
+    if not isinstance(value, str):
+        raise invalid(f"is {shape(value)}, not times of day", remedy)
+    try:
+        return parse_window(value)
+    except ValueError as error:
+        raise invalid(str(error), remedy) from None
+
+
 def parse_uid(value: object) -> UID:
     """Check a UID as PS3.5 9.1 has it."""
     if isinstance(value, str) and _UID.fullmatch(value):
@@ -243,6 +257,7 @@ Size = Annotated[int, BeforeValidator(parse_size)]
 FreeSpace = Annotated[Reserve, BeforeValidator(parse_reserve)]
 AE = Annotated[AETitle, BeforeValidator(parse_ae)]
 Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(parse_network)]
+TimesOfDay = Annotated[Window, BeforeValidator(parse_window_of_day)]
 Timezone = Annotated[ZoneInfo, BeforeValidator(parse_timezone)]
 SOPClass = Annotated[UID, BeforeValidator(parse_uid)]
 Folder = Annotated[Path, AfterValidator(_from_base)]

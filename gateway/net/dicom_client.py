@@ -37,7 +37,7 @@ from gateway.dicom.dimse import NO_DATA_SET, Command, CommandField, CommandSet, 
 from gateway.dicom.negotiation import VERIFICATION
 from gateway.dicom.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from gateway.domain.model import GatewayError, TemporaryFailure
-from gateway.net.dicom_socket import Peer, PeerSocket, TransportFailure
+from gateway.net.dicom_socket import Allow, Peer, PeerSocket, TransportFailure
 
 __all__ = ["AssociationRefused", "Message", "Peer", "Requestor", "TransportFailure"]
 
@@ -190,15 +190,18 @@ class Requestor:
         source: int,
         *,
         meanwhile: Callable[[], None] = lambda: None,
+        allow: Allow = int,
     ) -> CommandSet:
         """C-STORE of the data set that `segments` make: bytes, or extents of the file `source`.
 
         Returns the response; its Status says what became of the object. `meanwhile` is called once all is on its
-        way, while the peer works.
+        way, while the peer works; `allow` says how many of so many bytes may go now, and may wait.
         """
         self._send_message(context, command, None, more=True)
         with self._sending():
-            self._socket.send_segments(context.id, segments, source, longest=self._association.peer_max_pdu - 6)
+            self._socket.send_segments(
+                context.id, segments, source, longest=self._association.peer_max_pdu - 6, allow=allow
+            )
         meanwhile()
         return self._response(command).command
 

@@ -11,13 +11,15 @@ import os
 import socket
 import ssl
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from gateway.dicom.convert import Extent, Segment
 from gateway.dicom.pdu import data_headers
 from gateway.domain.model import TemporaryFailure
 
+Allow = Callable[[int], int]
+"""How many of so many bytes may go now, at least one; it may wait."""
 TLS_PIECE = 256 * 1024
 SHORTEST_WAIT = 0.001
 """Seconds; a timeout of 0 would mean "never" to the kernel and "do not block" to ssl."""
@@ -102,7 +104,9 @@ class PeerSocket:
             offset += sent
             count -= sent
 
-    def send_segments(self, context_id: int, segments: Sequence[Segment], source: int, *, longest: int) -> None:
+    def send_segments(
+        self, context_id: int, segments: Sequence[Segment], source: int, *, longest: int, allow: Allow
+    ) -> None:
         """One message's data set, cut across segment borders into P-DATA with `longest` bytes of it at most."""
         left = sum(segment.length if isinstance(segment, Extent) else len(segment) for segment in segments)
         room = 0
@@ -116,7 +120,7 @@ class PeerSocket:
                 if not room:
                     room = min(longest, left)
                     self.send(data_headers(context_id, room, command=False, last=room == left), more=True)
-                piece = min(room, end - position)
+                piece = allow(min(room, end - position))
                 room -= piece
                 left -= piece
                 if isinstance(segment, Extent):

@@ -28,12 +28,15 @@ from gateway.dicom.dimse import CommandField, CommandSet
 from gateway.domain.completeness import Patience
 from gateway.domain.model import UID, Confirm, DeliveryState, DestinationName, Lane
 from gateway.domain.routing import Rule
+from gateway.domain.window import Window
 from gateway.net.dicom_client import Peer
 from gateway.net.dicom_service import Caller
+from gateway.net.flow import Flow
 from gateway.net.wake import Bell, Wake
 from gateway.roles import forward
 from gateway.roles.forward import Forward, MppsTarget, Policy, Receiver, Target, Telling, order_watch
 from gateway.roles.forward.dimse import Dimse
+from gateway.roles.forward.learned import Learned
 from gateway.roles.storage import Storage
 from gateway.spool import Spool, audit, deliveries, instances
 from tests.peers.bundled import data_set_bytes
@@ -76,6 +79,11 @@ def target(port: Callable[[], Peer] | int, **settings: Any) -> Target:
         "name": DestinationName("pacs"),
         "confirm": Confirm.STATUS,
         "lanes": tuple(Lane),
+        "flow": Flow(),
+        "window": Window(),
+        "zone": ZoneInfo("Europe/Berlin"),
+        "stat_ignores_window": False,
+        "concurrency": 1,
         "batch": 200,
         "retry_base": timedelta(seconds=2),
         "retry_cap": timedelta(minutes=10),
@@ -84,7 +92,9 @@ def target(port: Callable[[], Peer] | int, **settings: Any) -> Target:
         "expect_refused": frozenset(),
     }
     as_scanner = settings.pop("as_scanner", False)
-    return Target(way=Dimse(peer=peer, as_scanner=as_scanner), **{**given, **settings})
+    learned = Learned(keep=timedelta(hours=12), now=lambda: datetime.now(UTC))
+    way = settings.pop("way", Dimse(peer=peer, as_scanner=as_scanner, commits_as_scanner=False, learned=learned))
+    return Target(way=way, **{**given, **settings})
 
 
 def to(port: int, *, called: str = "PACS") -> Peer:

@@ -214,10 +214,17 @@ def test_an_object_that_meets_a_fault_of_ours_blocks_no_other(tmp_path: Path, mo
     bad = files[0].stem
     real = dimse.send
 
-    def faulty(requestor: Requestor, context: AcceptedContext, opened: Opened, *, meanwhile: Callable[[], None]) -> int:
+    def faulty(
+        requestor: Requestor,
+        context: AcceptedContext,
+        opened: Opened,
+        *,
+        meanwhile: Callable[[], None],
+        allow: Callable[[int], int],
+    ) -> int:
         if opened.instance.SOPInstanceUID == bad:
             raise RuntimeError("a fault nobody thought of")
-        return real(requestor, context, opened, meanwhile=meanwhile)
+        return real(requestor, context, opened, meanwhile=meanwhile, allow=allow)
 
     monkeypatch.setattr(dimse, "send", faulty)
     pacs = PacsSimulator()

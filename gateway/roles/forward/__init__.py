@@ -19,7 +19,7 @@ from typing import Protocol
 
 import structlog
 
-from gateway.domain.model import DeliveryState, Instance
+from gateway.domain.model import DeliveryState, Instance, Lane
 from gateway.domain.retry import Circuit, Severity, age_severity
 from gateway.net.dicom_client import Peer
 from gateway.net.wake import Wake
@@ -31,8 +31,9 @@ from gateway.roles.forward.orders_out import OrdersOut, Receiver
 from gateway.roles.forward.orders_out import watch as watch_orders
 from gateway.roles.forward.reports import Reporter
 from gateway.roles.forward.routing import Policy, Router
-from gateway.roles.forward.target import Breaker, Target
+from gateway.roles.forward.target import Breaker, Ramp, Target
 from gateway.spool import Connection, Spool, audit, deliveries, instances, mpps, orders_out, progress
+from gateway.spool.deliveries import Backlog
 from gateway.spool.trimming import trim
 
 __all__ = ["Forward", "Target", "MppsTarget", "Policy", "Receiver", "Telling"]
@@ -94,6 +95,7 @@ class Forward:
         self._reporter = Reporter(spool, scanners, now=now, random=random)
         self._senders: list[LaneSender] = []
         self._confirmers: list[Confirmer] = []
+        self._targets = {target.name: target for target in targets}
         for target in targets:
             self._add(target, random)
         self._relays = [
@@ -118,12 +120,22 @@ class Forward:
         )
         self._confirmers.append(confirmer)
         sending = self._breaker(target, random)
-        self._senders += [
-            LaneSender(
-                self._spool, target, lane, breaker=sending, now=self._now, random=random, sent=confirmer.wake.set
-            )
-            for lane in target.lanes
-        ]
+        for lane in target.lanes:
+            ramp = Ramp(target.concurrency)
+            self._senders += [
+                LaneSender(
+                    self._spool,
+                    target,
+                    lane,
+                    breaker=sending,
+                    ramp=ramp,
+                    number=number,
+                    now=self._now,
+                    random=random,
+                    sent=confirmer.wake.set,
+                )
+                for number in range(target.concurrency)
+            ]
 
     async def run(self, stop: asyncio.Event, wake: Wake) -> None:
         """Take over what an earlier process had claimed, then work until `stop`."""
@@ -221,13 +233,21 @@ class Forward:
         late = {
             backlog.destination
             for backlog in deliveries.backlog(c)
-            if backlog.state is not DeliveryState.REFUSED and age_severity(now - backlog.oldest) is not Severity.NONE
+            if backlog.state is not DeliveryState.REFUSED and self._is_late(backlog, now)
         }
         for destination in late:
             audit.raise_alarm(c, code=ALARM_LATE, subject=destination, now=now)
         for alarm in audit.active_alarms(c, code=ALARM_LATE):
             if alarm.subject not in late:
                 audit.clear_alarm(c, code=ALARM_LATE, subject=alarm.subject, now=now)
+
+    def _is_late(self, backlog: Backlog, now: datetime) -> bool:
+        """By the time that its destination could be sent to: to wait for the evening is not to be late."""
+        target = self._targets.get(backlog.destination)
+        waited = now - backlog.oldest
+        if target is not None and not (target.stat_ignores_window and backlog.lane is Lane.STAT):
+            waited = target.window.open_since(backlog.oldest, now, target.zone)
+        return age_severity(waited) is not Severity.NONE
 
     async def _write(self, job: Callable[[Connection], object]) -> None:
         await asyncio.wrap_future(self._spool.db.write(job))

@@ -135,10 +135,12 @@ class Confirmer:
     def _ask_commitment(self, sent: Sequence[Pair]) -> None:
         node = self._target.way
         assert isinstance(node, Dimse), "the configuration grants storage commitment to DICOM alone"
-        with node.ask_commitment(node.caller_for(sent[0][1])) as requestor:
-            starts = range(0, len(sent), REFERENCES)
-            asked = {self._request(requestor, sent[start : start + REFERENCES]) for start in starts}
-            self._await_reports(requestor, asked)
+        for calling in {node.committer_for(instance) for _, instance in sent}:
+            pairs = [pair for pair in sent if node.committer_for(pair[1]) == calling]
+            with node.ask_commitment(calling) as requestor:
+                starts = range(0, len(pairs), REFERENCES)
+                asked = {self._request(requestor, pairs[start : start + REFERENCES]) for start in starts}
+                self._await_reports(requestor, asked)
 
     def _await_reports(self, requestor: Requestor, asked: set[str]) -> None:
         """Take the reports that come here; stop when all have come, here or on associations of their own."""

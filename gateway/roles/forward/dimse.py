@@ -18,6 +18,8 @@ from gateway.domain.model import UID, Instance, TemporaryFailure
 from gateway.domain.retry import Outcome, classify_store_status, classify_transport
 from gateway.domain.retry import TransportFailure as Failed
 from gateway.net.dicom_client import Peer, Requestor
+from gateway.net.dicom_socket import Allow
+from gateway.roles.forward.learned import Learned
 from gateway.roles.forward.sending import Opened, Wanted, context_of, covers, send, wanted_contexts
 from gateway.roles.forward.target import Held
 
@@ -33,13 +35,19 @@ class Dimse:
     """How to call it on behalf of a scanner's AE title; "" where there is no scanner."""
     as_scanner: bool
     """The calling AE title is the scanner's: objects of two scanners never share an association."""
+    commits_as_scanner: bool
+    """So is that of who asks for storage commitment, and whom the destination tells."""
+    learned: Learned
 
-    def open(self, found: Sequence[Instance]) -> DimseLine:
+    def open(self, found: Sequence[Instance], *, allow: Allow) -> DimseLine:
         """Raises `TemporaryFailure`."""
         calling = self.caller_for(found[0])
         wanted = wanted_contexts(one for one in found if self.caller_for(one) == calling)
-        requestor = Requestor.connect(self.peer(calling), propose(wanted))
-        return DimseLine(self, requestor, calling=calling, proposed=wanted)
+        contexts = propose(wanted)
+        requestor = Requestor.connect(self.peer(calling), contexts)
+        accepted = [(context.abstract_syntax, context.transfer_syntax) for context in requestor.contexts]
+        self.learned.record(syntaxes_of(contexts), accepted)
+        return DimseLine(self, requestor, calling=calling, proposed=wanted, allow=allow)
 
     def caller_for(self, instance: Instance) -> str:
         """The scanner's AE title that we call with for this instance; "" for our own."""
@@ -51,6 +59,10 @@ class Dimse:
             for asked in by_series(wanted, at_most=UIDS_PER_QUERY):
                 yield Held(asked, _found(requestor, asked))
 
+    def committer_for(self, instance: Instance) -> str:
+        """The scanner's AE title that asks for commitment of this instance; "" for our own."""
+        return instance.origin.calling_ae if self.commits_as_scanner else ""
+
     def ask_commitment(self, calling: str) -> Requestor:
         """An association on which storage commitment can be asked. Raises `TemporaryFailure`."""
         contexts = [ProposedContext(1, STORAGE_COMMITMENT, NATIVE)]
@@ -61,7 +73,8 @@ class Dimse:
 class DimseLine:
     """An association for C-STORE (`Line`)."""
 
-    def __init__(self, node: Dimse, requestor: Requestor, *, calling: str, proposed: Wanted) -> None:
+    def __init__(self, node: Dimse, requestor: Requestor, *, calling: str, proposed: Wanted, allow: Allow) -> None:
+        self._allow = allow
         self._node = node
         self._requestor = requestor
         self._calling = calling
@@ -79,7 +92,7 @@ class DimseLine:
         if context is None:
             return classify_transport(Failed.CONTEXT_REFUSED)
         with opening(instance) as opened:
-            status = send(self._requestor, context, opened, meanwhile=meanwhile)
+            status = send(self._requestor, context, opened, meanwhile=meanwhile, allow=self._allow)
         return replace(classify_store_status(status, attempts=attempts), sent_as=context.transfer_syntax)
 
     def release(self) -> None:
@@ -87,6 +100,14 @@ class DimseLine:
 
     def abort(self) -> None:
         self._requestor.abort()
+
+
+def syntaxes_of(contexts: Sequence[ProposedContext]) -> dict[str, set[str]]:
+    """What is proposed, by SOP class."""
+    found: dict[str, set[str]] = {}
+    for context in contexts:
+        found.setdefault(context.abstract_syntax, set()).update(context.transfer_syntaxes)
+    return found
 
 
 def by_series(wanted: Sequence[Instance], *, at_most: int) -> Iterator[Sequence[Instance]]:

@@ -31,7 +31,7 @@ from gateway.domain.model import (
 from gateway.domain.retry import Outcome, OutcomeKind, backoff
 from gateway.roles.forward.sending import Opened, SpoolDamaged
 from gateway.roles.forward.settlement import Settlement
-from gateway.roles.forward.target import Breaker, Line, Target
+from gateway.roles.forward.target import Breaker, Line, Ramp, Target
 from gateway.spool import Connection, Spool, audit, deliveries, instances
 
 LEASE = timedelta(hours=1)
@@ -57,14 +57,20 @@ class LaneSender:
         lane: Lane,
         *,
         breaker: Breaker,
+        ramp: Ramp,
+        number: int,
         now: Callable[[], datetime],
         random: Callable[[], float],
         sent: Callable[[], None],
     ) -> None:
+        """The lane's line of that `number`, of those that `ramp` admits."""
         self._spool = spool
         self._target = target
         self._lane = lane
+        self._gate = target.flow.gate(list(Lane).index(lane))
         self._breaker = breaker
+        self._ramp = ramp
+        self._number = number
         self._now = now
         self._random = random
         self._sent = sent
@@ -74,6 +80,9 @@ class LaneSender:
         self._settlement = Settlement(spool, target.name)
         self._in_hand: tuple[Delivery, ...] = ()
         """Claimed, and perhaps not settled."""
+        self._unsettled: Sequence[Delivery] = ()
+        """Of these the ones that are not done with: their lease is renewed while something is sent."""
+        self._leased_at = now()
         self._ahead: Opened | None = None
         self._known: dict[InstanceId, Instance] = {}
         """What this round read: an instance that is on its way to us does not change."""
@@ -96,6 +105,9 @@ class LaneSender:
     def _round(self, stop: threading.Event) -> bool:
         """One batch; whether there was anything to do that could be done."""
         self._let_go()
+        if not self._ramp.admits(self._number) or not self._may_send():
+            self._hang_up()
+            return False
         waiting = deliveries.due(
             self._spool.db.read(),
             destination=self._target.name,
@@ -108,12 +120,13 @@ class LaneSender:
         found = [instance for delivery in waiting_in_order if (instance := self._instance(delivery)) is not None]
         if not found or not self._connected(found):
             return False
+        self._leased_at = self._now()
         self._in_hand = self._write(
             partial(
                 deliveries.claim,
                 destination=self._target.name,
                 lane=self._lane,
-                now=self._now(),
+                now=self._leased_at,
                 lease=LEASE,
                 limit=self._target.batch,
             )
@@ -121,8 +134,9 @@ class LaneSender:
         settled: list[Future[None]] = []
         left = sorted(self._in_hand, key=self._doubt)
         try:
-            while left and not stop.is_set() and self._deliver(left.pop(0), left, settled):
-                pass
+            with self._gate.in_use():
+                while left and not stop.is_set() and self._may_send() and self._next(left, settled):
+                    pass
         finally:
             self._close_ahead()
         settled += map(self._put_back, left)
@@ -131,7 +145,28 @@ class LaneSender:
             future.result()
         self._in_hand = ()
         self._sent()
+        if self._line is not None:
+            self._ramp.succeeded()
         return True
+
+    def _may_send(self) -> bool:
+        return self._target.may_send(self._lane, self._now())
+
+    def _next(self, left: list[Delivery], settled: list[Future[None]]) -> bool:
+        self._unsettled = tuple(left)
+        return self._deliver(left.pop(0), left, settled)
+
+    def _allow(self, want: int) -> int:
+        """How many bytes may go now. What is claimed stays claimed however long it takes."""
+        if self._now() - self._leased_at > LEASE / 3:
+            self._leased_at = self._now()
+            self._write(partial(self._renew, claimed=self._unsettled))
+        return self._gate.allow(want)
+
+    def _renew(self, c: Connection, *, claimed: Sequence[Delivery]) -> None:
+        for delivery in claimed:
+            with suppress(deliveries.LeaseLost):
+                deliveries.extend(c, delivery, now=self._now(), lease=LEASE)
 
     def _let_go(self) -> None:
         """Put back what an interrupted round could not settle (the disk was full): a lease lasts too long for that."""
@@ -157,9 +192,10 @@ class LaneSender:
         if not self._breaker.may_try():
             return False
         try:
-            self._line = self._target.way.open(found)
+            self._line = self._target.way.open(found, allow=self._allow)
         except TemporaryFailure as error:
             self._breaker.failed()
+            self._ramp.failed()
             log.warning("destination not reached", dest=self._target.name, lane=self._lane, code=error.code)
             if self._breaker.failures >= UNREACHABLE_AFTER:
                 self._write(
@@ -192,6 +228,7 @@ class LaneSender:
             settled.append(self._put_back(delivery))
             return True
         self._settlement.before(instance)
+        began = self._gate.clock()
         try:
             outcome = self._line.store(
                 instance,
@@ -209,6 +246,7 @@ class LaneSender:
         except TemporaryFailure as error:
             self._break_off()
             self._breaker.failed()
+            self._ramp.failed()
             settled.append(self._defer(delivery, error.code))
             return False
         except Exception as error:  # noqa: BLE001 -- the delivery's edge: a fault over one object must not hold its lane
@@ -216,6 +254,8 @@ class LaneSender:
             self._break_off()
             settled.append(self._defer(delivery, "fault"))
             return False
+        if outcome.is_stored:
+            self._gate.sent(instance.size, self._gate.clock() - began)
         settled += self._settle(delivery, instance, outcome)
         return not outcome.blames_destination
 
@@ -256,6 +296,7 @@ class LaneSender:
             return [self._refuse(delivery, outcome.code)]
         if outcome.blames_destination:
             self._breaker.failed()
+            self._ramp.failed()
             self._hang_up()
         return [self._defer(delivery, outcome.code)]
 

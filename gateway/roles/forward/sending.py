@@ -30,6 +30,7 @@ from gateway.domain.edits import Patch
 from gateway.domain.model import Instance, PermanentFailure
 from gateway.domain.retry import TransportFailure as Failed
 from gateway.net.dicom_client import Requestor
+from gateway.net.dicom_socket import Allow
 from gateway.roles.forward.patching import patched
 from gateway.spool.files import content_hash
 
@@ -98,8 +99,11 @@ class Opened:
         os.close(self.descriptor)
 
 
-def send(requestor: Requestor, context: AcceptedContext, opened: Opened, *, meanwhile: Callable[[], None]) -> int:
-    """C-STORE of the object; the status that was answered. `meanwhile` is called while the peer works on it.
+def send(
+    requestor: Requestor, context: AcceptedContext, opened: Opened, *, meanwhile: Callable[[], None], allow: Allow
+) -> int:
+    """C-STORE of the object; the status that was answered. `meanwhile` is called while the peer works on it; `allow`
+    says how many bytes may go.
 
     Raises `PermanentFailure` if it can't be converted to the context's syntax or patched, and the failures of
     `Requestor.store`.
@@ -114,7 +118,7 @@ def send(requestor: Requestor, context: AcceptedContext, opened: Opened, *, mean
         CommandDataSetType=1,
     )
     segments = segments_of(opened, context.transfer_syntax)
-    return requestor.store(context, command, segments, opened.descriptor, meanwhile=meanwhile).Status or 0
+    return requestor.store(context, command, segments, opened.descriptor, meanwhile=meanwhile, allow=allow).Status or 0
 
 
 def _verified(source: int, instance: Instance) -> int:

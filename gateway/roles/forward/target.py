@@ -9,11 +9,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, tzinfo
 from typing import NamedTuple, Protocol
 
 from gateway.domain.model import UID, Confirm, DestinationName, Instance, Lane
 from gateway.domain.retry import Circuit, Outcome
+from gateway.domain.window import Window
+from gateway.net.flow import Flow
 from gateway.roles.forward.sending import Opened
 
 
@@ -53,8 +55,9 @@ class Held(NamedTuple):
 class Way(Protocol):
     """How a kind of destination is reached."""
 
-    def open(self, found: Sequence[Instance]) -> Line:
-        """A line for the first of these, and for as many of the others as fit. Raises `TemporaryFailure`."""
+    def open(self, found: Sequence[Instance], *, allow: Callable[[int], int]) -> Line:
+        """A line for the first of these, and for as many of the others as fit. Before bytes of objects are sent on
+        it, `allow` is asked how many of them may go now, and may wait. Raises `TemporaryFailure`."""
         ...
 
     def held(self, wanted: Sequence[Instance]) -> Iterator[Held]:
@@ -70,12 +73,42 @@ class Target:
     way: Way
     confirm: Confirm
     lanes: tuple[Lane, ...]
+    flow: Flow
+    window: Window
+    zone: tzinfo
+    """Where the window's times of day are told."""
+    stat_ignores_window: bool
+    concurrency: int
+    """Lines that one lane may have at a time."""
     batch: int
     retry_base: timedelta
     retry_cap: timedelta
     commitment_wait: timedelta
     commitment_timeout: timedelta
     expect_refused: frozenset[str]
+
+    def may_send(self, lane: Lane, now: datetime) -> bool:
+        """Whether its window is open for that lane."""
+        return (self.stat_ignores_window and lane is Lane.STAT) or self.window.is_open(now, self.zone)
+
+
+class Ramp:
+    """How many lines one lane may have at a time: one at first, one more for each batch that went well, and one
+    again after a failure (slow start). Safe from any thread."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._allowed = 1
+
+    def admits(self, number: int) -> bool:
+        """Whether the line of that number (from 0) may be open now."""
+        return number < self._allowed
+
+    def succeeded(self) -> None:
+        self._allowed = min(self._allowed + 1, self._most)
+
+    def failed(self) -> None:
+        self._allowed = 1
 
 
 class Breaker:

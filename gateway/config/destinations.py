@@ -1,0 +1,152 @@
+"""The sections [[destination]], one class for each kind, and [[group]].
+
+What is promised: a kind offers only what it can do. A way of confirming that it has not is an error of the
+configuration, not a wait for ever.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator
+
+from gateway.config.section import Section, Tls, spelled
+from gateway.config.values import (
+    AE,
+    Count,
+    Duration,
+    Flag,
+    Host,
+    Name,
+    OptionalDuration,
+    Port,
+    Size,
+    SOPClass,
+    TimesOfDay,
+    invalid,
+    shape,
+)
+from gateway.domain.model import Confirm, Lane
+
+CallingAE = Literal["own", "scanner"]
+"""The AE title we call with: [box] ae, or that of the scanner the object came from."""
+SLOWEST_RATE: Final = 8 * 1024
+
+
+class Backoff(Section):
+    base: Duration = spelled("2s")
+    """The wait after the first failure; it doubles with each."""
+    cap: Duration = spelled("10m")
+    """The longest wait. A temporary failure is tried again for ever."""
+
+
+class AnyDestination(Section):
+    """What holds for every kind."""
+
+    name: Name
+    """Write a short name of this destination for routing, logs and screens."""
+    compression: Literal["none", "lossless"]
+    """Write "none": images go out as they came. "lossless" (smaller, proven by decoding) is not in this release."""
+    lanes: Annotated[tuple[Lane, ...], Field(min_length=1)] = spelled([lane.value for lane in Lane])
+    """The lanes it has, each with an association of its own: any of "stat", "routine", "bulk". While one has something
+    to send, those behind it share an eighth of the link."""
+    concurrency: Annotated[Count, Field(le=16)] = spelled(1)
+    """How many associations one lane may have at a time; it begins with one, and adds one for each batch gone well."""
+    rate: Size = spelled("0")
+    """The most bytes per second, over all its lanes; "0": no cap."""
+    window: TimesOfDay = spelled("always")
+    """When it is sent to, in times of day at the site: "22:00-06:00", with commas between several; or "always"."""
+    stat_ignores_window: Flag = spelled(False)
+    """The lane "stat" is sent at any time."""
+    expect_refused: tuple[SOPClass, ...] = spelled([])
+    """SOP classes it is known to refuse: a refusal of these raises no alarm and holds up no purge."""
+    failover: tuple[Name, ...] = spelled([])
+    """Destinations that get what is queued for this one while it can't be reached, in this order."""
+    failover_after: Duration = spelled("5m")
+    """How long it can't have been reached by then."""
+    timeout: Duration = spelled("60s")
+    """How long an answer may take."""
+    connect_timeout: Duration = spelled("10s")
+    """How long the connection and the association may take to begin."""
+    retry: Backoff = spelled({})
+    """The waits between two attempts."""
+    batch: Count = spelled(200)
+    """Images claimed for one association."""
+    retention: OptionalDuration = spelled("")
+    """How long an image is kept here once confirmed; empty: as [retention] confirmed."""
+
+    @field_validator("compression")
+    @classmethod
+    def _as_received(cls, compression: str) -> str:
+        if compression != "none":
+            raise invalid("asks for compression, but this release forwards as received", 'set compression = "none"')
+        return compression
+
+    @field_validator("rate")
+    @classmethod
+    def _not_a_standstill(cls, rate: int) -> int:
+        if 0 < rate < SLOWEST_RATE:
+            raise invalid("is too slow for any image to arrive", 'write "8KiB" per second or more, or "0"')
+        return rate
+
+
+class DicomDestination(AnyDestination, Tls):
+    """A DICOM node."""
+
+    kind: Literal["dicom"] = spelled("dicom")
+    """How it is reached."""
+    host: Host
+    """Write the host name or address of the destination."""
+    port: Port = spelled(104)
+    """Its DICOM port."""
+    ae: AE
+    """Write the AE title of the destination, as it knows itself."""
+    calling_ae: CallingAE = spelled("own")
+    """"own": we call as [box] ae; "scanner": as the scanner the image came from."""
+    confirm: Literal[Confirm.COMMITMENT, Confirm.QUERY, Confirm.STATUS]
+    """Write what proves that it holds an image, before ours may be purged: "commitment" (it promises by storage
+    commitment; the strongest, if it can), "query" (we find the image there by C-FIND), or "status" (its answer
+    to the C-STORE alone; the weakest)."""
+    learned_for: Duration = spelled("12h")
+    """How long we believe what it accepted of what we offered."""
+    commitment_ae: CallingAE = spelled("own")
+    """Who asks it for commitment, and is told: "own", or as calling_ae for a PACS that answers only who sent."""
+    commitment_return: Literal["any", "listener"] = spelled("any")
+    """Where its result comes: "any" waits on the association that asked, and takes it on our port as well;
+    "listener" ends the association at once and takes the result on our port alone."""
+    commitment_wait: Duration = spelled("10s")
+    """How long the association stays open for the result of storage commitment."""
+    commitment_timeout: Duration = spelled("2d")
+    """A result that has not come by then counts as failed: the image is sent again."""
+    mpps: Flag = spelled(False)
+    """Pass performed procedure steps on to it."""
+
+
+KINDS: Final = {"dicom": DicomDestination}
+"""The kinds of destination of this release."""
+
+
+def _kind_of(section: Any) -> str:
+    return str(section.get("kind", "dicom")) if isinstance(section, dict) else str(section.kind)
+
+
+def _known_kind(section: object) -> object:
+    kind = section.get("kind", "dicom") if isinstance(section, dict) else getattr(section, "kind", "dicom")
+    if kind not in KINDS:
+        supported = ", ".join(f'"{known}"' for known in KINDS)
+        raise invalid(f"its kind is {shape(kind)}, none of this release's kinds", f"set kind to one of: {supported}")
+    return section
+
+
+Destination = Annotated[
+    Annotated[DicomDestination, Tag("dicom")], Discriminator(_kind_of), BeforeValidator(_known_kind)
+]
+
+
+class Group(Section):
+    """Destinations that get the same images."""
+
+    name: Name
+    """Write a name for routing; no destination has it."""
+    members: Annotated[tuple[Name, ...], Field(min_length=1)]
+    """Write the names of the destinations that each get what is routed to the group."""
