@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from gateway.dicom.convert import Extent, Segment
 from gateway.dicom.pdu import data_headers
 from gateway.domain.model import TemporaryFailure
+from gateway.net.connection import connected
 
 Allow = Callable[[int], int]
 """How many of so many bytes may go now, at least one; it may wait."""
@@ -51,14 +52,7 @@ class PeerSocket:
         """Connect. Raises `TransportFailure`."""
         self._tls = peer.tls is not None
         try:
-            sock = socket.create_connection((peer.host, peer.port), peer.connect_timeout)
-            try:
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-                self._socket = peer.tls.wrap_socket(sock, server_hostname=peer.host) if peer.tls else sock
-            except BaseException:
-                sock.close()
-                raise
+            self._socket = connected(peer.host, peer.port, within=peer.connect_timeout, tls=peer.tls)
         except OSError as error:
             raise TransportFailure(f"no connection: {_shape(error)}", code="connect") from error
         self.set_timeout(peer.timeout)

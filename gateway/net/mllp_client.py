@@ -11,7 +11,6 @@ Promises
 from __future__ import annotations
 
 import select
-import socket
 import ssl
 import time
 from collections.abc import Callable
@@ -21,6 +20,7 @@ from typing import Final, Self, TypeVar
 
 from gateway.domain.mllp import FrameReader, FrameTooLong, frame
 from gateway.domain.model import TemporaryFailure
+from gateway.net.connection import connected
 
 ANSWER_MAX: Final = 256 * 1024
 """Bytes of one answer, and what may wait unread."""
@@ -53,14 +53,7 @@ class MllpClient:
         self._timeout = place.timeout
         self._frames = FrameReader(message_max=ANSWER_MAX)
         try:
-            sock = socket.create_connection((place.host, place.port), place.connect_timeout)
-            try:
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-                self._socket = place.tls.wrap_socket(sock, server_hostname=place.host) if place.tls else sock
-            except BaseException:
-                sock.close()
-                raise
+            self._socket = connected(place.host, place.port, within=place.connect_timeout, tls=place.tls)
         except OSError as error:
             raise TemporaryFailure(f"no connection ({type(error).__name__})", code="connect") from error
 

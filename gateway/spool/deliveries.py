@@ -127,7 +127,8 @@ def claim(
         raise ValueError(f"a lease of {lease} is longer than {LONGEST_LEASE}: claim fewer at a time")
     due = _due(c, destination=destination, lane=lane, now=now, limit=limit)
     values = {"ids": json.dumps([row["id"] for row in due]), "lease_until": to_text(now + lease)}
-    _journal_all(c, values["ids"], before=DeliveryState.QUEUED, after=DeliveryState.SENDING, now=now, by=destination)
+    before, after = DeliveryState.QUEUED, DeliveryState.SENDING
+    _journal_all(c, values["ids"], before=before, after=after, now=now, by=destination, why="claimed")
     claimed = map(_delivery, c.execute(sql("delivery_claim"), values).fetchall())
     return tuple(sorted(claimed, key=lambda delivery: delivery.id))
 
@@ -354,7 +355,7 @@ def _journal_all(
     after: DeliveryState,
     now: datetime,
     by: str,
-    why: str = "claimed",
+    why: str,
 ) -> None:
     """A row for each of these (a JSON list) that stands in `before`."""
     audit.refuse_foreign_text("by", by)

@@ -275,13 +275,19 @@ def content_hash(fd: int, *, seed: bytes, start: int) -> tuple[str, int]:
     return content.hexdigest(), position - start
 
 
+def data_set_start(fd: int, instance: Instance) -> int | None:
+    """Where the data set begins, if by its hash it is the one that was received; else None. Raises OSError."""
+    start = os.fstat(fd).st_size - instance.size
+    seed = instance.TransferSyntaxUID.encode("latin-1", "surrogateescape")
+    whole = start > 0 and content_hash(fd, seed=seed, start=start)[0] == instance.content_hash
+    return start if whole else None
+
+
 def _is_whole(path: Path, instance: Instance) -> bool:
     """Whether the file ends in the data set that was received."""
     try:
         with path.open("rb") as file:
-            start = os.fstat(file.fileno()).st_size - instance.size
-            seed = instance.TransferSyntaxUID.encode("latin-1", "surrogateescape")
-            return start > 0 and content_hash(file.fileno(), seed=seed, start=start)[0] == instance.content_hash
+            return data_set_start(file.fileno(), instance) is not None
     except OSError:
         return False
 

@@ -32,7 +32,7 @@ from gateway.domain.retry import TransportFailure as Failed
 from gateway.net.dicom_client import Requestor
 from gateway.net.dicom_socket import Allow
 from gateway.roles.forward.patching import patched
-from gateway.spool.files import content_hash
+from gateway.spool.files import data_set_start
 
 CONVERTIBLE = frozenset({EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_BIG_ENDIAN, DEFLATED})
 
@@ -124,11 +124,10 @@ def send(
 def _verified(source: int, instance: Instance) -> int:
     """Where the data set begins, after its hash was compared with the one of its receipt."""
     try:
-        start = os.fstat(source).st_size - instance.size
-        digest, _ = content_hash(source, seed=instance.TransferSyntaxUID.encode("latin-1"), start=max(start, 0))
+        start = data_set_start(source, instance)
     except OSError as error:
         raise SpoolDamaged(f"the spool file can't be read: {type(error).__name__}", code="file-unreadable") from error
-    if start <= 0 or digest != instance.content_hash:
+    if start is None:
         raise SpoolDamaged("the spool file differs from what was received", code="content-hash")
     return start
 

@@ -1,0 +1,23 @@
+"""A blocking TCP connection to a peer, encrypted or not, for one thread.
+
+What is promised: what is sent leaves at once (TCP_NODELAY), a peer that is gone is noticed at last (keep-alive), and
+nothing stays open of an attempt that failed.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+
+
+def connected(host: str, port: int, *, within: float, tls: ssl.SSLContext | None) -> socket.socket:
+    """A connection, made in `within` seconds for each address of the host, and as many for TLS. Raises OSError, of
+    which what TLS finds wrong with the peer is one."""
+    sock = socket.create_connection((host, port), within)
+    try:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        return tls.wrap_socket(sock, server_hostname=host) if tls else sock
+    except BaseException:
+        sock.close()
+        raise
