@@ -48,6 +48,9 @@ IntegrityError = sqlite.IntegrityError
 GROUP: Final = 64
 """Most jobs in one transaction: bounds how long the others wait."""
 BUSY_TIMEOUT_MS: Final = 1000
+STATEMENTS: Final = 1024
+"""Prepared statements a connection keeps: more than there are, those of the migrations included. The driver's cache
+drops the newest when it is full, so one that is too small prepares the same few statements over and over."""
 BUSY_ATTEMPTS: Final = 30
 
 _TEMPORARY: Final = {
@@ -316,6 +319,7 @@ def _connect(path: Path, *, read_only: bool = False) -> Connection:
         uri=read_only,
         timeout=BUSY_TIMEOUT_MS / 1000,
         isolation_level=None,
+        cached_statements=STATEMENTS,
         factory=Connection,
         check_same_thread=False,
     )
