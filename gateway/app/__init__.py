@@ -7,6 +7,7 @@ owns everything that leaves the box. They share the spool and ring each other's 
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 from contextlib import AsyncExitStack, suppress
 from functools import partial
@@ -29,6 +30,8 @@ from gateway.spool.claims import Part
 ROLES: Final = ("worklist", "storage", "forward", "console")
 EDGE: Final = frozenset({"worklist", "storage"})
 WATCH_SECONDS: Final = 1.0
+COLLECT_AFTER: Final = 10_000
+"""Objects made and not yet gone, before the youngest of them are looked through for cycles; 700 is Python's own."""
 
 log = structlog.get_logger()
 
@@ -57,6 +60,7 @@ async def _serve(config: Config, roles: frozenset[str]) -> int:
         if "console" in roles and (config.console.port or len(roles) == 1):
             running.append(_start_console(config, spool, stop))
         running.append(asyncio.create_task(_watch_database(spool, stop)))
+        _settle()
         notify("READY=1")
         log.info("ready", roles=",".join(sorted(roles)))
         finished = asyncio.create_task(stop.wait())
@@ -69,6 +73,14 @@ async def _serve(config: Config, roles: frozenset[str]) -> int:
     for failure in failures:
         log.error("a role ended by a fault", error=type(failure).__name__)
     return 1 if failures else 0
+
+
+def _settle() -> None:
+    """What stands after the start stands to the end: the collector of cycles need not look at it again and again, nor
+    so often at what a message makes, which has none (a tenth of the time of an order)."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(COLLECT_AFTER)
 
 
 async def _watch_database(spool: Spool, stop: asyncio.Event) -> None:

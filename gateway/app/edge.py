@@ -6,6 +6,7 @@ import asyncio
 import random
 import ssl
 from contextlib import AsyncExitStack, suppress
+from datetime import datetime
 from functools import partial
 from typing import Final
 
@@ -17,7 +18,9 @@ from gateway.config.mappings import order_senders
 from gateway.dicom.associate import UserInformation
 from gateway.dicom.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from gateway.domain.admission import KnownCaller
+from gateway.domain.hl7 import Message
 from gateway.domain.model import SourceName
+from gateway.domain.orders import read as read_message
 from gateway.domain.profile import GENERIC, Profile
 from gateway.net.dicom_server import DicomServer, Limits
 from gateway.net.mllp_server import Limits as MllpLimits
@@ -25,7 +28,7 @@ from gateway.net.mllp_server import MllpServer
 from gateway.net.tls import server_context
 from gateway.net.wake import Bell
 from gateway.roles.mpps import PerformedSteps
-from gateway.roles.orders import Orders
+from gateway.roles.orders import Apply, Orders
 from gateway.roles.orders import Sender as OrderSender
 from gateway.roles.orders.folder import OrderFolder
 from gateway.roles.reception import Reception
@@ -100,10 +103,15 @@ async def _start_orders(
 ) -> list[asyncio.Task[None]]:
     """Without a [[sender]] nobody may send, so there is no port."""
     known = {sender.name: sender for sender in order_senders(config)}
+
+    def read(message: Message, name: str, at: datetime) -> Apply:
+        sender = known[SourceName(name)]
+        return partial(orders.apply_read, asked=read_message(message, sender, at), sender=sender, now=at)
+
     desk = Orders(
         spool,
         [_sender(sender) for sender in config.sender],
-        apply=lambda c, message, sender, at: orders.apply(c, message, known[SourceName(sender)], now=at),
+        read=read,
         messages_for=config.retention.messages,
         orders_for=config.retention.orders,
         now=now,

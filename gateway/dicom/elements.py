@@ -67,6 +67,7 @@ _INFLATED_LEADING: Final = 1 << 20
 _SHORT_HEADER: Final = 8
 _SHORT_VR: Final = {code: code.decode("ascii") for code in SHORT_LENGTH}
 _SHORT_CODE: Final = {vr: code for code, vr in _SHORT_VR.items()}
+_PAD: Final = {vr: pad(vr, 1) for vr in _SHORT_CODE}
 _DELIMITER_GROUP: Final = 0xFFFE
 
 
@@ -201,13 +202,14 @@ def encode(dataset: DataSet, transfer_syntax: str) -> bytes:
 def _encoded(dataset: DataSet, layout: Layout, depth: int) -> bytes:
     parts: list[bytes] = []
     short = {} if layout.implicit else _SHORT_CODE
+    pack = layout.tag_vr_length.pack
     for tag, (vr, value) in sorted(dataset.items()):
-        if is_retired_group_length(tag):
+        if tag & 0xFFFF == 0 and is_retired_group_length(tag):
             continue
-        if vr in short and isinstance(value, bytes) and len(value) <= LONGEST_SHORT:
+        if vr in short and isinstance(value, bytes) and (length := len(value)) <= LONGEST_SHORT:
             # Written in line as most elements are: it is most of the time spent on a worklist row
-            even = value if len(value) % 2 == 0 else value + pad(vr, 1)
-            parts += (layout.tag_vr_length.pack(tag >> 16, tag & 0xFFFF, short[vr], len(even)), even)
+            odd = length & 1
+            parts += (pack(tag >> 16, tag & 0xFFFF, short[vr], length + odd), value, _PAD[vr] if odd else b"")
         elif isinstance(value, list):
             if vr != "SQ" or depth == MAX_DEPTH:
                 raise ElementError(tag, f"items with VR {vr} at depth {depth}", "nest less, and only in SQ")

@@ -2,7 +2,8 @@ r"""HL7 v2 messages, read lazily: bytes in, leaf values out (HL7 v2.5.1 chapter 
 
 Promises
 - Every segment of the message is there, in order: Z-segments, unknown and malformed names, repeated groups.
-- Only what is asked for is split and unescaped. Separators are those of MSH-1 and MSH-2.
+- Segments are parted into fields; what is in a field is parted and unescaped when it is asked for. Separators are
+  those of MSH-1 and MSH-2.
 - Segments may end in CR, LF or CRLF, be led by blanks or parted by empty lines. In a message that ends
   its segments in CR, a lone LF that no segment follows is text.
 - An absent value and the HL7 null `""` both read as empty text; `is_null` tells them apart.
@@ -67,17 +68,20 @@ class Place(NamedTuple):
 class Segment:
     """One segment. `number` counts the segments of its name from 1, for ERR-2 and ERR-1."""
 
-    __slots__ = ("_codec", "_fields", "name", "number", "separators", "text")
+    __slots__ = ("_codec", "fields", "name", "number", "separators", "text")
 
     def __init__(self, text: str, number: int, separators: Separators, codec: str) -> None:
         self.text = text
         """As received, without its end."""
-        self.name = text.partition(separators.field)[0]
+        self.fields = _split(text, separators.field)
+        """As written, separators and escapes included; the first is the name."""
+        self.name = self.fields[0]
         """Three characters, unless the sender wrote something else."""
+        if self.name in _HEADERS:
+            self.fields.insert(1, separators.field)  # MSH-1 is the separator itself
         self.number = number
         self.separators = separators
         self._codec = codec
-        self._fields: list[str] | None = None
 
     def get(self, path: str, rep: int = 0) -> str:
         """The unescaped value at "3", "3.1" or "3.4.2"; empty if it is absent or null."""
@@ -85,7 +89,7 @@ class Segment:
 
     def value(self, at: Place, rep: int = 0) -> str:
         """The same, of a place that was taken apart before."""
-        text = self.raw(at.field)
+        text = self.fields[at.field] if at.field < len(self.fields) else ""
         if text.isalnum():  # most of what is there is one plain word
             return text if rep == 0 and at.component < 2 and at.subcomponent < 2 else ""
         leaf = self._leaf(at, rep)
@@ -154,13 +158,8 @@ class Segment:
         return _part(text, self.separators.repetition, rep + 1)
 
     def raw(self, number: int) -> str:
-        """A whole field as written, separators and escapes included."""
-        if self._fields is None:
-            fields = _split(self.text, self.separators.field)
-            if self.name in _HEADERS:
-                fields.insert(1, self.separators.field)  # MSH-1 is the separator itself
-            self._fields = fields
-        return self._fields[number] if number < len(self._fields) else ""
+        """A whole field as written, separators and escapes included; empty if it is absent."""
+        return self.fields[number] if number < len(self.fields) else ""
 
     def _unescaped(self, text: str) -> str:
         if self.separators.escape not in text:
@@ -260,9 +259,7 @@ def header_of(raw: bytes) -> Segment:
     raw = raw.lstrip(_BLANKS)
     separators = _separators(raw)
     end = min((at for at in (raw.find(b"\r"), raw.find(b"\n")) if at >= 0), default=len(raw))
-    header = Segment(raw[:end].decode("latin_1"), 1, separators, "latin_1")
-    header.raw(1)  # too many fields are found here, not where the header is used
-    return header
+    return Segment(raw[:end].decode("latin_1"), 1, separators, "latin_1")
 
 
 def split_batch(raw: bytes) -> list[bytes]:

@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from enum import IntEnum, StrEnum
+from functools import lru_cache
 from typing import Final
 
 _MOMENT: Final = re.compile(
@@ -53,6 +54,7 @@ class Moment:
         return self.at.astimezone(UTC)
 
 
+@lru_cache(maxsize=1024)  # the messages of one second have one time, and the steps of a day few
 def moment(text: str, zone: tzinfo) -> Moment | None:
     """Read YYYY[MM[DD[HH[MM[SS[.S...]]]]]][+/-ZZZZ], or what an ISO 8601 clock writes; None if it is neither.
 

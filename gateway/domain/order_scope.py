@@ -42,7 +42,7 @@ class Scope:
         """The first segment of each place whose field is not empty."""
         for place in places:
             found = self._named.get(place.segment)
-            if found and found[0].raw(place.field):
+            if found is not None and place.field < len(fields := found[0].fields) and fields[place.field]:
                 yield found[0], place
 
     def observed(self, words: frozenset[str]) -> Iterator[Segment]:

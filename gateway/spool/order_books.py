@@ -12,7 +12,7 @@ import json
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cache
-from typing import Final, cast
+from typing import Final, NamedTuple, cast
 
 from pydantic import TypeAdapter
 
@@ -92,6 +92,17 @@ class Conflict:
     at: datetime
 
 
+class Met(NamedTuple):
+    """What there may be of an order, by its numbers alone."""
+
+    known: bool
+    """Orders that share one: `candidates`."""
+    ended: bool
+    """An end that came before: `orders_awaited.tombstone`."""
+    booked: bool
+    """Appointments that wait for it: `orders_awaited.take_up`."""
+
+
 @cache
 def _content() -> TypeAdapter[Procedure]:
     return TypeAdapter(Procedure)
@@ -99,16 +110,24 @@ def _content() -> TypeAdapter[Procedure]:
 
 def candidates(c: Connection, asked: Keys) -> list[Order]:
     """Every order that shares a number or a study with what is asked for."""
-    values = {
+    values = {**_values(asked), "limit": MOST_ORDERS}
+    return [_order(c, row) for row in c.execute(sql("orders_sharing"), values).fetchall()]
+
+
+def met(c: Connection, asked: Keys) -> Met:
+    """Whether there is anything of what is asked for: most messages tell of a new order."""
+    whole = f"{asked.StudyInstanceUID}\\{asked.RequestedProcedureID}"
+    known, ended, booked = c.execute(sql("order_met"), {**_values(asked), "whole": whole}).fetchone()
+    return Met(bool(known), bool(ended), bool(booked))
+
+
+def _values(asked: Keys) -> dict[str, str | int | None]:
+    return {
         "study": asked.StudyInstanceUID or None,
         "accession": asked.accession.value or None,
         "placer": asked.placer.value or None,
         "filler": asked.filler.value or None,
-        "limit": MOST_ORDERS,
     }
-    if c.execute(sql("order_sharing"), values).fetchone() is None:  # most messages tell of a new order
-        return []
-    return [_order(c, row) for row in c.execute(sql("orders_sharing"), values).fetchall()]
 
 
 def of_procedure(c: Connection, StudyInstanceUID: str, RequestedProcedureID: str) -> Order | None:

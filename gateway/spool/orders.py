@@ -48,7 +48,7 @@ from gateway.domain.orders import (
 )
 from gateway.spool import audit, order_books, order_changes, orders_awaited, patients
 from gateway.spool.db import Connection
-from gateway.spool.order_books import Order
+from gateway.spool.order_books import Met, Order
 from gateway.spool.patients import Resolved
 
 DUPLICATE: Final = "205"
@@ -62,7 +62,11 @@ UNORDERED: Final = timedelta(hours=24)
 
 def apply(c: Connection, message: Message, sender: Sender, *, now: datetime) -> Outcome:
     """Does what the message asks. `now` is UTC-aware."""
-    asked = reading.read(message, sender, now)
+    return apply_read(c, reading.read(message, sender, now), sender, now=now)
+
+
+def apply_read(c: Connection, asked: reading.Read, sender: Sender, *, now: datetime) -> Outcome:
+    """The same for a message that was read before."""
     if asked.silent:
         return Outcome(code=Code.AA, effect="an acknowledgement", silent=True)
     return _outcome(asked, sender, [_applied(c, change, sender, now) for change in asked.changes])
@@ -109,7 +113,8 @@ class _Work:
     def order(self, change: OrderChange) -> str | Fault:
         who = patients.resolve(self._c, change.patient)
         asked = keys_of(change, self._sender.name)
-        found = order_books.candidates(self._c, asked)
+        met = order_books.met(self._c, asked)
+        found = order_books.candidates(self._c, asked) if met.known else []
         if stranger := foreign([order.known for order in found], asked, who.key):
             known, by = stranger
             words = {"study": "StudyInstanceUID", "accession": "AccessionNumber"}.get(by, f"{by} order number")
@@ -119,7 +124,7 @@ class _Work:
             case Action.STATE:
                 return self._state(change, own, asked)
             case Action.UPSERT | Action.REPLACE:
-                return self._enter(change, own, who, asked)
+                return self._enter(change, own, who, asked, met)
             case _:
                 return "noted"
 
@@ -153,13 +158,13 @@ class _Work:
                 moved = True
         return change.status.lower() if moved else "older, or ended already"
 
-    def _enter(self, change: OrderChange, own: list[Order], who: Resolved, asked: Keys) -> str | Fault:
+    def _enter(self, change: OrderChange, own: list[Order], who: Resolved, asked: Keys, met: Met) -> str | Fault:
         told_of = patients.update(self._c, who, change.patient_given, change.patient_stamp, now=self._now)
         order = own[0] if own else None
         assert change.status is not None
         stamp = change.stamp
         if order is None:
-            told = orders_awaited.tombstone(self._c, asked)
+            told = orders_awaited.tombstone(self._c, asked) if met.ended else None
             asked_for = after(*told, change.status, stamp, asks=change.action) if told else change.status
             status, stamp = (asked_for, stamp) if asked_for is not None else told or (change.status, stamp)
         else:
@@ -171,7 +176,7 @@ class _Work:
             status = moved
         started = order is not None and order.status is Status.STARTED and status is Status.STARTED
         steps = not (started and change.action is Action.REPLACE)
-        procedure = self._procedure(order, change, told_of.patient, steps=steps)
+        procedure = self._procedure(order, change, told_of.patient, met, steps=steps)
         if isinstance(procedure, Fault):
             if told_of.changed:
                 self._render_patient(who.key)
@@ -191,13 +196,14 @@ class _Work:
         if order is not None:
             order_books.remember(self._c, entered, order.procedure)
         self._remember_given(entered, change)
-        self._booked(entered, asked)
+        if met.booked:
+            self._booked(entered, asked)
         if told_of.changed:
             self._render_patient(who.key, but=entered.id)
         return "changed" if order else "entered" if status not in ENDED else f"entered as {status.lower()}"
 
     def _procedure(
-        self, order: Order | None, change: OrderChange, patient: Patient, *, steps: bool
+        self, order: Order | None, change: OrderChange, patient: Patient, met: Met, *, steps: bool
     ) -> Procedure | Fault:
         """The procedure as it will be; identifiers that were served stay."""
         known = order.procedure if order else None
@@ -211,7 +217,7 @@ class _Work:
             known.accession,
         ):
             whole = self._frozen(order, whole) if order else whole
-        told_apart = self._told_apart(order, whole, change)
+        told_apart = self._told_apart(order, whole, change, met)
         if isinstance(told_apart, Fault):
             return told_apart
         whole = told_apart
@@ -221,8 +227,10 @@ class _Work:
             whole = replace(whole, accession=made, flags=whole.flags | {Flag.ACCESSION_GENERATED})
         return whole
 
-    def _told_apart(self, order: Order | None, whole: Procedure, change: OrderChange) -> Procedure | Fault:
+    def _told_apart(self, order: Order | None, whole: Procedure, change: OrderChange, met: Met) -> Procedure | Fault:
         """The procedure under identifiers that no other order has, as far as they are ours to choose."""
+        if order is None and not met.known and whole.StudyInstanceUID == change.procedure.get("StudyInstanceUID"):
+            return whole  # nobody has the study
         holder = self._holder(order, whole)
         if holder is not None:
             whole = apart(whole, change.facility)

@@ -908,15 +908,23 @@ DELETE FROM patient_alias WHERE PatientID = :PatientID AND issuer = :issuer
 -- patient_alias_forget --
 DELETE FROM patient_alias WHERE changed_at < :before
 
--- order_sharing --
--- Whether there is any of those: this stops at the first and reads no row.
-SELECT 1 FROM requested_procedure WHERE StudyInstanceUID = :study
-UNION ALL SELECT 1 FROM requested_procedure WHERE AccessionNumber = :accession
-UNION ALL SELECT 1 FROM requested_procedure WHERE placer = :placer
-UNION ALL SELECT 1 FROM requested_procedure WHERE filler = :filler
-UNION ALL SELECT 1 FROM order_alias WHERE kind = 'study' AND value = :study
-UNION ALL SELECT 1 FROM order_alias WHERE kind = 'accession' AND value = :accession
-LIMIT 1
+-- order_met --
+-- Whether there is anything of the order: each of these stops at the first and reads no row.
+SELECT EXISTS (
+    SELECT 1 FROM requested_procedure WHERE StudyInstanceUID = :study
+    UNION ALL SELECT 1 FROM requested_procedure WHERE AccessionNumber = :accession
+    UNION ALL SELECT 1 FROM requested_procedure WHERE placer = :placer
+    UNION ALL SELECT 1 FROM requested_procedure WHERE filler = :filler
+    UNION ALL SELECT 1 FROM order_alias WHERE kind = 'study' AND value = :study
+    UNION ALL SELECT 1 FROM order_alias WHERE kind = 'accession' AND value = :accession
+) AS known, EXISTS (
+    SELECT 1 FROM order_tombstone WHERE kind = 'study' AND value = :whole
+    UNION ALL SELECT 1 FROM order_tombstone WHERE kind = 'accession' AND value = :accession
+    UNION ALL SELECT 1 FROM order_tombstone WHERE kind = 'placer' AND value = :placer
+    UNION ALL SELECT 1 FROM order_tombstone WHERE kind = 'filler' AND value = :filler
+) AS ended, EXISTS (
+    SELECT 1 FROM appointment WHERE placer = :placer UNION ALL SELECT 1 FROM appointment WHERE filler = :filler
+) AS booked
 
 -- orders_sharing --
 SELECT * FROM requested_procedure WHERE id IN (

@@ -6,13 +6,14 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from gateway.domain.hl7 import Message
 from gateway.domain.hl7_ack import Code, Outcome
-from gateway.roles.orders import Orders, Sender
+from gateway.roles.orders import Apply, Orders, Sender
 from gateway.spool import Connection, Spool, audit, messages
 from gateway.spool.messages import NOT_UNDERSTOOD
 from tests.net.mllp_wire import Caller, Post
@@ -41,6 +42,13 @@ class Books:
 
     outcome: Outcome = field(default_factory=lambda: Outcome(code=Code.AA, effect="one order"))
     fails: Callable[[Message], BaseException | None] = lambda _: None
+    unread: Callable[[Message], BaseException | None] = lambda _: None
+    """How reading a message fails."""
+
+    def read(self, message: Message, sender: str, now: datetime) -> Apply:
+        if failure := self.unread(message):
+            raise failure
+        return partial(self.apply, message=message, sender=sender, now=now)
 
     def apply(self, c: Connection, message: Message, sender: str, now: datetime) -> Outcome:
         audit.raise_alarm(c, code="done", subject=f"{sender} {message.get('MSH-10')}", now=now)
@@ -83,7 +91,7 @@ def open_desk(stack: ExitStack, state: Path, *senders: Sender, books: Books | No
     orders = Orders(
         spool,
         senders or [ANYONE],
-        apply=books.apply,
+        read=books.read,
         messages_for=timedelta(days=14),
         orders_for=timedelta(days=30),
         now=clock,

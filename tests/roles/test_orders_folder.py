@@ -5,19 +5,22 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
 
 from gateway.config.mappings import order_mapping
+from gateway.domain.hl7 import Message
+from gateway.domain.hl7_ack import Outcome
 from gateway.domain.mllp import frame
 from gateway.domain.model import SourceName, TemporaryFailure
 from gateway.domain.orders import Sender as Reading
 from gateway.roles.orders import Orders, Sender
 from gateway.roles.orders.folder import OrderFolder
-from gateway.spool import audit, messages, orders
+from gateway.spool import Connection, audit, messages, orders
 from gateway.spool.watched import WatchedFolder
 from tests.hl7_messages import message
 from tests.spool.objects import Clock, open_spool
@@ -39,9 +42,8 @@ class Box:
         mapping = order_mapping("generic", folder)
         reading = Reading(name=SourceName("ris"), mapping=mapping, zone=BERLIN, refuse_faults=True)
 
-        def apply(*given: object) -> object:
-            c, read, _, at = given
-            done = orders.apply(c, read, reading, now=at)  # type: ignore[arg-type]
+        def apply(c: Connection, message: Message, at: datetime) -> Outcome:
+            done = orders.apply(c, message, reading, now=at)
             if self.fails:
                 raise self.fails
             return done
@@ -49,7 +51,7 @@ class Box:
         desk = Orders(
             self.spool,
             [Sender(name="ris", application="RADIS", refuse=True)],
-            apply=apply,  # type: ignore[arg-type]
+            read=lambda message, _, at: partial(apply, message=message, at=at),
             messages_for=timedelta(days=14),
             orders_for=timedelta(days=30),
             now=self.clock,

@@ -6,6 +6,8 @@ from datetime import timedelta
 from functools import partial
 from ipaddress import ip_network
 
+import pytest
+
 from gateway.domain.hl7 import Hl7Error
 from gateway.domain.hl7_ack import Code, Fault, Outcome
 from gateway.domain.model import TemporaryFailure
@@ -162,11 +164,15 @@ def test_each_message_of_a_batch_is_answered(open_desk: Opener) -> None:
     assert [kept.received.raw.rstrip() for kept in desk.kept()] == [order("2").rstrip(), order("1").rstrip()]
 
 
-def test_a_message_that_we_fail_at_leaves_no_half_effect_and_does_not_stop_the_next(open_desk: Opener) -> None:
+@pytest.mark.parametrize("size", [1, 100_000])
+@pytest.mark.parametrize("at", ["unread", "fails"])
+def test_a_message_that_we_fail_at_leaves_no_half_effect_and_does_not_stop_the_next(
+    open_desk: Opener, at: str, size: int
+) -> None:
     desk = open_desk()
-    desk.books.fails = lambda message: KeyError("ours") if message.get("MSH-10") == "BAD" else None
+    setattr(desk.books, at, lambda message: KeyError("ours") if message.get("MSH-10") == "BAD" else None)
     with Caller(desk.post.port) as caller:
-        caller.send(order("1"), order("BAD"), order("2"))
+        caller.send(order("1"), order("BAD", name="x" * size), order("2"))
         told = [(caller.answer() or b"").split(b"\r")[1] for _ in range(3)]
     assert told == [
         b"MSA|AA|1",
@@ -178,10 +184,11 @@ def test_a_message_that_we_fail_at_leaves_no_half_effect_and_does_not_stop_the_n
     assert desk.alarms() == ["ris-hl7"]
 
 
-def test_what_the_reader_finds_late_is_a_fault_of_the_message(open_desk: Opener) -> None:
+@pytest.mark.parametrize("size", [1, 100_000])
+def test_what_the_reader_finds_late_is_a_fault_of_the_message(open_desk: Opener, size: int) -> None:
     desk = open_desk()
-    desk.books.fails = lambda _: Hl7Error("more than 10000 parts between two separators; send fewer", location="OBX-5")
-    assert desk.ask(order(tail="P|2.5"))[2].startswith("ERR||OBX^1^5^1|102^")
+    desk.books.unread = lambda _: Hl7Error("more than 10000 parts between two separators; send fewer", location="OBX-5")
+    assert desk.ask(order(tail="P|2.5", name="x" * size))[2].startswith("ERR||OBX^1^5^1|102^")
     assert len(desk.kept()) == 1
 
 

@@ -31,14 +31,17 @@ MAINTENANCE_SECONDS: Final = 600.0
 ERASED_AT_ONCE: Final = 500
 FOLDER: Final = "folder"
 """The address of what was put into the watched folder: who may write there is the folder's to say."""
+READ_AT_ONCE: Final = 65536
+"""A message of more bytes is read in the writer's thread: the event loop has scanners to answer."""
 LONGEST_ID: Final = 199
 """MSH-10 (HL7 v2.7; 20 before)."""
 
 log = structlog.get_logger()
 
-Apply = Callable[[Connection, Message, str, datetime], Outcome]
-"""Do what a message of the sender of that name says, in the transaction of the connection."""
-_Apply = Callable[[Connection], Outcome]
+Apply = Callable[[Connection], Outcome]
+"""Do what a message says, in the transaction of the connection."""
+Read = Callable[[Message, str, datetime], Apply]
+"""Read what a message of the sender of that name says. Raises Hl7Error."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +102,7 @@ class Orders:
         spool: Spool,
         senders: Sequence[Sender],
         *,
-        apply: Apply,
+        read: Read,
         messages_for: timedelta,
         orders_for: timedelta,
         now: Callable[[], datetime],
@@ -111,7 +114,7 @@ class Orders:
         """
         self._spool = spool
         self._senders = tuple(senders)
-        self._apply = apply
+        self._read = read
         self._messages_for = messages_for
         self._orders_for = orders_for
         self._now = now
@@ -177,28 +180,34 @@ class Orders:
         incoming = _Incoming(raw=raw, header=header, sender=sender, address=address)
         return self._answered(self._spool.db.write(partial(self._job, incoming, self._reader(incoming))), incoming)
 
-    def _reader(self, incoming: _Incoming) -> _Apply:
+    def _reader(self, incoming: _Incoming) -> Apply:
         """What is to be done with a message, once there is a transaction."""
         sender = incoming.sender
         processing = incoming.header.get("11").strip().upper()
         if processing and processing not in sender.processing:
             text = "messages of this processing id are not taken here: set processing of this [[sender]]"
             return _always(Outcome(code=Code.AR, faults=(Fault(code="202", text=text, segment="MSH", field=11),)))
+        if len(incoming.raw) > READ_AT_ONCE:
+            return partial(self._read_and_done, incoming)
+        return self._said(incoming)
+
+    def _read_and_done(self, incoming: _Incoming, c: Connection) -> Outcome:
+        return self._said(incoming)(c)
+
+    def _said(self, incoming: _Incoming) -> Apply:
+        """Read on the event loop while the writer's thread is with SQLite: the two don't wait for each other there."""
+        sender = incoming.sender
         try:
             message = Message.parse(
                 incoming.raw, charset=sender.charset, fallback=sender.fallback_charset, header=incoming.header
             )
+            return self._read(message, sender.name, self._now())
         except Hl7Error as error:
             return _always(_not_understood(sender, _fault(error)))
-        return partial(self._used, message, sender)
+        except Exception as error:  # noqa: BLE001 -- it is the job's that keeps the message, see _answered
+            return _failing(error)
 
-    def _used(self, message: Message, sender: Sender, c: Connection) -> Outcome:
-        try:
-            return self._apply(c, message, sender.name, self._now())
-        except Hl7Error as error:
-            return _not_understood(sender, _fault(error))
-
-    def _job(self, incoming: _Incoming, apply: _Apply, c: Connection) -> bytes:
+    def _job(self, incoming: _Incoming, apply: Apply, c: Connection) -> bytes:
         answer = partial(self._answer, incoming)
         return messages.receive(c, incoming.received, apply=partial(apply, c), answer=answer, now=self._now())
 
@@ -250,8 +259,15 @@ def _fault(error: Hl7Error) -> Fault:
     return Fault(code=error.code, text=str(error), segment=segment, field=int(field or 0))
 
 
-def _always(outcome: Outcome) -> _Apply:
+def _always(outcome: Outcome) -> Apply:
     return lambda _: outcome
+
+
+def _failing(error: Exception) -> Apply:
+    def fail(_: Connection) -> Outcome:
+        raise error
+
+    return fail
 
 
 def _control_id() -> str:
