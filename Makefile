@@ -19,7 +19,7 @@ CUTS ?= 30
 BIN := .venv/bin
 NODE := tests/peers/node
 # The programs that the tests drive as foreign peers and as faults, each as program:Debian package
-PROGRAMS := dcmdump:dcmtk Orthanc:orthanc nbdkit:nbdkit nbdfuse:libnbd-bin mosquitto:mosquitto strace:strace \
+PROGRAMS := dcmdump:dcmtk dciodvfy:dicom3tools Orthanc:orthanc nbdkit:nbdkit nbdfuse:libnbd-bin mosquitto:mosquitto strace:strace \
   mkfs.ext4:e2fsprogs ffmpeg:ffmpeg gdcmconv:libgdcm-tools fusermount3:fuse3 ip:iproute2 chromium:chromium node:nodejs npm:npm
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
 
