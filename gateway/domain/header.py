@@ -13,7 +13,6 @@ Data sets are those of `gateway.dicom.elements`, seen through their shape alone.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from typing import Any, Final, NamedTuple
 
@@ -22,6 +21,7 @@ from pydicom.datadict import keyword_for_tag
 from gateway.domain.edits import EDITABLE
 from gateway.domain.identity_model import Header, Request
 from gateway.domain.order_model import Code, Identifier
+from gateway.domain.value_forms import fault_of
 from gateway.domain.worklist import (
     ACCESSION_NUMBER,
     ISSUER_OF_ACCESSION_NUMBER_SEQUENCE,
@@ -110,15 +110,6 @@ _READ: Final = frozenset(_TEXTS.values()) | {
 KEPT: Final = _READ | frozenset(EDITABLE)
 """Tags of an excerpt."""
 _TEXT_VRS: Final = frozenset({"SH", "LO", "ST", "LT", "PN", "UC", "UT"})
-_LONGEST: Final = {"AE": 16, "CS": 16, "SH": 16, "LO": 64, "UI": 64, "DS": 16, "AS": 4}
-_FORM: Final = {
-    "DA": re.compile(rb"(\d{8})?"),
-    "CS": re.compile(rb"[A-Z0-9 _]*"),
-    "UI": re.compile(rb"(0|[1-9]\d*)(\.(0|[1-9]\d*))*|"),
-    "AS": re.compile(rb"(\d{3}[DWMY])?"),
-    "DS": re.compile(rb" *[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)? *|"),
-}
-"""PS3.5 6.2, one value without its padding."""
 _LEAST_TELLING: Final = 4
 """Letters of an identifier that is looked for among private elements; a shorter one is found by chance."""
 
@@ -244,14 +235,5 @@ def _undecodable(dataset: DataSet, readable: Readable) -> Iterator[str]:
 def _invalid(dataset: DataSet) -> Iterator[str]:
     for tag in sorted(_READ & dataset.keys()):
         vr, value = dataset[tag]
-        if isinstance(value, bytes) and not all(_is_valid(one, vr) for one in value.split(b"\\")):
+        if isinstance(value, bytes) and fault_of(value, vr):
             yield keyword_for_tag(tag)
-
-
-def _is_valid(value: bytes, vr: str) -> bool:
-    bare = value.strip(b" \0") if vr != "UI" else value.rstrip(b"\0")
-    form = _FORM.get(vr)
-    if form is not None and form.fullmatch(bare) is None:
-        return False
-    # Characters, not bytes: a multi-byte set has fewer; only what can't fit whichever the set is
-    return len(bare) <= _LONGEST.get(vr, len(bare)) or not value.isascii()

@@ -56,7 +56,7 @@ def _fault(one: str, vr: str) -> str:
         return ""
     bare = one.strip(" ") if vr in {"AE", "CS", "LO", "SH"} else one
     length = max(map(len, one.split("="))) if vr == "PN" else len(bare)
-    if length > _LONGEST.get(vr, length):
+    if one.isascii() and length > _LONGEST.get(vr, length):  # a multi-byte set has fewer characters than bytes
         return f"{length} characters where {vr} has at most {_LONGEST[vr]}"
     if vr == "PN" and (one.count("=") > 2 or any(group.count("^") > 4 for group in one.split("="))):
         return "more parts than a name has"
