@@ -20,6 +20,7 @@ ALL_COMMITTED, SOME_FAILED = 1, 2
 PROCESSING_FAILURE = 0x0110
 NO_SUCH_INSTANCE = 0x0112
 CLASS_INSTANCE_CONFLICT = 0x0119
+SOP_CLASS_NOT_SUPPORTED = 0x0122
 
 MAX_ELEMENTS = 1_000_000
 """A request for a whole tomosynthesis study names tens of thousands of instances, three elements each."""

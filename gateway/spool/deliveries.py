@@ -40,6 +40,8 @@ from gateway.spool.db import Connection, Row
 from gateway.spool.queries import sql
 from gateway.spool.times import from_text, to_text
 
+EXPECTED: Final = "expected-"
+"""A status that begins so: the destination refused it, as the configuration says it does; it holds nothing."""
 SLOT_SECONDS: Final = 10
 """Of `throughput`."""
 SENT_BY_HAND: Final = "sent by hand"

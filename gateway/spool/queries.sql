@@ -569,6 +569,25 @@ ORDER BY asked_at, rowid LIMIT :limit
 -- transaction_settle --
 UPDATE commitment_transaction SET state = 'settled' WHERE transaction_uid = :transaction_uid AND state = 'answered'
 
+-- inquiry_insert --
+INSERT INTO commitment_inquiry (request, scanner, destination, referenced)
+VALUES (:request, :scanner, :destination, :referenced)
+
+-- inquiries_of --
+SELECT * FROM commitment_inquiry WHERE request = :request AND scanner = :scanner ORDER BY id
+
+-- inquiries_unasked --
+-- Of requests that are open; a transaction that is gone, or stands without an answer for long, is asked anew.
+SELECT q.* FROM commitment_inquiry AS q
+JOIN commitment_request AS r ON r.transaction_uid = q.request AND r.scanner = q.scanner AND r.state = 'open'
+LEFT JOIN commitment_transaction AS t ON t.transaction_uid = q.transaction_uid
+WHERE q.destination = :destination
+AND (t.transaction_uid IS NULL OR (t.state = 'open' AND t.asked_at < :again))
+ORDER BY q.scanner, q.id LIMIT :limit
+
+-- inquiry_asked --
+UPDATE commitment_inquiry SET transaction_uid = :transaction_uid WHERE id = :id
+
 -- message_before --
 SELECT code, faults, answer FROM message WHERE digest = :digest ORDER BY id DESC LIMIT 1
 

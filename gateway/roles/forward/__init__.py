@@ -19,7 +19,7 @@ from typing import Protocol
 
 import structlog
 
-from gateway.domain.model import DeliveryState, Instance, Lane
+from gateway.domain.model import Confirm, DeliveryState, Instance, Lane
 from gateway.domain.retry import Circuit, Severity, age_severity
 from gateway.net.dicom_client import Peer
 from gateway.net.wake import Wake
@@ -92,7 +92,10 @@ class Forward:
         self._messages_retention = messages_retention
         self._now = now
         self._stop = threading.Event()
-        self._reporter = Reporter(spool, scanners, now=now, random=random)
+        inquired = [one.name for one in targets if one.confirm is Confirm.COMMITMENT and one.name in policy.default]
+        self._reporter = Reporter(
+            spool, scanners, inquired=inquired, now=now, random=random, asked=self._ring_confirmers
+        )
         self._senders: list[LaneSender] = []
         self._confirmers: list[Confirmer] = []
         self._targets = {target.name: target for target in targets}
@@ -173,6 +176,10 @@ class Forward:
     def _ring(self) -> None:
         for part in self._parts:
             part.wake.set()
+
+    def _ring_confirmers(self) -> None:
+        for confirmer in self._confirmers:
+            confirmer.wake.set()
 
     def _ring_tellers(self) -> None:
         for teller in self._tellers:

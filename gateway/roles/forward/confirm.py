@@ -9,6 +9,7 @@ confirmed is asked again; what the destination says it does not hold goes back i
 
 from __future__ import annotations
 
+import itertools
 import math
 import threading
 from collections.abc import Callable, Sequence
@@ -26,11 +27,14 @@ from gateway.domain.model import UID, Confirm, Delivery, DeliveryState, GatewayE
 from gateway.net.dicom_client import Requestor
 from gateway.roles.forward.dimse import Dimse
 from gateway.roles.forward.target import Breaker, Target
-from gateway.spool import Connection, Spool, audit, commitments, deliveries, instances
+from gateway.spool import Connection, Spool, audit, commitments, deliveries, inquiries, instances
 from gateway.spool.commitments import CommitmentState, CommitmentTransaction
+from gateway.spool.inquiries import Inquiry
 
 REFERENCES = 500
 """Instances named in one request, so that one answer stays small."""
+INQUIRIES = 20
+"""Asked in one round."""
 SLICE_SECONDS = 0.5
 POLL_SECONDS = 2.0
 LOOKED_FOR = timedelta(minutes=10)
@@ -81,12 +85,13 @@ class Confirmer:
         self._settle_reports()
         if not self._took_over:
             self._take_over()
-        sent = self._unasked()
-        if not sent or not self._breaker.may_try():
+        sent, inquired = self._unasked(), self._uninquired()
+        if not (sent or inquired) or not self._breaker.may_try():
             return
         try:
             if self._target.confirm is Confirm.COMMITMENT:
                 self._ask_commitment(sent)
+                self._inquire(inquired)
                 self._settle_reports()
             else:
                 self._look_for(sent)
@@ -133,14 +138,43 @@ class Confirmer:
     # -- storage commitment --
 
     def _ask_commitment(self, sent: Sequence[Pair]) -> None:
-        node = self._target.way
-        assert isinstance(node, Dimse), "the configuration grants storage commitment to DICOM alone"
-        for calling in {node.committer_for(instance) for _, instance in sent}:
-            pairs = [pair for pair in sent if node.committer_for(pair[1]) == calling]
-            with node.ask_commitment(calling) as requestor:
+        for calling in {self._node.committer_for(instance) for _, instance in sent}:
+            pairs = [pair for pair in sent if self._node.committer_for(pair[1]) == calling]
+            with self._node.ask_commitment(calling) as requestor:
                 starts = range(0, len(pairs), REFERENCES)
-                asked = {self._request(requestor, pairs[start : start + REFERENCES]) for start in starts}
+                asked = {self._request_for(requestor, pairs[start : start + REFERENCES]) for start in starts}
                 self._await_reports(requestor, asked)
+
+    def _request_for(self, requestor: Requestor, pairs: Sequence[Pair]) -> str:
+        """Ask for what was sent."""
+        named = [(instance.SOPClassUID, instance.SOPInstanceUID) for _, instance in pairs]
+        ids = [delivery.id for delivery, _ in pairs]
+        record = partial(commitments.record_transaction, destination=self._target.name, deliveries=ids, now=self._now())
+        return self._request(requestor, named, record)
+
+    def _inquire(self, inquired: Sequence[Inquiry]) -> None:
+        """Pass on what scanners ask of instances that never came here (sent before there was this gateway)."""
+        for scanner, some in itertools.groupby(inquired, key=lambda one: one.scanner):
+            with self._node.ask_commitment(scanner if self._node.commits_as_scanner else "") as requestor:
+                asked = {
+                    self._request(
+                        requestor,
+                        [(one.ReferencedSOPClassUID, one.ReferencedSOPInstanceUID) for one in inquiry.referenced],
+                        partial(inquiries.ask, inquiry=inquiry, now=self._now()),
+                    )
+                    for inquiry in some
+                }
+                self._await_reports(requestor, asked)
+
+    @property
+    def _node(self) -> Dimse:
+        assert isinstance(self._target.way, Dimse), "the configuration grants storage commitment to DICOM alone"
+        return self._target.way
+
+    def _uninquired(self) -> tuple[Inquiry, ...]:
+        return inquiries.unasked(
+            self._spool.db.read(), destination=self._target.name, again=self._now() - ASKED_AGAIN, limit=INQUIRIES
+        )
 
     def _await_reports(self, requestor: Requestor, asked: set[str]) -> None:
         """Take the reports that come here; stop when all have come, here or on associations of their own."""
@@ -156,23 +190,18 @@ class Confirmer:
                 self._write(partial(commitments.record_report, result=result, now=self._now()))
                 requestor.reply(message, response_to(message.command, 0))
 
-    def _request(self, requestor: Requestor, pairs: Sequence[Pair]) -> str:
+    def _request(
+        self, requestor: Requestor, references: Sequence[tuple[UID, UID]], record: Callable[..., object]
+    ) -> str:
+        """Ask for these pairs of class and instance; `record` writes down, before, under which `transaction_uid`."""
         context = requestor.context_for(STORAGE_COMMITMENT)
         if context is None:
             raise TemporaryFailure("the destination accepted no context for storage commitment", code="context")
         transaction = UID(str(generate_uid(prefix=None)))
-        self._write(
-            partial(
-                commitments.record_transaction,
-                transaction_uid=transaction,
-                destination=self._target.name,
-                deliveries=[delivery.id for delivery, _ in pairs],
-                now=self._now(),
-            )
-        )
+        self._write(partial(record, transaction_uid=transaction))
         command, data_set = action_request(
             transaction,
-            {(instance.SOPClassUID, instance.SOPInstanceUID): None for _, instance in pairs},
+            dict.fromkeys(references),
             transfer_syntax=context.transfer_syntax,
             message_id=requestor.next_message_id(),
         )

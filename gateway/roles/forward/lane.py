@@ -33,6 +33,7 @@ from gateway.roles.forward.sending import Opened, SpoolDamaged
 from gateway.roles.forward.settlement import Settlement
 from gateway.roles.forward.target import Breaker, Line, Ramp, Target
 from gateway.spool import Connection, Spool, audit, deliveries, instances
+from gateway.spool.deliveries import EXPECTED
 
 LEASE = timedelta(hours=1)
 POLL_SECONDS = 2.0
@@ -291,7 +292,7 @@ class LaneSender:
             return []
         if outcome.kind is OutcomeKind.PERMANENT:
             if instance.SOPClassUID in self._target.expect_refused:
-                self._settlement.add(delivery, status=f"expected-{outcome.code}", at=self._now(), proven=True)
+                self._settlement.add(delivery, status=f"{EXPECTED}{outcome.code}", at=self._now(), proven=True)
                 return []
             return [self._refuse(delivery, outcome.code)]
         if outcome.blames_destination:
