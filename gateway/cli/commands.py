@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from gateway.cli import (
+    check,
     check_config,
     desk,
     messages,
@@ -33,6 +34,7 @@ app = typer.Typer(
 )
 app.command("serve")(serve.serve)
 app.command("check-config")(check_config.check_config)
+app.add_typer(check.app, name="check")
 app.command("status")(status.status)
 app.command("queue")(queue.queue)
 app.command("study")(study.study)

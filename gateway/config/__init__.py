@@ -1,8 +1,10 @@
 """The configuration: one TOML file in, frozen values out, or every fault at once with its remedy (DESIGN 9)."""
 
+from gateway.config.check_rules import load_check_rules
 from gateway.config.desk import Desk
 from gateway.config.destinations import AnyDestination, Backoff, CallingAE, Destination, DicomDestination, Group
 from gateway.config.hl7 import Mllp, OrdersOut, Sender
+from gateway.config.iods import shipped_iods
 from gateway.config.loading import load, parse
 from gateway.config.problems import ConfigError, Problem
 from gateway.config.profiles import load_profiles
@@ -67,7 +69,9 @@ __all__ = [
     "WorklistMode",
     "WorklistPolicy",
     "load",
+    "load_check_rules",
     "load_profiles",
     "load_rules",
     "parse",
+    "shipped_iods",
 ]

@@ -14,6 +14,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from gateway.config.check_rules import FOLDER as CHECK_RULES
+from gateway.config.check_rules import read_check_rules
 from gateway.config.mappings import MAPPINGS, order_mapping
 from gateway.config.problems import NAMED_BY, ConfigError, Problem, problem_of
 from gateway.config.profiles import DEFAULT_FOLDER, read_profiles
@@ -61,6 +63,7 @@ def parse(text: str, *, base: Path, origin: str = "gateway.toml") -> Config:
     problems += _profiles_nowhere(raw, base)
     problems += _mapping_faults(raw, base)
     problems += _rule_faults(raw, base)
+    problems += _check_rule_faults(raw, base)
     if problems or config is None:
         raise ConfigError(problems)
     return config
@@ -196,3 +199,10 @@ def _rule_faults(raw: dict[str, Any], base: Path) -> list[Problem]:
     if not isinstance(folder, str):
         return []
     return read_rules(base / folder, _named(raw, "destination") + _named(raw, "group"))[1]
+
+
+def _check_rule_faults(raw: dict[str, Any], base: Path) -> list[Problem]:
+    """Find the faults of the rules for headers."""
+    section = raw.get("check", {})
+    folder = section.get("rules", CHECK_RULES) if isinstance(section, dict) else CHECK_RULES
+    return read_check_rules(base / folder)[1] if isinstance(folder, str) else []

@@ -182,8 +182,8 @@ def _vr_of(name: str) -> str | None:
 def _rule(section: RuleSection) -> Rule:
     return Rule(
         id=section.id,
-        when=tuple(_conditions(section.when)),
-        unless=tuple(_conditions(section.unless)),
+        when=tuple(conditions(section.when)),
+        unless=tuple(conditions(section.unless)),
         to=section.to,
         priority=section.priority,
         compression=section.compression,
@@ -191,7 +191,8 @@ def _rule(section: RuleSection) -> Rule:
     )
 
 
-def _conditions(table: Mapping[str, Any]) -> Iterator[Condition]:
+def conditions(table: Mapping[str, Any]) -> Iterator[Condition]:
+    """The conditions of a table that was found to be without fault."""
     for name, wanted in table.items():
         if name == "order":
             yield from (_condition(f"order.{attribute}", value) for attribute, value in wanted.items())

@@ -213,6 +213,8 @@ class Check(Section):
     """Check images against orders: "apply" corrects, "shadow" only reports, "off" does neither."""
     hold: HoldTimes = spelled({})
     """How long an image waits for its order."""
+    rules: Folder = spelled("check/")
+    """The folder of the site's rules for headers; it need not exist."""
 
 
 class Orders(Section):
