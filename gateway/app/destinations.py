@@ -5,17 +5,24 @@ from __future__ import annotations
 from datetime import timedelta
 
 from gateway.app.peers import caller_of, now
-from gateway.config import Config, Destination
+from gateway.config import Config, Destination, DicomDestination, WebDestination
 from gateway.domain.model import DestinationName
+from gateway.net.dicomweb import Server
 from gateway.net.flow import Flow
+from gateway.net.tls import client_context
 from gateway.roles.forward import Target
 from gateway.roles.forward.dimse import Dimse
 from gateway.roles.forward.learned import Learned
+from gateway.roles.forward.stow import Stow
 from gateway.roles.forward.target import Way
 
 
 def target_of(config: Config, destination: Destination) -> Target:
     """A destination as `forward` knows it."""
+    wait, timeout = timedelta(0), timedelta(0)
+    if isinstance(destination, DicomDestination):
+        wait = destination.commitment_wait if destination.commitment_return == "any" else wait
+        timeout = destination.commitment_timeout
     return Target(
         name=DestinationName(destination.name),
         way=way_to(config, destination),
@@ -29,22 +36,35 @@ def target_of(config: Config, destination: Destination) -> Target:
         batch=destination.batch,
         retry_base=destination.retry.base,
         retry_cap=destination.retry.cap,
-        commitment_wait=destination.commitment_wait if destination.commitment_return == "any" else timedelta(0),
-        commitment_timeout=destination.commitment_timeout,
+        commitment_wait=wait,
+        commitment_timeout=timeout,
         expect_refused=frozenset(destination.expect_refused),
     )
 
 
 def way_to(config: Config, destination: Destination) -> Way:
     """How it is reached."""
-    return Dimse(
-        peer=caller_of(
-            config,
-            destination,
-            connect_timeout=destination.connect_timeout.total_seconds(),
-            timeout=destination.timeout.total_seconds(),
-        ),
-        as_scanner=destination.calling_ae == "scanner",
-        commits_as_scanner=destination.commitment_ae == "scanner",
-        learned=Learned(keep=destination.learned_for, now=now),
+    connect, answer = destination.connect_timeout.total_seconds(), destination.timeout.total_seconds()
+    match destination:
+        case DicomDestination():
+            return Dimse(
+                peer=caller_of(config, destination, connect_timeout=connect, timeout=answer),
+                as_scanner=destination.calling_ae == "scanner",
+                commits_as_scanner=destination.commitment_ae == "scanner",
+                learned=Learned(keep=destination.learned_for, now=now),
+            )
+        case WebDestination():
+            return Stow(server=server_of(destination, connect_timeout=connect, timeout=answer))
+
+
+def server_of(destination: WebDestination, *, connect_timeout: float, timeout: float) -> Server:
+    """The service behind the section, and who we are to it."""
+    return Server(
+        url=destination.base,
+        connect_timeout=connect_timeout,
+        timeout=timeout,
+        tls=client_context(ca=destination.ca, certificate=destination.certificate, key=destination.key),
+        token=destination.token,
+        user=destination.user,
+        password=destination.password,
     )

@@ -2,7 +2,15 @@
 
 from gateway.config.check_rules import load_check_rules
 from gateway.config.desk import Desk
-from gateway.config.destinations import AnyDestination, Backoff, CallingAE, Destination, DicomDestination, Group
+from gateway.config.destinations import (
+    AnyDestination,
+    Backoff,
+    CallingAE,
+    Destination,
+    DicomDestination,
+    Group,
+    WebDestination,
+)
 from gateway.config.hl7 import Mllp, OrdersOut, Sender
 from gateway.config.iods import shipped_iods
 from gateway.config.loading import load, parse
@@ -67,6 +75,7 @@ __all__ = [
     "Window",
     "Worklist",
     "WorklistMode",
+    "WebDestination",
     "WorklistPolicy",
     "load",
     "load_check_rules",

@@ -6,11 +6,12 @@ configuration, not a wait for ever.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, ValidationInfo, field_validator
 
-from gateway.config.section import Section, Tls, spelled
+from gateway.config.section import Certificates, Section, Tls, spelled
 from gateway.config.values import (
     AE,
     Count,
@@ -20,6 +21,7 @@ from gateway.config.values import (
     Name,
     OptionalDuration,
     Port,
+    SecretPath,
     Size,
     SOPClass,
     TimesOfDay,
@@ -122,7 +124,39 @@ class DicomDestination(AnyDestination, Tls):
     """Pass performed procedure steps on to it."""
 
 
-KINDS: Final = {"dicom": DicomDestination}
+class WebDestination(AnyDestination, Certificates):
+    """A DICOMweb service."""
+
+    kind: Literal["dicomweb"] = spelled("dicomweb")
+    """How it is reached: STOW-RS and QIDO-RS."""
+    url: Annotated[str, Field(max_length=1024, pattern=r"^https?://[^/?#@\s]+(/[^?#\s]*)?$")]
+    """Write the base of its resources, "https://pacs.example/dicom-web", without what belongs to studies."""
+    confirm: Literal[Confirm.QUERY, Confirm.STATUS]
+    """Write what proves that it holds an image, before ours may be purged: "query" (we find the image there by
+    QIDO-RS), or "status" (its answer to STOW-RS alone; the weakest)."""
+    token: SecretPath = spelled("")
+    """A file with a bearer token, read anew for each connection."""
+    user: Annotated[str, Field(max_length=256)] = ""
+    """The user for Basic authentication; empty: none."""
+    password: SecretPath = spelled("")
+    """A file with that user's password."""
+
+    @field_validator("password")
+    @classmethod
+    def _of_somebody(cls, password: Path | None, info: ValidationInfo) -> Path | None:
+        if (password is None) != (not info.data.get("user")):
+            raise invalid("and user must go together", "write both, or neither")
+        if password is not None and info.data.get("token") is not None:
+            raise invalid("and token exclude each other", "write one of them")
+        return password
+
+    @property
+    def base(self) -> str:
+        """The url, without a slash at the end."""
+        return self.url.rstrip("/")
+
+
+KINDS: Final = {"dicom": DicomDestination, "dicomweb": WebDestination}
 """The kinds of destination of this release."""
 
 
@@ -139,7 +173,9 @@ def _known_kind(section: object) -> object:
 
 
 Destination = Annotated[
-    Annotated[DicomDestination, Tag("dicom")], Discriminator(_kind_of), BeforeValidator(_known_kind)
+    Annotated[DicomDestination, Tag("dicom")] | Annotated[WebDestination, Tag("dicomweb")],
+    Discriminator(_kind_of),
+    BeforeValidator(_known_kind),
 ]
 
 

@@ -110,9 +110,27 @@ def build(
     before, after = _constant(SOPClassUID, TransferSyntaxUID, calling_ae, called_ae)
     instance = encode({_INSTANCE: Element("UI", _raw(SOPInstanceUID, _LONGEST_UID))}, EXPLICIT_LITTLE)
     rest = b"".join((before, instance, after, encode({_PRIVATE: Element("OB", note)}, EXPLICIT_LITTLE)))
-    length = encode({_GROUP_LENGTH: Element("UL", len(rest).to_bytes(4, "little"))}, EXPLICIT_LITTLE)
-    content = b"\0" * _PREAMBLE + _MAGIC + length + rest
+    content = _headed(rest)
     return FileMeta(header=content, hash_offset=len(content) - len(note) + len(_HASH_PREFIX))
+
+
+def meta(*, SOPClassUID: str, SOPInstanceUID: str, TransferSyntaxUID: str) -> bytes:
+    """The header of an object that leaves the box as a file: what PS3.10 7.1 requires, and nothing of its receipt."""
+    group: DataSet = {
+        _VERSION: Element("OB", b"\x00\x01"),
+        _CLASS: Element("UI", _raw(SOPClassUID, _LONGEST_UID)),
+        _INSTANCE: Element("UI", _raw(SOPInstanceUID, _LONGEST_UID)),
+        _SYNTAX: Element("UI", _raw(TransferSyntaxUID, _LONGEST_UID)),
+        _IMPLEMENTATION_CLASS: Element("UI", IMPLEMENTATION_CLASS_UID.encode()),
+        _IMPLEMENTATION_VERSION: Element("SH", IMPLEMENTATION_VERSION_NAME.encode()),
+    }
+    return _headed(encode(group, EXPLICIT_LITTLE))
+
+
+def _headed(rest: bytes) -> bytes:
+    """Group 0002 with all that stands before it."""
+    length = encode({_GROUP_LENGTH: Element("UL", len(rest).to_bytes(4, "little"))}, EXPLICIT_LITTLE)
+    return b"\0" * _PREAMBLE + _MAGIC + length + rest
 
 
 @functools.lru_cache(maxsize=256)

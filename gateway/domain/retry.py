@@ -99,6 +99,56 @@ def classify_store_status(status: int, *, attempts: int = 0) -> Outcome:
             return Outcome(kind=_T, code=code, reason="status unknown for a store; look at the peer's log")
 
 
+_HTTP: Final[dict[int, tuple[OutcomeKind, str, bool]]] = {
+    401: (_T, "not authenticated; renew the token, or correct user and password", True),
+    403: (_T, "not allowed; give us the right to store at the server", True),
+    404: (_T, "no such service; check the url", True),
+    405: (_T, "no such service; check the url", True),
+    413: (_P, "larger than the server takes; raise its limit, or route it elsewhere", False),
+    415: (_P, "form not taken; add the transfer syntax at the server, or route it elsewhere", False),
+    # The server itself fails, perhaps over this object: others go on, and this one is tried for ever.
+    500: (_T, "the server failed; look at its log", False),
+}
+_REFUSED_SYNTAX: Final = 0xC122
+"""Failure Reason "Referenced Transfer Syntax not supported" (PS3.18 table 10.5.3-2)."""
+
+
+def classify_stow(status: int, reason: int | None, warning: int | None, *, named: bool, attempts: int = 0) -> Outcome:
+    """The outcome of STOW-RS for one instance (PS3.18 10.5.3): HTTP status, Failure Reason or Warning Reason of the
+    instance where the answer has one, and whether it names the instance as stored.
+
+    What says nothing of the instance is in question (`is_in_question`): it is stored once a query found it.
+    """
+    code = f"http-{status}"
+    if reason == _REFUSED_SYNTAX:
+        return Outcome(kind=_P, code=f"{reason:04X}", reason=_HTTP[415][1])
+    if reason is not None:
+        return classify_store_status(reason, attempts=attempts)
+    if warning is not None:
+        return Outcome(kind=OutcomeKind.STORED_WITH_WARNING, code=f"{warning:04X}", reason="stored with a warning")
+    if named or status == 200:
+        return Outcome(kind=OutcomeKind.STORED, code="0000", reason="stored")
+    if status == 202:
+        return Outcome(kind=_T, code=code, reason="accepted, and not found there yet")
+    if status in _HTTP:
+        kind, why, blames = _HTTP[status]
+        return Outcome(kind=kind, code=code, reason=why, blames_destination=blames)
+    if status in (400, 409, 422):
+        kind = _P if attempts >= CONTENT_ATTEMPTS else _T
+        return Outcome(kind=kind, code=code, reason="the server can't use the object; look at its log")
+    return Outcome(kind=_T, code=code, reason="the server can't store now; look at its log", blames_destination=True)
+
+
+def is_in_question(status: int, reason: int | None, *, named: bool) -> bool:
+    """Whether an answer leaves open that the server has the instance: a query tells."""
+    return not named and (reason == 0x0111 or (status in (202, 409) and reason is None))
+
+
+def reason_of_http(code: str) -> str:
+    """The cause and the remedy behind a code of `classify_stow`."""
+    return classify_stow(int(code.removeprefix("http-")), None, None, named=False).reason
+
+
 class TransportFailure(StrEnum):
     """How an attempt ended without a status."""
 

@@ -10,17 +10,29 @@ import re
 from datetime import datetime, timedelta
 from typing import Final
 
-from gateway.domain.retry import TransportFailure, classify_store_status, classify_transport
+from gateway.domain.retry import TransportFailure, classify_store_status, classify_transport, reason_of_http
 
 _UNITS: Final = (("d", 86400), ("h", 3600), ("min", 60))
 _PASTED: Final = re.compile(r"[ -~]{1,16}")
 _STATUS: Final = re.compile(r"[0-9A-F]{4}")
+_HTTP: Final = re.compile(r"http-[1-5][0-9]{2}")
 _OUR_OWN: Final = {
     "file-missing": "our file is gone; send the study again from the scanner, and check the disk",
     "file-unreadable": "our file can't be read; send the study again from the scanner, and check the disk",
     "content-hash": "our file is not what was received; send the study again from the scanner, and check the disk",
     "context": "the peer accepted no presentation context; add the service at the peer",
     "cancelled": "interrupted; tried again by itself",
+    "send": "the connection broke while we sent; check the network and the peer's log",
+    "receive": "the connection broke before the answer; check the network and the peer's log",
+    "silence": "no answer in time; check the peer and the network",
+    "abort": "the peer broke the association off; look at its log",
+    "closed": "the peer closed the association; look at its log",
+    "secret": "its token or password can't be read; check the file, its owner and mode",
+    "unreadable": "its answer can't be read; look at its log",
+    "share-away": "the folder is not the prepared one; mount the share, or run `gateway destinations test --prepare`",
+    "share-full": "no space at the folder; make room there",
+    "share": "the folder can't be written; check the share, its owner and mode",
+    "read-back": "what was written reads back differently; check the share and its disks",
 }
 _SHORT: Final = {
     TransportFailure.CONNECT: "does not answer",
@@ -101,6 +113,8 @@ def reason_of(code: str) -> str:
         return classify_transport(TransportFailure(code)).reason
     if _STATUS.fullmatch(code):
         return classify_store_status(int(code, 16)).reason
+    if _HTTP.fullmatch(code):
+        return reason_of_http(code)
     return "look for this code in the gateway's log"
 
 

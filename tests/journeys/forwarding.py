@@ -139,6 +139,12 @@ class Forwarding:
             found.setdefault(held.SOPInstanceUID, []).extend(d.state for d in deliveries.of_instance(c, instance))
         return found
 
+    def statuses(self, uid: str) -> str:
+        """The last status of the deliveries of the SOP Instance UID."""
+        c = self.spool.db.read()
+        found = instances.by_uid(c, UID(uid))
+        return " ".join(delivery.last_status for one in found for delivery in deliveries.of_instance(c, one.id))
+
     def instance_states(self, uid: str) -> list[str]:
         return [str(one.state) for one in instances.by_uid(self.spool.db.read(), UID(uid))]
 

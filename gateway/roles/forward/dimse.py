@@ -7,7 +7,6 @@ context is that object's matter alone (PERMANENT), all else that goes wrong brea
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -21,7 +20,7 @@ from gateway.net.dicom_client import Peer, Requestor
 from gateway.net.dicom_socket import Allow
 from gateway.roles.forward.learned import Learned
 from gateway.roles.forward.sending import Opened, Wanted, context_of, covers, send, wanted_contexts
-from gateway.roles.forward.target import Held
+from gateway.roles.forward.target import Held, by_series
 
 UIDS_PER_QUERY = 50
 _LEVEL, _INSTANCE, _STUDY, _SERIES = 0x00080052, 0x00080018, 0x0020000D, 0x0020000E
@@ -108,18 +107,6 @@ def syntaxes_of(contexts: Sequence[ProposedContext]) -> dict[str, set[str]]:
     for context in contexts:
         found.setdefault(context.abstract_syntax, set()).update(context.transfer_syntaxes)
     return found
-
-
-def by_series(wanted: Sequence[Instance], *, at_most: int) -> Iterator[Sequence[Instance]]:
-    """The instances of one series together, in groups of a size that one query can name."""
-    for _, group in itertools.groupby(sorted(wanted, key=_series), key=_series):
-        instances = list(group)
-        for start in range(0, len(instances), at_most):
-            yield instances[start : start + at_most]
-
-
-def _series(instance: Instance) -> tuple[str, str]:
-    return instance.StudyInstanceUID, instance.SeriesInstanceUID
 
 
 def _found(requestor: Requestor, wanted: Sequence[Instance]) -> set[UID]:

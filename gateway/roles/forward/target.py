@@ -6,6 +6,7 @@ knows which kind it is, but for storage commitment, which only DICOM has.
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -142,3 +143,15 @@ class Breaker:
     def failures(self) -> int:
         """In a row."""
         return self._circuit.failures
+
+
+def by_series(wanted: Sequence[Instance], *, at_most: int) -> Iterator[Sequence[Instance]]:
+    """The instances of one series together, in groups of a size that one query can name."""
+    for _, group in itertools.groupby(sorted(wanted, key=_series), key=_series):
+        instances = list(group)
+        for start in range(0, len(instances), at_most):
+            yield instances[start : start + at_most]
+
+
+def _series(instance: Instance) -> tuple[str, str]:
+    return instance.StudyInstanceUID, instance.SeriesInstanceUID
