@@ -5,13 +5,14 @@ from __future__ import annotations
 from datetime import timedelta
 
 from gateway.app.peers import caller_of, now
-from gateway.config import Config, Destination, DicomDestination, WebDestination
+from gateway.config import Config, Destination, DicomDestination, FolderDestination, WebDestination
 from gateway.domain.model import DestinationName
 from gateway.net.dicomweb import Server
 from gateway.net.flow import Flow
 from gateway.net.tls import client_context
 from gateway.roles.forward import Target
 from gateway.roles.forward.dimse import Dimse
+from gateway.roles.forward.folder import Folder
 from gateway.roles.forward.learned import Learned
 from gateway.roles.forward.stow import Stow
 from gateway.roles.forward.target import Way
@@ -44,25 +45,31 @@ def target_of(config: Config, destination: Destination) -> Target:
 
 def way_to(config: Config, destination: Destination) -> Way:
     """How it is reached."""
-    connect, answer = destination.connect_timeout.total_seconds(), destination.timeout.total_seconds()
     match destination:
         case DicomDestination():
             return Dimse(
-                peer=caller_of(config, destination, connect_timeout=connect, timeout=answer),
+                peer=caller_of(
+                    config,
+                    destination,
+                    connect_timeout=destination.connect_timeout.total_seconds(),
+                    timeout=destination.timeout.total_seconds(),
+                ),
                 as_scanner=destination.calling_ae == "scanner",
                 commits_as_scanner=destination.commitment_ae == "scanner",
                 learned=Learned(keep=destination.learned_for, now=now),
             )
         case WebDestination():
-            return Stow(server=server_of(destination, connect_timeout=connect, timeout=answer))
+            return Stow(server=server_of(destination))
+        case FolderDestination():
+            return Folder(path=destination.path, owner=destination.name, confirm=destination.confirm)
 
 
-def server_of(destination: WebDestination, *, connect_timeout: float, timeout: float) -> Server:
+def server_of(destination: WebDestination) -> Server:
     """The service behind the section, and who we are to it."""
     return Server(
         url=destination.base,
-        connect_timeout=connect_timeout,
-        timeout=timeout,
+        connect_timeout=destination.connect_timeout.total_seconds(),
+        timeout=destination.timeout.total_seconds(),
         tls=client_context(ca=destination.ca, certificate=destination.certificate, key=destination.key),
         token=destination.token,
         user=destination.user,

@@ -8,6 +8,7 @@ from gateway.config.destinations import (
     CallingAE,
     Destination,
     DicomDestination,
+    FolderDestination,
     Group,
     WebDestination,
 )
@@ -53,6 +54,7 @@ __all__ = [
     "Desk",
     "Destination",
     "DicomDestination",
+    "FolderDestination",
     "Group",
     "HoldTimes",
     "Limits",

@@ -17,6 +17,7 @@ from gateway.config.values import (
     Count,
     Duration,
     Flag,
+    Folder,
     Host,
     Name,
     OptionalDuration,
@@ -66,10 +67,6 @@ class AnyDestination(Section):
     """Destinations that get what is queued for this one while it can't be reached, in this order."""
     failover_after: Duration = spelled("5m")
     """How long it can't have been reached by then."""
-    timeout: Duration = spelled("60s")
-    """How long an answer may take."""
-    connect_timeout: Duration = spelled("10s")
-    """How long the connection and the association may take to begin."""
     retry: Backoff = spelled({})
     """The waits between two attempts."""
     batch: Count = spelled(200)
@@ -92,7 +89,16 @@ class AnyDestination(Section):
         return rate
 
 
-class DicomDestination(AnyDestination, Tls):
+class Remote(AnyDestination):
+    """What holds for every kind that is called over the network."""
+
+    timeout: Duration = spelled("60s")
+    """How long an answer may take."""
+    connect_timeout: Duration = spelled("10s")
+    """How long the connection and the association may take to begin."""
+
+
+class DicomDestination(Remote, Tls):
     """A DICOM node."""
 
     kind: Literal["dicom"] = spelled("dicom")
@@ -124,7 +130,7 @@ class DicomDestination(AnyDestination, Tls):
     """Pass performed procedure steps on to it."""
 
 
-class WebDestination(AnyDestination, Certificates):
+class WebDestination(Remote, Certificates):
     """A DICOMweb service."""
 
     kind: Literal["dicomweb"] = spelled("dicomweb")
@@ -156,7 +162,20 @@ class WebDestination(AnyDestination, Certificates):
         return self.url.rstrip("/")
 
 
-KINDS: Final = {"dicom": DicomDestination, "dicomweb": WebDestination}
+class FolderDestination(AnyDestination):
+    """A folder, or a mounted share."""
+
+    kind: Literal["folder"] = spelled("folder")
+    """How it is reached: files are written there."""
+    path: Folder
+    """Write the folder's path. It must have been prepared once, when the share was mounted: `gateway destinations
+    test NAME --prepare`; else nothing is written there."""
+    confirm: Literal[Confirm.HASH, Confirm.STATUS]
+    """Write what proves that it holds an image, before ours may be purged: "hash" (each file is read back and
+    compared), or "status" (it was written and synced without an error)."""
+
+
+KINDS: Final = {"dicom": DicomDestination, "dicomweb": WebDestination, "folder": FolderDestination}
 """The kinds of destination of this release."""
 
 
@@ -173,7 +192,9 @@ def _known_kind(section: object) -> object:
 
 
 Destination = Annotated[
-    Annotated[DicomDestination, Tag("dicom")] | Annotated[WebDestination, Tag("dicomweb")],
+    Annotated[DicomDestination, Tag("dicom")]
+    | Annotated[WebDestination, Tag("dicomweb")]
+    | Annotated[FolderDestination, Tag("folder")],
     Discriminator(_kind_of),
     BeforeValidator(_known_kind),
 ]

@@ -87,6 +87,8 @@ class Confirm(StrEnum):
     """C-FIND at IMAGE level by SOP Instance UID, PS3.4 C."""
     STATUS = "status"
     """The C-STORE status alone."""
+    HASH = "hash"
+    """What was written was read back, byte for byte."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,6 @@ server answers is bounded. Failures are `TransportFailure` whose code names the 
 from __future__ import annotations
 
 import json
-import os
 import secrets
 import ssl
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,11 +19,11 @@ from urllib.parse import quote
 
 import httpx
 
-from gateway.dicom.convert import Extent, Segment, length_of
+from gateway.dicom.convert import Segment, length_of
 from gateway.domain.model import TemporaryFailure
 from gateway.net.dicom_socket import TransportFailure
+from gateway.net.pieces import pieces
 
-PIECE: Final = 64 * 1024
 ANSWER_MAX: Final = 16 * 1024 * 1024
 """Bytes of the longest answer that is read."""
 TOKEN_MAX: Final = 64 * 1024
@@ -111,7 +110,7 @@ class DicomWeb:
             "Content-Type": f'multipart/related; type="application/dicom"; boundary={boundary}',
             "Content-Length": str(len(before) + length_of(list(segments)) + len(after)),
         }
-        body = _pieces([before, *segments, after], source, allow)
+        body = pieces([before, *segments, after], source, allow)
         status, answer = self._exchange("POST", "/studies", headers=headers, content=body)
         return _stored(status, answer, instance)
 
@@ -146,24 +145,6 @@ class DicomWeb:
                 if len(answer) > ANSWER_MAX:
                     raise TransportFailure(f"an answer of more than {ANSWER_MAX} bytes", code="receive")
             return response.status_code, bytes(answer)
-
-
-def _pieces(segments: Sequence[Segment], source: int, allow: Callable[[int], int]) -> Iterator[bytes]:
-    for segment in segments:
-        if isinstance(segment, Extent):
-            at, end = segment.offset, segment.offset + segment.length
-            while at < end:
-                piece = os.pread(source, allow(min(PIECE, end - at)), at)
-                if not piece:
-                    raise TransportFailure("the spool file is shorter than its data set", code="spool")
-                at += len(piece)
-                yield piece
-        else:
-            at = 0
-            while at < len(segment):
-                count = allow(min(PIECE, len(segment) - at))
-                yield segment[at : at + count]
-                at += count
 
 
 @contextmanager

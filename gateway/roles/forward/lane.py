@@ -287,7 +287,8 @@ class LaneSender:
         if outcome.is_stored:
             self._breaker.succeeded()
             self._failures.pop(delivery.id, None)
-            proven = self._target.confirm is Confirm.STATUS and outcome.kind is not OutcomeKind.DUPLICATE
+            at_once = self._target.confirm in (Confirm.STATUS, Confirm.HASH)
+            proven = at_once and outcome.kind is not OutcomeKind.DUPLICATE
             self._settlement.add(delivery, status=outcome.code, at=self._now(), proven=proven, sent_as=outcome.sent_as)
             return []
         if outcome.kind is OutcomeKind.PERMANENT:
