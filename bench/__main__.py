@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from bench import ingest, latency, negotiation, orders, plot, polling, report, sending
+from bench import checking, ingest, latency, negotiation, orders, plot, polling, report, sending
 from bench.measure import Result, Table, measure, say
 from bench.places import BUILD
 from bench.profiling import profile_ingest
@@ -32,6 +32,7 @@ TABLES: Final[dict[str, tuple[Build, ...]]] = {
     "during": (latency.during,),
     "start": (latency.starting,),
     "orders": (orders.orders,),
+    "check": (checking.checking,),
     "negotiation": (lambda _: negotiation.negotiation(),),
 }
 
