@@ -4,32 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from functools import partial
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from gateway.cli.failures import DOES_NOT_HOLD, CommandFailed
 from gateway.cli.options import DEFAULT_CONFIG, AsJson, ConfigPath
+from gateway.cli.relaying import Queue, decide, show_standing
 from gateway.cli.showing import console, moment, say, show_json, show_table
-from gateway.domain.mpps import Relaying, RelayState, reason_of
+from gateway.domain.mpps import RelayState, reason_of
 from gateway.domain.words import age
 
 if TYPE_CHECKING:
     from datetime import tzinfo
+    from pathlib import Path
 
     from rich.console import Console
 
-    from gateway.cli.opening import Reading, Writing
-    from gateway.spool import Connection
+    from gateway.cli.opening import Reading
     from gateway.spool.mpps import Relay, Step
 
 STEPS_SHOWN: Final = 20
 LISTED: Final = 200
 """Messages that are listed one by one; more of them have the same few causes."""
-AT_ONCE: Final = 200
-"""Decisions in one transaction: the running roles wait for it."""
-_ALL: Final = 1_000_000
+QUEUE: Final = Queue(command="mpps", listing="`gateway mpps --refused` lists", peers=lambda config: config.mpps_peers)
 _RELAY_KEYS: Final = ("id", "request", "target", "state", "attempts", "last_status", "queued_at")
 _STEP_KEYS: Final = (
     *("id", "SOPInstanceUID", "calling_ae", "status", "first_at", "last_at", "ended_at", "Modality"),
@@ -53,11 +50,13 @@ def mpps(
     """Show what waits for each RIS, and the steps that scanners told of last; no patient is named."""
     from gateway.cli.opening import reading
     from gateway.spool import mpps as kept
+    from gateway.spool import relays
+    from gateway.spool.audit import Subject
 
     if ctx.invoked_subcommand is not None:
         return
     with reading(config) as books:
-        standing = kept.relaying(books.c, books.config.mpps_peers)
+        standing = relays.standing(books.c, Subject.MPPS, books.config.mpps_peers)
         steps = () if refused else kept.steps(books.c, limit=limit)
         listed = kept.not_over(books.c, state=RelayState.REFUSED, limit=LISTED) if refused else ()
     if as_json:
@@ -67,7 +66,9 @@ def mpps(
         else:
             show_json(answer | {"steps": [step_as_json(one) for one in steps]})
         return
-    _show(books, standing, steps)
+    nobody = "Steps are relayed to nobody: mpps is false for every RIS and destination."
+    show_standing("Relayed to", standing, now=books.now, reason_of=reason_of, nobody=nobody)
+    show_steps(console(), steps, books.config.site.timezone)
     if refused:
         _show_refused(books, listed)
 
@@ -90,49 +91,6 @@ def dismiss(messages: Messages = None, *, to: To = "", config: ConfigPath = DEFA
     _decide(messages, to, config, RelayState.DISMISSED)
 
 
-def _decide(messages: Sequence[int] | None, to: str, config: ConfigPath, state: RelayState) -> None:
-    from gateway.cli.opening import writing
-    from gateway.spool import mpps as kept
-
-    again = state is RelayState.QUEUED
-    verb = "retry" if again else "dismiss"
-    if bool(messages) == bool(to):
-        raise CommandFailed(f"mpps {verb}: name message ids, or --to for all of one RIS")
-    with writing(config) as books:
-        known = {one.name for one in kept.relaying(books.c, books.config.mpps_peers)}
-        if to and to not in known:
-            raise CommandFailed(
-                f"mpps {verb}: nothing is relayed to that name; name one of: {', '.join(sorted(known))}"
-            )
-        only = RelayState.REFUSED if again else None
-        found = kept.not_over(books.c, target=to, state=only, limit=_ALL) if to else ()
-        # What is being sent now is nobody's to decide until its answer is here
-        ids = [one.id for one in found if one.state is not RelayState.SENDING] or list(dict.fromkeys(messages or []))
-        done = 0
-        for first in range(0, len(ids), AT_ONCE):
-            done += books.write(partial(_decided, books=books, ids=ids[first : first + AT_ONCE], state=state))
-        books.wake_forward()
-    typer.echo(f"{'queued again' if again else 'dismissed'}: {done:,} of {len(ids):,}")
-    if done < len(ids):
-        remedy = "`gateway mpps --refused` lists what can be"
-        raise CommandFailed(
-            f"mpps {verb}: {len(ids) - done:,} can't be decided, being unknown or over; {remedy}", status=DOES_NOT_HOLD
-        )
-
-
-def _decided(c: Connection, *, books: Writing, ids: Sequence[int], state: RelayState) -> int:
-    """Decide about those that wait for it; how many. The alarm of a peer ends with its last refusal."""
-    from gateway.spool import audit
-    from gateway.spool import mpps as kept
-
-    done = sum(kept.decide(c, one, state, now=books.now, by=books.by) for one in ids)
-    left = {one.name for one in kept.relaying(c, ()) if one.refused}
-    for alarm in audit.active_alarms(c, code="mpps-refused"):
-        if alarm.subject not in left:
-            audit.clear_alarm(c, code=alarm.code, subject=alarm.subject, now=books.now)
-    return done
-
-
 def _relay_as_json(relay: Relay) -> dict[str, object]:
     return {key: getattr(relay, key) for key in _RELAY_KEYS}
 
@@ -142,22 +100,10 @@ def step_as_json(step: Step) -> dict[str, object]:
     return {key: getattr(step, key) for key in _STEP_KEYS} | {"relays": [_relay_as_json(one) for one in step.relays]}
 
 
-def _show(books: Reading, standing: Sequence[Relaying], steps: Sequence[Step]) -> None:
-    screen, zone = console(), books.config.site.timezone
-    peers = (
-        (
-            one.name if one.configured else f"{one.name} (not configured)",
-            one.waiting,
-            "-" if one.oldest is None else age(one.oldest, books.now),
-            one.refused,
-            f"{one.last_status}: {reason_of(one.last_status)}" if one.last_status else "-",
-        )
-        for one in standing
-    )
-    show_table(screen, "Relayed to", ("RIS", "Waiting", "Oldest", "Refused", "Last status"), peers)
-    if not standing:
-        say(screen, "Steps are relayed to nobody: mpps is false for every RIS and destination.")
-    show_steps(screen, steps, zone)
+def _decide(messages: Sequence[int] | None, to: str, config: Path, state: RelayState) -> None:
+    from gateway.spool.audit import Subject
+
+    decide(QUEUE, Subject.MPPS, messages, to=to, config=config, state=state)
 
 
 def show_steps(screen: Console, steps: Sequence[Step], zone: tzinfo) -> None:

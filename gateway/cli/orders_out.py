@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from gateway.cli.failures import DOES_NOT_HOLD, CommandFailed
 from gateway.cli.options import DEFAULT_CONFIG, AsJson, ConfigPath
+from gateway.cli.relaying import Queue, decide, show_standing
 from gateway.cli.showing import console, moment, say, show_json, show_table
 from gateway.domain.mpps import RelayState
 from gateway.domain.order_notice import reason_of
-from gateway.domain.words import age
 
 if TYPE_CHECKING:
-    from gateway.cli.opening import Reading, Writing
-    from gateway.spool import Connection
+    from pathlib import Path
+
+    from gateway.cli.opening import Reading
     from gateway.spool.orders_out import OrderMessage
 
 LISTED: Final = 100
-AT_ONCE: Final = 200
-"""Decisions in one transaction: the running roles wait for it."""
-_ALL: Final = 1_000_000
+QUEUE: Final = Queue(
+    command="orders out", listing="`gateway orders out list` shows", peers=lambda config: config.order_receivers
+)
 _KEYS: Final = (
     *("id", "receiver", "order", "event", "control_id", "state", "attempts", "last_status"),
     *("not_before", "queued_at", "settled_at"),
@@ -48,29 +47,19 @@ def list_(
     from dataclasses import asdict
 
     from gateway.cli.opening import reading
-    from gateway.spool import orders_out
+    from gateway.spool import orders_out, relays
+    from gateway.spool.audit import Subject
 
     state = RelayState.REFUSED if refused else None
     with reading(config) as books:
-        standing = orders_out.standing(books.c, books.config.order_receivers)
+        standing = relays.standing(books.c, Subject.ORDER_MESSAGE, books.config.order_receivers)
         found = orders_out.latest(books.c, state=state, limit=limit)
     if as_json:
         messages = [{key: getattr(one, key) for key in _KEYS} for one in found]
         show_json({"at": books.now, "receivers": [asdict(one) for one in standing], "messages": messages})
         return
-    receivers = (
-        (
-            one.name if one.configured else f"{one.name} (not configured)",
-            one.waiting,
-            "-" if one.oldest is None else age(one.oldest, books.now),
-            one.refused,
-            f"{one.last_status}: {reason_of(one.last_status)}" if one.last_status else "-",
-        )
-        for one in standing
-    )
-    show_table(console(), "Told", ("RIS", "Waiting", "Oldest", "Refused", "Last status"), receivers)
-    if not standing:
-        say(console(), "No RIS is told of its orders: no [[ris]] has a host in orders_out.")
+    nobody = "No RIS is told of its orders: no [[ris]] has a host in orders_out."
+    show_standing("Told", standing, now=books.now, reason_of=reason_of, nobody=nobody)
     _show(books, found)
 
 
@@ -115,42 +104,7 @@ def dismiss(messages: Numbers = None, *, to: To = "", config: ConfigPath = DEFAU
     _decide(messages, to, config, RelayState.DISMISSED)
 
 
-def _decide(messages: Sequence[int] | None, to: str, config: ConfigPath, state: RelayState) -> None:
-    from gateway.cli.opening import writing
-    from gateway.spool import orders_out
+def _decide(messages: Sequence[int] | None, to: str, config: Path, state: RelayState) -> None:
+    from gateway.spool.audit import Subject
 
-    again = state is RelayState.QUEUED
-    verb = "retry" if again else "dismiss"
-    if bool(messages) == bool(to):
-        raise CommandFailed(f"orders out {verb}: name message numbers, or --to for all of one RIS")
-    with writing(config) as books:
-        known = sorted({one.name for one in orders_out.standing(books.c, books.config.order_receivers)})
-        if to and to not in known:
-            raise CommandFailed(f"orders out {verb}: nobody of that name is told; name one of: {', '.join(known)}")
-        numbers = _all_of(books, to, again=again) if to else list(dict.fromkeys(messages or []))
-        done = 0
-        for first in range(0, len(numbers), AT_ONCE):
-            done += books.write(partial(_decided, books=books, numbers=numbers[first : first + AT_ONCE], state=state))
-        books.wake_forward()
-    say(console(), f"{'queued again' if again else 'dismissed'}: {done:,} of {len(numbers):,}")
-    if done < len(numbers):
-        remedy = "`gateway orders out list` shows what can be"
-        raise CommandFailed(
-            f"orders out {verb}: {len(numbers) - done:,} can't be decided, being unknown or over; {remedy}",
-            status=DOES_NOT_HOLD,
-        )
-
-
-def _all_of(books: Writing, receiver: str, *, again: bool) -> list[int]:
-    """What a person may decide of one RIS: what is being sent now is nobody's until its answer is here."""
-    from gateway.spool import orders_out
-
-    states = (RelayState.REFUSED,) if again else (RelayState.REFUSED, RelayState.QUEUED)
-    found = [orders_out.latest(books.c, receiver=receiver, state=state, limit=_ALL) for state in states]
-    return sorted(one.id for messages in found for one in messages)
-
-
-def _decided(c: Connection, *, books: Writing, numbers: Sequence[int], state: RelayState) -> int:
-    from gateway.spool import orders_out
-
-    return sum(orders_out.decide(c, number, state, now=books.now, by=books.by) for number in numbers)
+    decide(QUEUE, Subject.ORDER_MESSAGE, messages, to=to, config=config, state=state)

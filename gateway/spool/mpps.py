@@ -4,25 +4,21 @@ Promises
 - A message and its place in every queue are one transaction: what was acknowledged is relayed.
 - Order is kept per step and peer, an N-CREATE before every N-SET: `due` gives the first that is not over, never
   one behind it. A refused message waits for a person and holds up nothing. Steps do not wait for each other.
-- An attempt is in the books before its first byte leaves, so that after a crash a peer's "I have this already"
-  can be told from somebody else's.
-- Every move of a step or of a relay has a journal row under our own id of the step.
+- Every move of a step or of a relay (`spool.relays`) has a journal row under our own id of the step.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
-from gateway.domain.model import UID, AETitle, PermanentFailure
+from gateway.domain.model import UID, AETitle
 from gateway.domain.mpps import (
-    RELAY_MOVES,
     Known,
     Performed,
-    Relaying,
     RelayState,
     Request,
     ScheduledReference,
@@ -31,13 +27,13 @@ from gateway.domain.mpps import (
     judge,
     status_after,
 )
-from gateway.spool import audit
+from gateway.spool import relays
+from gateway.spool.audit import Subject
 from gateway.spool.db import Connection, Row
 from gateway.spool.queries import sql
+from gateway.spool.relays import LONGEST_DEFERRAL, Queued
 from gateway.spool.times import from_text, to_text
 
-LONGEST_DEFERRAL: Final = timedelta(hours=1)
-"""A `not_before` further away than this was written by a clock that was wrong, and counts as over."""
 UNKNOWN_THERE: Final = "0112"
 
 
@@ -57,23 +53,23 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Relay:
+class Relay(Queued):
     """One message on its way to one peer."""
 
-    id: int
     message: int
-    step: int
-    """Our own id of the step."""
     SOPInstanceUID: UID
     TransferSyntaxUID: UID
-    request: Request
     calling_ae: AETitle
     """Of the scanner."""
-    target: str
-    state: RelayState
-    attempts: int
-    last_status: str
-    queued_at: datetime
+
+    @property
+    def step(self) -> int:
+        """Our own id of the step."""
+        return self.about
+
+    @property
+    def request(self) -> Request:
+        return Request(self.tells)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,7 +128,8 @@ def accept(c: Connection, message: Message, said: Performed, *, targets: Sequenc
     if said.references:
         _refer(c, step, said.references)
     if after is not before:
-        _journal(c, step, before=before, after=after, now=now, by="scanner", why=message.request)
+        why = message.request
+        relays.journal(c, Subject.MPPS, step, before=before, after=after, now=now, by="scanner", why=why)
     _queue(c, step, message, targets)
     return verdict, step
 
@@ -172,8 +169,8 @@ def _queue(c: Connection, step: int, message: Message, targets: Sequence[str]) -
         for late in c.execute(sql("mpps_relay_unknown_there"), {"step": step, "status": UNKNOWN_THERE}).fetchall():
             relay = _relay(late)
             if relay.state is RelayState.REFUSED:
-                _move(c, relay, RelayState.QUEUED, now=message.received_at, by="spool", why="its N-CREATE came")
-            c.execute(sql("mpps_relay_at_once"), {"id": relay.id})
+                relays.move(c, relay, RelayState.QUEUED, now=message.received_at, by="spool", why="its N-CREATE came")
+            c.execute(sql("relay_at_once"), {"id": relay.id})
 
 
 def _known(row: Row) -> Known:
@@ -199,83 +196,7 @@ def dataset(c: Connection, message: int) -> bytes:
     return bytes(c.execute(sql("mpps_message_dataset"), {"seq": message}).fetchone()["dataset"])
 
 
-def begin(c: Connection, relay: Relay, *, now: datetime) -> Relay:
-    """An attempt begins; what comes back counts it. To be committed before the message leaves."""
-    _move(c, relay, RelayState.SENDING, now=now, by=relay.target, why=relay.request)
-    c.execute(sql("mpps_relay_count"), {"id": relay.id})
-    return replace(relay, state=RelayState.SENDING, attempts=relay.attempts + 1)
-
-
-def settle(
-    c: Connection, relay: Relay, state: RelayState, *, status: str, now: datetime, not_before: datetime | None = None
-) -> None:
-    """What the attempt came to: sent, refused, or queued until `not_before` (at most LONGEST_DEFERRAL away)."""
-    _move(c, relay, state, now=now, by=relay.target, why=f"{relay.request} {status}")
-    due_at = None if not_before is None else min(not_before, now + LONGEST_DEFERRAL)
-    c.execute(sql("mpps_relay_settle"), {"id": relay.id, "status": status, "not_before": to_text(due_at)})
-
-
-def note(c: Connection, relay: Relay, *, status: str) -> None:
-    """Why a message that is due could not even be tried."""
-    if relay.last_status != status:
-        c.execute(sql("mpps_relay_note"), {"id": relay.id, "status": status})
-
-
-def release(c: Connection, *, target: str, now: datetime) -> int:
-    """Puts back what an ended process was sending to `target`: it is sent again; how many."""
-    left = [_relay(row) for row in c.execute(sql("mpps_relay_left"), {"target": target}).fetchall()]
-    for relay in left:
-        _move(c, relay, RelayState.QUEUED, now=now, by="spool", why="process ended")
-    return len(left)
-
-
-def decide(c: Connection, relay_id: int, state: RelayState, *, now: datetime, by: str) -> bool:
-    """A person's decision: a refused message is queued again, or what waits is dismissed. False if it is neither."""
-    row = c.execute(sql("mpps_relay_get"), {"id": relay_id}).fetchone()
-    if row is None:
-        return False
-    relay = _relay(row)
-    if relay.state not in {RelayState.REFUSED, RelayState.QUEUED} or (relay.state, state) not in RELAY_MOVES:
-        return False
-    _move(c, relay, state, now=now, by=by, why="decision")
-    return True
-
-
-def _move(c: Connection, relay: Relay, state: RelayState, *, now: datetime, by: str, why: str) -> None:
-    if (relay.state, state) not in RELAY_MOVES:
-        raise PermanentFailure(f"a relay can't go from {relay.state} to {state}: this is a fault of the gateway")
-    over = state in {RelayState.SENT, RelayState.DISMISSED}
-    moved = c.execute(
-        sql("mpps_relay_move"),
-        {"id": relay.id, "from": relay.state, "to": state, "settled_at": to_text(now) if over else None},
-    )
-    if moved.rowcount != 1:
-        raise PermanentFailure(f"relay {relay.id} is no longer {relay.state}: a person decided meanwhile", code="moved")
-    _journal(c, relay.step, before=relay.state, after=state, now=now, by=by, why=f"{relay.target}: {why}")
-
-
-def _journal(c: Connection, step: int, *, before: str, after: str, now: datetime, by: str, why: str) -> None:
-    audit.journal(
-        c, at=now, who=by, kind=audit.Subject.MPPS, subject=str(step), from_state=before, to_state=after, why=why
-    )
-
-
 # -- what stands --
-
-
-def relaying(c: Connection, targets: Sequence[str]) -> tuple[Relaying, ...]:
-    """How it stands with each of `targets`, and with every other peer for which something is not over."""
-    found = {name: Relaying(name=name, configured=True) for name in targets}
-    for row in c.execute(sql("mpps_relay_backlog")):
-        before = found.get(row["target"], Relaying(name=row["target"], configured=False))
-        found[row["target"]] = replace(
-            before,
-            waiting=row["waiting"],
-            refused=row["refused"],
-            oldest=from_text(row["oldest"]),
-            last_status=row["last_status"],
-        )
-    return tuple(found.values())
 
 
 def not_over(c: Connection, *, target: str = "", state: RelayState | None = None, limit: int) -> tuple[Relay, ...]:
@@ -319,18 +240,11 @@ def _step(c: Connection, row: Row) -> Step:
 
 def _relay(row: Row) -> Relay:
     return Relay(
-        id=row["id"],
+        **relays.common(row),
         message=row["message"],
-        step=row["step"],
         SOPInstanceUID=UID(row["SOPInstanceUID"]),
         TransferSyntaxUID=UID(row["TransferSyntaxUID"]),
-        request=Request(row["request"]),
         calling_ae=AETitle(row["calling_ae"]),
-        target=row["target"],
-        state=RelayState(row["state"]),
-        attempts=row["attempts"],
-        last_status=row["last_status"],
-        queued_at=from_text(row["queued_at"]),
     )
 
 

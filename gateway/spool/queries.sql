@@ -793,67 +793,71 @@ VALUES (:step, :request, :calling_ae, :address, :now, :TransferSyntaxUID, :datas
 SELECT dataset FROM mpps_message WHERE seq = :seq
 
 -- mpps_relay_insert --
-INSERT INTO mpps_relay (message, step, request, target, state, attempts, last_status, queued_at)
-VALUES (:message, :step, :request, :target, 'queued', 0, '', :now)
-
--- mpps_relay_get --
-SELECT r.*, s.SOPInstanceUID, m.TransferSyntaxUID, m.calling_ae FROM mpps_relay AS r
-JOIN mpps_message AS m ON m.seq = r.message JOIN mpps_step AS s ON s.id = r.step WHERE r.id = :id
+INSERT INTO relay (kind, message, step, tells, target, state, attempts, last_status, queued_at)
+VALUES ('mpps', :message, :step, :request, :target, 'queued', 0, '', :now)
 
 -- mpps_relays_of_step --
-SELECT r.*, s.SOPInstanceUID, m.TransferSyntaxUID, m.calling_ae FROM mpps_relay AS r
+SELECT r.*, s.SOPInstanceUID, m.TransferSyntaxUID, m.calling_ae FROM relay AS r
 JOIN mpps_message AS m ON m.seq = r.message JOIN mpps_step AS s ON s.id = r.step
-WHERE r.step = :step ORDER BY r.target, r.request, r.message
+WHERE r.step = :step ORDER BY r.target, r.tells, r.message
 
 -- mpps_relay_unknown_there --
-SELECT r.*, s.SOPInstanceUID, m.TransferSyntaxUID, m.calling_ae FROM mpps_relay AS r
+SELECT r.*, s.SOPInstanceUID, m.TransferSyntaxUID, m.calling_ae FROM relay AS r
 JOIN mpps_message AS m ON m.seq = r.message JOIN mpps_step AS s ON s.id = r.step
 WHERE r.step = :step AND r.settled_at IS NULL AND r.state IN ('queued', 'refused') AND r.last_status = :status
 
 -- mpps_relay_due --
 -- Of each step the first that is not over, and not those behind one that is being sent or waits for its next attempt.
-SELECT r.*, s.SOPInstanceUID, m.TransferSyntaxUID, m.calling_ae FROM mpps_relay AS r
+SELECT r.*, s.SOPInstanceUID, m.TransferSyntaxUID, m.calling_ae FROM relay AS r
 JOIN mpps_message AS m ON m.seq = r.message JOIN mpps_step AS s ON s.id = r.step
-WHERE r.settled_at IS NULL AND r.target = :target AND r.state = 'queued'
+WHERE r.settled_at IS NULL AND r.kind = 'mpps' AND r.target = :target AND r.state = 'queued'
 AND (r.not_before IS NULL OR r.not_before <= :now OR r.not_before > :implausible)
 AND NOT EXISTS (
-    SELECT 1 FROM mpps_relay AS e
-    WHERE e.settled_at IS NULL AND e.target = r.target AND e.state IN ('queued', 'sending') AND e.step = r.step
-    AND (e.request, e.message) < (r.request, r.message)
+    SELECT 1 FROM relay AS e
+    WHERE e.settled_at IS NULL AND e.kind = 'mpps' AND e.target = r.target AND e.state IN ('queued', 'sending') AND e.step = r.step
+    AND (e.tells, e.message) < (r.tells, r.message)
 )
 ORDER BY r.message LIMIT :limit
 
--- mpps_relay_left --
-SELECT r.*, s.SOPInstanceUID, m.TransferSyntaxUID, m.calling_ae FROM mpps_relay AS r
-JOIN mpps_message AS m ON m.seq = r.message JOIN mpps_step AS s ON s.id = r.step
-WHERE r.settled_at IS NULL AND r.target = :target AND r.state = 'sending' ORDER BY r.id
-
 -- mpps_relay_not_over --
-SELECT r.*, s.SOPInstanceUID, m.TransferSyntaxUID, m.calling_ae FROM mpps_relay AS r
+SELECT r.*, s.SOPInstanceUID, m.TransferSyntaxUID, m.calling_ae FROM relay AS r
 JOIN mpps_message AS m ON m.seq = r.message JOIN mpps_step AS s ON s.id = r.step
-WHERE r.settled_at IS NULL AND :target IN ('', r.target) AND :state IN ('', r.state) ORDER BY r.id LIMIT :limit
+WHERE r.settled_at IS NULL AND r.kind = 'mpps' AND :target IN ('', r.target) AND :state IN ('', r.state) ORDER BY r.id LIMIT :limit
 
--- mpps_relay_move --
-UPDATE mpps_relay SET state = :to, settled_at = :settled_at WHERE id = :id AND state = :from
+-- relay_get --
+SELECT * FROM relay WHERE id = :id AND kind = :kind
 
--- mpps_relay_count --
-UPDATE mpps_relay SET attempts = attempts + 1, not_before = NULL WHERE id = :id
+-- relay_left --
+SELECT * FROM relay WHERE settled_at IS NULL AND kind = :kind AND target = :target AND state = 'sending' ORDER BY id
 
--- mpps_relay_settle --
-UPDATE mpps_relay SET last_status = :status, not_before = :not_before WHERE id = :id
+-- relay_move --
+UPDATE relay SET state = :to, settled_at = :settled_at WHERE id = :id AND state = :from
 
--- mpps_relay_note --
-UPDATE mpps_relay SET last_status = :status WHERE id = :id AND state = 'queued'
+-- relay_count --
+UPDATE relay SET attempts = attempts + 1, not_before = NULL WHERE id = :id
 
--- mpps_relay_at_once --
-UPDATE mpps_relay SET not_before = NULL WHERE id = :id
+-- relay_settle --
+UPDATE relay SET last_status = :status, not_before = :not_before WHERE id = :id
 
--- mpps_relay_backlog --
+-- relay_put_off --
+UPDATE relay SET attempts = attempts + 1, last_status = :status, not_before = :not_before
+WHERE id = :id AND state = 'queued'
+
+-- relay_note --
+UPDATE relay SET last_status = :status WHERE id = :id AND state = 'queued'
+
+-- relay_at_once --
+UPDATE relay SET not_before = NULL WHERE id = :id
+
+-- relay_undecided --
+SELECT id, state FROM relay WHERE settled_at IS NULL AND kind = :kind AND target = :target ORDER BY id
+
+-- relay_backlog --
 SELECT target, count(*) FILTER (WHERE state <> 'refused') AS waiting, count(*) FILTER (WHERE state = 'refused') AS refused,
     min(queued_at) FILTER (WHERE state <> 'refused') AS oldest,
-    (SELECT o.last_status FROM mpps_relay AS o WHERE o.settled_at IS NULL AND o.target = r.target
+    (SELECT o.last_status FROM relay AS o WHERE o.settled_at IS NULL AND o.kind = r.kind AND o.target = r.target
      ORDER BY o.state = 'refused', o.id LIMIT 1) AS last_status
-FROM mpps_relay AS r WHERE settled_at IS NULL GROUP BY target ORDER BY target
+FROM relay AS r WHERE settled_at IS NULL AND kind = :kind GROUP BY target ORDER BY target
 
 -- mpps_any_completed --
 SELECT 1 FROM mpps_step WHERE status = 'COMPLETED' AND ended_at <= :before LIMIT 1
@@ -873,12 +877,12 @@ GROUP BY r.StudyInstanceUID, r.ScheduledProcedureStepID
 
 -- mpps_trim --
 SELECT s.id FROM mpps_step AS s WHERE s.last_at < :before
-AND NOT EXISTS (SELECT 1 FROM mpps_relay AS r WHERE r.step = s.id AND r.settled_at IS NULL)
+AND NOT EXISTS (SELECT 1 FROM relay AS r WHERE r.step = s.id AND r.settled_at IS NULL)
 ORDER BY s.last_at LIMIT :limit
 
 -- mpps_erase --
 DELETE FROM mpps_step WHERE PatientID = :PatientID
-AND NOT EXISTS (SELECT 1 FROM mpps_relay AS r WHERE r.step = mpps_step.id AND r.settled_at IS NULL)
+AND NOT EXISTS (SELECT 1 FROM relay AS r WHERE r.step = mpps_step.id AND r.settled_at IS NULL)
 
 -- mpps_trim_journal --
 DELETE FROM journal WHERE kind = 'mpps' AND subject = :subject
@@ -1187,61 +1191,32 @@ DELETE FROM open_association
 INSERT INTO open_association (calling_ae) SELECT value FROM json_each(:callers)
 
 -- order_messages_of --
-SELECT event FROM order_message WHERE procedure = :procedure AND receiver = :receiver
+SELECT tells FROM relay WHERE procedure = :procedure AND target = :receiver
 
 -- order_message_insert --
-INSERT INTO order_message (receiver, procedure, event, control_id, body, state, attempts, last_status, queued_at)
-VALUES (:receiver, :procedure, :event, :control_id, :body, :state, 0, :last_status, :now)
-ON CONFLICT (procedure, receiver, event) DO NOTHING RETURNING id
-
--- order_message_get --
-SELECT * FROM order_message WHERE id = :id
+INSERT INTO relay (kind, target, procedure, tells, control_id, body, state, attempts, last_status, queued_at)
+VALUES ('order-message', :receiver, :procedure, :event, :control_id, :body, :state, 0, :last_status, :now)
+ON CONFLICT (procedure, target, tells) DO NOTHING RETURNING id
 
 -- order_message_head --
 -- Not behind a refused one of the same order.
-SELECT m.* FROM order_message AS m WHERE m.settled_at IS NULL AND m.receiver = :receiver AND m.state = 'queued'
+SELECT m.* FROM relay AS m INDEXED BY relay_waiting
+WHERE m.settled_at IS NULL AND m.kind = 'order-message' AND m.target = :receiver AND m.state = 'queued'
 AND NOT EXISTS (
-    SELECT 1 FROM order_message AS e WHERE e.procedure = m.procedure AND e.receiver = m.receiver
+    SELECT 1 FROM relay AS e WHERE e.procedure = m.procedure AND e.target = m.target
     AND e.state = 'refused' AND e.id < m.id
 )
 ORDER BY m.id LIMIT 1
 
--- order_message_left --
-SELECT * FROM order_message WHERE settled_at IS NULL AND receiver = :receiver AND state = 'sending' ORDER BY id
-
--- order_message_move --
-UPDATE order_message SET state = :to, settled_at = :settled_at WHERE id = :id AND state = :from
-
--- order_message_count --
-UPDATE order_message SET attempts = attempts + 1, not_before = NULL WHERE id = :id
-
--- order_message_settle --
-UPDATE order_message SET last_status = :status, not_before = :not_before WHERE id = :id
-
--- order_message_put_off --
-UPDATE order_message SET attempts = attempts + 1, last_status = :status, not_before = :not_before
-WHERE id = :id AND state = 'queued'
-
--- order_message_at_once --
-UPDATE order_message SET not_before = NULL WHERE id = :id
-
--- order_message_backlog --
-SELECT receiver, count(*) FILTER (WHERE state <> 'refused') AS waiting,
-    count(*) FILTER (WHERE state = 'refused') AS refused,
-    min(queued_at) FILTER (WHERE state <> 'refused') AS oldest,
-    (SELECT o.last_status FROM order_message AS o WHERE o.settled_at IS NULL AND o.receiver = m.receiver
-     ORDER BY o.state = 'refused', o.id LIMIT 1) AS last_status
-FROM order_message AS m WHERE settled_at IS NULL GROUP BY receiver ORDER BY receiver
-
 -- order_message_latest --
-SELECT * FROM order_message WHERE :receiver IN ('', receiver) AND :state IN ('', state)
+SELECT * FROM relay WHERE kind = 'order-message' AND :receiver IN ('', target) AND :state IN ('', state)
 ORDER BY settled_at IS NOT NULL, CASE WHEN settled_at IS NULL THEN id ELSE -id END LIMIT :limit
 
 -- order_message_old --
-SELECT id FROM order_message WHERE settled_at < :before ORDER BY settled_at LIMIT :limit
+SELECT id FROM relay WHERE kind = 'order-message' AND settled_at < :before ORDER BY settled_at LIMIT :limit
 
 -- order_message_trim_journal --
 DELETE FROM journal WHERE kind = 'order-message' AND subject = :subject
 
 -- order_message_forget --
-DELETE FROM order_message WHERE id = :id
+DELETE FROM relay WHERE id = :id

@@ -7,7 +7,7 @@ from functools import partial
 from gateway.domain import mpps as rules
 from gateway.domain.model import UID, AETitle
 from gateway.domain.mpps import Performed, RelayState, Request, ScheduledReference, StepStatus
-from gateway.spool import audit, mpps
+from gateway.spool import audit, mpps, relays
 from tests.cli.site import STUDY, Site
 
 PATIENT = "PID-774411"
@@ -34,8 +34,8 @@ def tell(site: Site, uid: str, *, to: str = "main") -> None:
 def refuse(site: Site, *, to: str = "main") -> None:
     """The RIS refuses what waits for it, as forward books it."""
     for relay in mpps.due(site.spool.db.read(), target=to, now=site.clock(), limit=9):
-        begun = site.write(partial(mpps.begin, relay=relay, now=site.clock()))
-        site.write(partial(mpps.settle, relay=begun, state=RelayState.REFUSED, status="0120", now=site.clock()))
+        begun = site.write(partial(relays.begin, message=relay, now=site.clock()))
+        site.write(partial(relays.settle, message=begun, state=RelayState.REFUSED, status="0120", now=site.clock()))
     site.alarm("mpps-refused", to)
 
 
@@ -98,7 +98,7 @@ def test_a_decision_names_what_it_is_about(site: Site) -> None:
     done = site.run("mpps", "retry", "--to", "rsi")
     assert (done.exit_code, done.stderr) == (
         2,
-        "gateway: mpps retry: nothing is relayed to that name; name one of: main\n",
+        "gateway: mpps retry: nothing goes to that name; name one of: main\n",
     )
 
 

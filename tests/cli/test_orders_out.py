@@ -9,7 +9,7 @@ import pytest
 from gateway.domain.completeness import Because, Progress, Standing
 from gateway.domain.mpps import RelayState
 from gateway.domain.order_notice import Event
-from gateway.spool import audit, orders_out, progress
+from gateway.spool import audit, orders_out, progress, relays
 from gateway.spool.queries import sql
 from tests.cli.site import Site
 from tests.hl7_messages import message
@@ -27,8 +27,8 @@ def told(site: Site) -> Site:
         assert site.write(partial(job, body=PATIENT.encode(), now=site.clock()))
     head = orders_out.head(site.spool.db.read(), receiver="main", now=site.clock())
     assert head is not None
-    begun = site.write(partial(orders_out.begin, message=head, now=site.clock()))
-    refuse = partial(orders_out.settle, message=begun, state=RelayState.REFUSED, status="AE 204", now=site.clock())
+    begun = site.write(partial(relays.begin, message=head, now=site.clock()))
+    refuse = partial(relays.settle, message=begun, state=RelayState.REFUSED, status="AE 204", now=site.clock())
     site.write(refuse)
     return site
 

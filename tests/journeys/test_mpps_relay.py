@@ -19,7 +19,8 @@ from gateway.domain.model import UID, AETitle
 from gateway.domain.mpps import Performed, RelayState, Request, Verdict
 from gateway.net.dicom_client import Peer
 from gateway.roles.forward import MppsTarget
-from gateway.spool import mpps
+from gateway.spool import mpps, relays
+from gateway.spool.audit import Subject
 from tests.journeys.forwarding import Forwarding, forwarding, to
 from tests.peers.processes import free_port
 from tests.peers.pynetdicom_mpps import NATIVE, MppsSCP, begun, encoded, ended, mpps_scp
@@ -148,7 +149,7 @@ def test_a_ris_without_performed_steps_is_told_and_not_flooded(tmp_path: Path, m
     ):
         perform(box, "2.25.1")
         box.pass_time(timedelta(minutes=20), seconds=1)
-        (standing,) = mpps.relaying(box.spool.db.read(), ["ris"])
+        (standing,) = relays.standing(box.spool.db.read(), Subject.MPPS, ["ris"])
         assert (standing.waiting, standing.last_status) == (2, "context")
         assert "mpps-late" in box.alarms()
 
@@ -167,7 +168,14 @@ def test_a_refused_step_waits_for_a_person_and_holds_up_no_other(
         box.clock.run_at(1)
         scp.answers = lambda _request, _uid: -1
         for relay in mpps.not_over(box.spool.db.read(), state=RelayState.REFUSED, limit=9):
-            job = partial(mpps.decide, relay_id=relay.id, state=RelayState.QUEUED, now=box.clock(), by="command:test")
+            job = partial(
+                relays.decide,
+                kind=Subject.MPPS,
+                number=relay.id,
+                state=RelayState.QUEUED,
+                now=box.clock(),
+                by="command:test",
+            )
             assert box.spool.db.write(job).result()
         until_sent(box)
         assert scp.steps == dict.fromkeys(["2.25.1", "2.25.2"], "COMPLETED")

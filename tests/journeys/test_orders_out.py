@@ -16,7 +16,8 @@ from gateway.domain.mpps import Performed, RelayState, Request, ScheduledReferen
 from gateway.domain.order_notice import Format, Header
 from gateway.net.mllp_client import Place
 from gateway.roles.forward import Receiver
-from gateway.spool import mpps, orders_out, progress
+from gateway.spool import mpps, orders_out, progress, relays
+from gateway.spool.audit import Subject
 from gateway.spool.orders_out import OrderMessage
 from gateway.spool.queries import sql
 from tests.hl7_messages import message
@@ -116,7 +117,14 @@ def settled(box: Forwarding, study: str = STUDY) -> bool:
 def decide(box: Forwarding, state: RelayState) -> None:
     for one in kept(box):
         if one.state is RelayState.REFUSED:
-            job = partial(orders_out.decide, number=one.id, state=state, now=box.clock(), by="command:test")
+            job = partial(
+                relays.decide,
+                kind=Subject.ORDER_MESSAGE,
+                number=one.id,
+                state=state,
+                now=box.clock(),
+                by="command:test",
+            )
             assert box.spool.db.write(job).result()
 
 

@@ -34,7 +34,7 @@ def ordered(mllp: int) -> None:
 
 
 def told(box: Gateway) -> list[str]:
-    return [row["state"] for row in box.rows("SELECT state FROM order_message ORDER BY id")]
+    return [row["state"] for row in box.rows("SELECT state FROM relay WHERE kind = 'order-message' ORDER BY id")]
 
 
 def test_an_examination_from_its_order_to_its_end(tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ class Console:
 
 
 def drained(box: Gateway) -> bool:
-    return not box.rows("SELECT 1 FROM mpps_relay WHERE state <> 'sent' LIMIT 1")
+    return not box.rows("SELECT 1 FROM relay WHERE kind = 'mpps' AND state <> 'sent' LIMIT 1")
 
 
 def orderly(ris: MppsSCP, uid: str) -> bool:

@@ -10,7 +10,8 @@ import pytest
 from gateway.domain import mpps as rules
 from gateway.domain.model import UID, AETitle, PermanentFailure
 from gateway.domain.mpps import Performed, RelayState, Request, ScheduledReference, StepStatus, Verdict
-from gateway.spool import Spool, audit, mpps
+from gateway.spool import Spool, audit, mpps, relays
+from gateway.spool.audit import Subject
 from gateway.spool.erasing import erase_patient
 from gateway.spool.mpps import Message, Relay
 from tests.spool.objects import EXPLICIT, START, Clock
@@ -60,18 +61,18 @@ class Desk:
         return [(one.SOPInstanceUID, one.request) for one in self.due(target)]
 
     def begin(self, relay: Relay) -> Relay:
-        return self.spool.db.write(lambda c: mpps.begin(c, relay, now=self.clock())).result()
+        return self.spool.db.write(lambda c: relays.begin(c, relay, now=self.clock())).result()
 
     def settle(self, relay: Relay, state: RelayState, status: str, *, wait: timedelta | None = None) -> None:
         begun = self.begin(relay)
         not_before = None if wait is None else self.clock() + wait
         self.spool.db.write(
-            lambda c: mpps.settle(c, begun, state, status=status, now=self.clock(), not_before=not_before)
+            lambda c: relays.settle(c, begun, state, status=status, now=self.clock(), not_before=not_before)
         ).result()
 
     def decide(self, relay: Relay, state: RelayState) -> bool:
         return self.spool.db.write(
-            lambda c: mpps.decide(c, relay.id, state, now=self.clock(), by="command:test")
+            lambda c: relays.decide(c, Subject.MPPS, relay.id, state, now=self.clock(), by="command:test")
         ).result()
 
 
@@ -117,7 +118,7 @@ def test_a_refused_message_waits_and_holds_up_nothing(desk: Desk) -> None:
     refused = desk.due()[0]
     desk.settle(refused, RelayState.REFUSED, "0106")
     assert desk.shown() == [("2.25.1", SET)]
-    (standing,) = mpps.relaying(desk.spool.db.read(), ["ris"])
+    (standing,) = relays.standing(desk.spool.db.read(), Subject.MPPS, ["ris"])
     assert (standing.waiting, standing.refused, standing.last_status) == (1, 1, "")
     assert desk.decide(refused, RelayState.QUEUED)
     assert desk.shown() == [("2.25.1", CREATE)]
@@ -130,7 +131,7 @@ def test_a_person_may_let_a_peer_go_without(desk: Desk) -> None:
     assert desk.decide(waiting, RelayState.DISMISSED)
     assert not desk.decide(waiting, RelayState.QUEUED)
     assert desk.due("gone") == []
-    assert mpps.relaying(desk.spool.db.read(), []) == ()
+    assert relays.standing(desk.spool.db.read(), Subject.MPPS, []) == ()
 
 
 def test_a_late_create_goes_first_and_takes_the_set_along(desk: Desk) -> None:
@@ -150,7 +151,7 @@ def test_an_attempt_is_counted_before_it_and_found_after_a_crash(desk: Desk) -> 
     begun = desk.begin(desk.due()[0])
     assert begun.attempts == 1
     assert desk.due() == []
-    assert desk.spool.db.write(lambda c: mpps.release(c, target="ris", now=desk.clock())).result() == 1
+    assert desk.spool.db.write(lambda c: relays.release(c, Subject.MPPS, target="ris", now=desk.clock())).result() == 1
     (again,) = desk.due()
     assert again.attempts == 1
     assert desk.begin(again).attempts == 2
@@ -229,5 +230,5 @@ def test_only_what_is_over_is_forgotten(desk: Desk) -> None:
     assert (trim(), trim()) == (1, 0)
     (left,) = mpps.steps(desk.spool.db.read(), limit=9)
     assert left.SOPInstanceUID == "2.25.2"
-    for table in ("mpps_message", "mpps_relay", "mpps_reference"):
+    for table in ("mpps_message", "relay", "mpps_reference"):
         assert desk.spool.db.read().execute(f"SELECT count(*) FROM {table}").fetchone()[0] == 1

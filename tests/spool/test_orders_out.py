@@ -15,7 +15,8 @@ from gateway.domain.completeness import Because, Progress, Standing
 from gateway.domain.model import PermanentFailure
 from gateway.domain.mpps import RelayState
 from gateway.domain.order_notice import Event
-from gateway.spool import Spool, audit, order_books, orders_out, progress
+from gateway.spool import Spool, audit, order_books, orders_out, progress, relays
+from gateway.spool.audit import Subject
 from gateway.spool.orders_out import OrderMessage
 from gateway.spool.queries import sql
 from tests.hl7_messages import message
@@ -46,12 +47,12 @@ def head(spool: Spool, *, minutes: float = 0) -> OrderMessage | None:
 
 
 def begin(spool: Spool, found: OrderMessage) -> OrderMessage:
-    return spool.db.write(partial(orders_out.begin, message=found, now=START)).result()
+    return spool.db.write(partial(relays.begin, message=found, now=START)).result()
 
 
 def settle(spool: Spool, found: OrderMessage, state: RelayState, *, again: timedelta | None = None) -> None:
     not_before = None if again is None else START + again
-    job = partial(orders_out.settle, message=found, state=state, status="AE", now=START, not_before=not_before)
+    job = partial(relays.settle, message=found, state=state, status="AE", now=START, not_before=not_before)
     spool.db.write(job).result()
 
 
@@ -72,12 +73,24 @@ def test_whatever_happens_an_order_is_told_in_order_and_once(spool: Spool, seed:
                 sent += [begun] if what == "send" else []
             case "retry":
                 for one in orders_out.latest(spool.db.read(), state=RelayState.REFUSED, limit=99):
-                    job = partial(orders_out.decide, number=one.id, state=RelayState.QUEUED, now=START, by="command")
+                    job = partial(
+                        relays.decide,
+                        kind=Subject.ORDER_MESSAGE,
+                        number=one.id,
+                        state=RelayState.QUEUED,
+                        now=START,
+                        by="command",
+                    )
                     assert spool.db.write(job).result()
             case "crash" if found := head(spool):
                 begin(spool, found)
                 assert head(spool) is None or head(spool) != found
-                assert spool.db.write(partial(orders_out.release, receiver=RECEIVER, now=START)).result() == 1
+                assert (
+                    spool.db.write(
+                        partial(relays.release, kind=Subject.ORDER_MESSAGE, target=RECEIVER, now=START)
+                    ).result()
+                    == 1
+                )
                 again = head(spool)
                 assert again is not None
                 assert (again.id, again.body, again.control_id) == (found.id, found.body, found.control_id)
@@ -86,7 +99,7 @@ def test_whatever_happens_an_order_is_told_in_order_and_once(spool: Spool, seed:
         told = [one.event for one in sent if one.order == order]
         assert told == STEPS[: len(told)]
     refused = bool(orders_out.latest(spool.db.read(), state=RelayState.REFUSED, limit=1))
-    assert bool(audit.active_alarms(spool.db.read(), code=orders_out.REFUSED)) == refused
+    assert bool(audit.active_alarms(spool.db.read(), code=relays.REFUSED[Subject.ORDER_MESSAGE])) == refused
 
 
 def test_what_waits_holds_up_all_behind_it_and_a_wrong_clock_does_not(spool: Spool) -> None:
@@ -105,7 +118,9 @@ def test_an_invalid_message_waits_for_a_person(spool: Spool) -> None:
     (order,) = orders(spool, 1)
     queue(spool, order, Event.START, valid=False)
     assert head(spool) is None
-    assert [alarm.subject for alarm in audit.active_alarms(spool.db.read(), code=orders_out.REFUSED)] == [RECEIVER]
+    assert [
+        alarm.subject for alarm in audit.active_alarms(spool.db.read(), code=relays.REFUSED[Subject.ORDER_MESSAGE])
+    ] == [RECEIVER]
 
 
 def test_a_message_that_a_person_dismissed_meanwhile_is_not_sent(spool: Spool) -> None:
@@ -113,7 +128,9 @@ def test_a_message_that_a_person_dismissed_meanwhile_is_not_sent(spool: Spool) -
     queue(spool, order, Event.START)
     found = head(spool)
     assert found is not None
-    job = partial(orders_out.decide, number=found.id, state=RelayState.DISMISSED, now=START, by="command")
+    job = partial(
+        relays.decide, kind=Subject.ORDER_MESSAGE, number=found.id, state=RelayState.DISMISSED, now=START, by="command"
+    )
     assert spool.db.write(job).result()
     with pytest.raises(PermanentFailure, match="a person decided"):
         begin(spool, found)

@@ -53,7 +53,7 @@ def test_each_statement_fits_the_schema_and_is_used(spool: Spool, name: str) -> 
         "queries_latest",
         "progress_orders",
         "order_message_head",
-        "order_message_left",
+        "relay_left",
         "order_messages_of",
     ],
 )

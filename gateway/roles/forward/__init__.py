@@ -25,14 +25,13 @@ from gateway.net.dicom_client import Peer
 from gateway.net.wake import Wake
 from gateway.roles.forward.confirm import Confirmer
 from gateway.roles.forward.lane import LaneSender
-from gateway.roles.forward.mpps import MppsRelay, MppsTarget, watch
+from gateway.roles.forward.mpps import MppsRelay, MppsTarget
 from gateway.roles.forward.order_watch import OrderWatch, Telling
 from gateway.roles.forward.orders_out import OrdersOut, Receiver
-from gateway.roles.forward.orders_out import watch as watch_orders
 from gateway.roles.forward.reports import Reporter
 from gateway.roles.forward.routing import Policy, Router
 from gateway.roles.forward.target import Breaker, Ramp, Target
-from gateway.spool import Connection, Spool, audit, deliveries, instances, mpps, orders_out, progress
+from gateway.spool import Connection, Spool, audit, deliveries, instances, mpps, orders_out, progress, relays
 from gateway.spool.deliveries import Backlog
 from gateway.spool.trimming import trim
 
@@ -218,8 +217,7 @@ class Forward:
                 await self._write(partial(deliveries.release_expired_leases, now=self._now()))
                 await self._write(self._watch_ages)
                 await self._write(partial(self._router.watch, now=self._now()))
-                await self._write(partial(watch, now=self._now()))
-                await self._write(partial(watch_orders, now=self._now()))
+                await self._write(partial(relays.watch, now=self._now()))
                 purged = await asyncio.to_thread(self._spool.purge, retention=self._retention, limit=PURGED_AT_ONCE)
                 if purged:
                     log.info("purged", instances=purged)

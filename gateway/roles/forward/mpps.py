@@ -23,11 +23,12 @@ from gateway.dicom.elements import ElementError, encode, parse
 from gateway.dicom.negotiation import MPPS, NATIVE, propose
 from gateway.domain.model import GatewayError, PermanentFailure, TemporaryFailure
 from gateway.domain.mpps import RelayState, Request, classify_answer
-from gateway.domain.retry import Outcome, OutcomeKind, Severity, age_severity, backoff
+from gateway.domain.retry import Outcome, OutcomeKind, backoff
 from gateway.domain.retry import TransportFailure as Failed
 from gateway.net.dicom_client import Peer, Requestor
 from gateway.roles.forward.target import Breaker
-from gateway.spool import Connection, Spool, audit, mpps
+from gateway.spool import Connection, Spool, mpps, relays
+from gateway.spool.audit import Subject
 from gateway.spool.mpps import Relay
 
 POLL_SECONDS = 2.0
@@ -35,8 +36,6 @@ WARM_SECONDS = 1.0
 """How long an association stays open for the next message."""
 AT_ONCE = 50
 MAX_ELEMENTS = 1_000_000
-ALARM_LATE = "mpps-late"
-ALARM_REFUSED = "mpps-refused"
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -79,7 +78,7 @@ class MppsRelay:
     def run(self, stop: threading.Event) -> None:
         """The life of the thread, from what an earlier one left."""
         try:
-            self._write(partial(mpps.release, target=self._target.name, now=self._now()))
+            self._write(partial(relays.release, kind=Subject.MPPS, target=self._target.name, now=self._now()))
             while not stop.is_set():
                 if not self._worked(stop):
                     self._rest()
@@ -134,7 +133,7 @@ class MppsRelay:
         """The peer could not be asked: the message stays due, and says why."""
         self._breaker.failed()
         log.warning("performed steps not relayed", target=self._target.name, code=code)
-        self._write(partial(mpps.note, relay=relay, status=code))
+        self._write(partial(relays.note, message=relay, status=code))
 
     def _hang_up(self) -> None:
         if self._requestor is not None:
@@ -152,7 +151,7 @@ class MppsRelay:
         """Send one message and settle it; whether it is over, or waits for a person."""
         assert self._requestor is not None
         # Committed before it leaves: after a crash, "I have it already" must be known for our own
-        relay = self._write(partial(mpps.begin, relay=relay, now=self._now()))
+        relay = self._write(partial(relays.begin, message=relay, now=self._now()))
         try:
             body = mpps.dataset(self._spool.db.read(), relay.message)
             outcome = _send(self._requestor, relay, body)
@@ -175,7 +174,9 @@ class MppsRelay:
         )
         if outcome.is_stored:
             self._breaker.succeeded()
-            self._write(partial(mpps.settle, relay=relay, state=RelayState.SENT, status=outcome.code, now=self._now()))
+            self._write(
+                partial(relays.settle, message=relay, state=RelayState.SENT, status=outcome.code, now=self._now())
+            )
             return True
         if outcome.kind is OutcomeKind.PERMANENT:
             self._breaker.succeeded()
@@ -187,20 +188,14 @@ class MppsRelay:
 
     def _refuse(self, relay: Relay, code: str) -> bool:
         log.error("performed step refused", step=relay.step, target=self._target.name, status=code)
-
-        def refused(c: Connection) -> None:
-            now = self._now()
-            mpps.settle(c, relay, RelayState.REFUSED, status=code, now=now)
-            audit.raise_alarm(c, code=ALARM_REFUSED, subject=self._target.name, now=now)
-
-        self._write(refused)
+        self._write(partial(relays.settle, message=relay, state=RelayState.REFUSED, status=code, now=self._now()))
         return True
 
     def _defer(self, relay: Relay, code: str) -> bool:
         now = self._now()
         wait = backoff(relay.attempts, base=self._target.retry_base, cap=self._target.retry_cap, random=self._random())
         self._write(
-            partial(mpps.settle, relay=relay, state=RelayState.QUEUED, status=code, now=now, not_before=now + wait)
+            partial(relays.settle, message=relay, state=RelayState.QUEUED, status=code, now=now, not_before=now + wait)
         )
         return False
 
@@ -245,20 +240,3 @@ def _any(requestor: Requestor) -> AcceptedContext:
     context = requestor.context_for(MPPS)
     assert context is not None  # the association was kept for this
     return context
-
-
-def watch(c: Connection, *, now: datetime) -> None:
-    """An alarm for each peer whose oldest message has waited too long; it ends when that is over. So does the one
-    for refusals, once none waits for a person any more."""
-    late, refused = set[str](), set[str]()
-    for one in mpps.relaying(c, ()):
-        if one.oldest is not None and age_severity(now - one.oldest) is not Severity.NONE:
-            late.add(one.name)
-        if one.refused:
-            refused.add(one.name)
-    for name in late:
-        audit.raise_alarm(c, code=ALARM_LATE, subject=name, now=now)
-    for code, standing in ((ALARM_LATE, late), (ALARM_REFUSED, refused)):
-        for alarm in audit.active_alarms(c, code=code):
-            if alarm.subject not in standing:
-                audit.clear_alarm(c, code=code, subject=alarm.subject, now=now)

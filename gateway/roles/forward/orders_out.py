@@ -21,9 +21,10 @@ import structlog
 from gateway.domain.model import GatewayError, TemporaryFailure
 from gateway.domain.mpps import RelayState
 from gateway.domain.order_notice import Format, Header, Verdict, answer_to
-from gateway.domain.retry import Severity, age_severity, backoff
+from gateway.domain.retry import backoff
 from gateway.net.mllp_client import MllpClient, Place
-from gateway.spool import Connection, Spool, audit, orders_out
+from gateway.spool import Connection, Spool, orders_out, relays
+from gateway.spool.audit import Subject
 from gateway.spool.orders_out import OrderMessage
 
 POLL_SECONDS = 2.0
@@ -86,7 +87,9 @@ class OrdersOut:
         """Whether a message was settled for good, so that the next may be due."""
         try:
             if self._unsettled:
-                self._write(partial(orders_out.release, receiver=self._receiver.name, now=self._now()))
+                self._write(
+                    partial(relays.release, kind=Subject.ORDER_MESSAGE, target=self._receiver.name, now=self._now())
+                )
                 self._unsettled = False
             message = orders_out.head(self._spool.db.read(), receiver=self._receiver.name, now=self._now())
             return message is not None and self._connected(message) and self._told(message)
@@ -102,7 +105,7 @@ class OrdersOut:
             self._client = MllpClient(self._receiver.place)
         except TemporaryFailure as error:
             log.warning("order not told", message=message.id, receiver=self._receiver.name, code=error.code)
-            put_off = partial(orders_out.put_off, message=message, status=error.code)
+            put_off = partial(relays.put_off, message=message, status=error.code)
             self._write(partial(put_off, not_before=self._now() + self._wait(message.attempts + 1)))
             return False
         return True
@@ -110,7 +113,7 @@ class OrdersOut:
     def _told(self, message: OrderMessage) -> bool:
         assert self._client is not None
         self._unsettled = True
-        message = self._write(partial(orders_out.begin, message=message, now=self._now()))
+        message = self._write(partial(relays.begin, message=message, now=self._now()))
         try:
             answer = self._client.ask(message.body, partial(answer_to, control_id=message.control_id))
         except TemporaryFailure as error:
@@ -127,13 +130,13 @@ class OrdersOut:
         state = RelayState.SENT if taken else RelayState.REFUSED
         say = log.info if taken else log.error
         say("order told", message=message.id, tells=message.event, receiver=self._receiver.name, status=answer.status)
-        self._settle(partial(orders_out.settle, message=message, state=state, status=answer.status, now=self._now()))
+        self._settle(partial(relays.settle, message=message, state=state, status=answer.status, now=self._now()))
         return True
 
     def _defer(self, message: OrderMessage, code: str) -> bool:
         now = self._now()
         log.warning("order not told", message=message.id, receiver=self._receiver.name, code=code)
-        job = partial(orders_out.settle, message=message, state=RelayState.QUEUED, status=code, now=now)
+        job = partial(relays.settle, message=message, state=RelayState.QUEUED, status=code, now=now)
         self._settle(partial(job, not_before=now + self._wait(message.attempts)))
         return False
 
@@ -151,20 +154,3 @@ class OrdersOut:
 
     def _write(self, job: Callable[[Connection], T]) -> T:
         return self._spool.db.write(job).result()
-
-
-def watch(c: Connection, *, now: datetime) -> None:
-    """An alarm for each receiver whose oldest message has waited too long; it ends when that is over. So does the one
-    for refusals, once none waits for a person any more."""
-    late, refused = set[str](), set[str]()
-    for one in orders_out.standing(c, ()):
-        if one.oldest is not None and age_severity(now - one.oldest) is not Severity.NONE:
-            late.add(one.name)
-        if one.refused:
-            refused.add(one.name)
-    for name in late:
-        audit.raise_alarm(c, code=orders_out.LATE, subject=name, now=now)
-    for code, standing in ((orders_out.LATE, late), (orders_out.REFUSED, refused)):
-        for alarm in audit.active_alarms(c, code=code):
-            if alarm.subject not in standing:
-                audit.clear_alarm(c, code=code, subject=alarm.subject, now=now)
