@@ -18,6 +18,7 @@ from gateway.net.dicom_client import Peer
 from gateway.net.mllp_client import Place
 from gateway.net.wake import Wake
 from gateway.roles.forward import Forward, MppsTarget, Policy, Receiver, Telling
+from gateway.roles.forward.disk import DiskWatch
 from gateway.spool import Spool
 
 
@@ -52,6 +53,7 @@ async def start_forward(config: Config, spool: Spool, stop: asyncio.Event) -> as
         ],
         policy=routing_policy(config),
         retention=max(map(config.retention_of, config.destination), default=config.retention.confirmed),
+        disk=DiskWatch(spool, config.disk.watermarks, now=now),
         custody_retention=config.retention.custody,
         mpps_retention=config.retention.mpps,
         telling=_telling(config),

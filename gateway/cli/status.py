@@ -16,6 +16,7 @@ from gateway.domain.words import age
 
 if TYPE_CHECKING:
     from gateway.cli.opening import Reading
+    from gateway.domain.disk import Disk
     from gateway.domain.overview import Overview
 
 STRANGERS_SHOWN: Final = 10
@@ -65,14 +66,21 @@ def _as_json(overview: Overview) -> dict[str, object]:
         "worklist": [asdict(one) for one in overview.worklist],
         "never_asked": list(overview.never_asked),
         "mpps": [asdict(one) for one in overview.mpps],
+        "disk": None if overview.disk is None else asdict(overview.disk) | {"holds_out_s": _seconds(overview.disk)},
         "alarms": [asdict(one) | {"next_step": step(one.code, one.subject)} for one in overview.alarms],
         "strangers": [asdict(one) for one in overview.strangers],
     }
 
 
+def _seconds(disk: Disk) -> float | None:
+    holds_out = disk.holds_out
+    return None if holds_out is None else holds_out.total_seconds()
+
+
 def _show(books: Reading, overview: Overview) -> None:
+    from gateway.domain.disk import sentence as disk_sentence
     from gateway.domain.overview import sentence
-    from gateway.domain.words import admission, step
+    from gateway.domain.words import admission, span, step
 
     zone, screen = books.config.site.timezone, console()
 
@@ -100,6 +108,9 @@ def _show(books: Reading, overview: Overview) -> None:
     )
     columns = ("Destination", "Waiting", "Oldest", "Unconfirmed", "Refused", "Last status")
     show_table(screen, "Destinations", columns, towards)
+    if overview.disk is not None:
+        holds_out = overview.disk.holds_out
+        say(screen, disk_sentence(overview.disk, holds_out="" if holds_out is None else span(holds_out)))
     show_table(screen, "Worklist", ("RIS", "Rows", "Age", "Last error"), worklist_rows(overview))
     relayed = ((one.name, one.waiting, old(one.oldest), one.refused) for one in overview.mpps)
     show_table(screen, "Performed procedure steps", ("Relayed to", "Waiting", "Oldest", "Refused"), relayed)

@@ -16,6 +16,7 @@ from pydantic import Field
 
 from gateway.config.desk import Desk
 from gateway.config.destinations import AnyDestination, CallingAE, Destination, DicomDestination, Group
+from gateway.config.disk import DiskSection
 from gateway.config.hl7 import Mllp, OrdersOut, Sender
 from gateway.config.section import Section, ServerTls, Tls, spelled
 from gateway.config.values import (
@@ -269,6 +270,7 @@ class Config(Section):
     box: Box
     """Write a [box] section with id."""
     limits: Limits = spelled({})
+    disk: DiskSection = spelled({})
     listen: tuple[Listen, ...] = spelled([{}])
     mllp: Mllp = spelled({})
     sender: tuple[Sender, ...] = spelled([])

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
+from gateway.domain.disk import Disk
 from gateway.domain.model import AETitle, InstanceState, SourceName
 from gateway.domain.mpps import Relaying
 from gateway.domain.retry import TransportFailure
@@ -110,6 +111,8 @@ class Overview:
     """Rows in the copy by source: those of RISs, of messages and of the desk."""
     stopped: Sequence[str] = ()
     """Parts of the gateway that no process is: "edge" takes in, "forward" lets out."""
+    disk: Disk | None = None
+    """How the disk was when forward looked last."""
     mpps: Sequence[Relaying] = ()
     """Each RIS and PACS that performed procedure steps are passed on to."""
 

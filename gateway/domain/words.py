@@ -7,12 +7,13 @@ quotes a peer is safe to paste.
 from __future__ import annotations
 
 import re
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from gateway.domain.retry import TransportFailure, classify_store_status, classify_transport, reason_of_http
 
 _UNITS: Final = (("d", 86400), ("h", 3600), ("min", 60))
+_EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
 _PASTED: Final = re.compile(r"[ -~]{1,16}")
 _STATUS: Final = re.compile(r"[0-9A-F]{4}")
 _HTTP: Final = re.compile(r"http-[1-5][0-9]{2}")
@@ -57,6 +58,12 @@ STEPS: Final = {
     "no-route": "Images have nowhere to go: name a destination in [routing] default, then restart the gateway.",
     "routing-rules": "The routing rules could not look at an image, and it went to the default destinations: see the"
     " log for `routed by default`, then `gateway route test INSTANCE_ID`.",
+    "disk-high": "The disk of the spool is above its high mark, and all that is confirmed was let go: bring back the"
+    " destination that is behind (`gateway queue`), or give the spool a larger disk.",
+    "disk-full": "New images are refused (A700) as the disk's reserve is reached; nothing is lost, scanners send again:"
+    " bring back the destination that is behind (`gateway queue`), or give the spool a larger disk.",
+    "disk-short": "There is room for less than [disk] warning at the rate that images come, should destinations confirm"
+    " nothing more: see `gateway status`, and bring back the destination that is behind (`gateway queue`).",
     "not-committed": "{subject} did not promise to keep images, so they are sent again: look at its log for storage"
     " commitment.",
     "desk-unreconciled": "The order of desk entry {subject} has not come: look at `gateway desk suggest {subject}`,"
@@ -132,6 +139,11 @@ def age(since: datetime, now: datetime) -> str:
         if seconds >= length:
             return f"{seconds // length} {unit}"
     return f"{seconds} s"
+
+
+def span(length: timedelta) -> str:
+    """How long, in the largest unit that fits: "31 h"."""
+    return age(_EPOCH, _EPOCH + length)
 
 
 def images(count: int) -> str:

@@ -23,6 +23,7 @@ import secrets
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -43,6 +44,16 @@ _DIRECTORY_MODE: Final = 0o700
 _NAMES_FOLLOW_FILES: Final = frozenset({"ext4", "xfs", "btrfs"})
 
 Chunk = bytes | bytearray | memoryview
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Space:
+    """The file system of the spool, in bytes."""
+
+    free: int
+    total: int
+    reserve: int
+    """What must stay free."""
 
 
 class Incoming:
@@ -155,6 +166,11 @@ class SpoolFiles:
     def free_bytes(self) -> int:
         """Bytes the file system has left for us, at most about a second old."""
         return self._space()[0]
+
+    def space(self) -> Space:
+        """The same with all that it is measured by."""
+        free, total = self._space()
+        return Space(free=free, total=total, reserve=self._reserve(total))
 
     def below_reserve(self, extra: int = 0) -> bool:
         """Whether `extra` more bytes would eat into the reserve: answer A700 before reading them."""

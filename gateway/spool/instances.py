@@ -143,11 +143,30 @@ def conclude(c: Connection, ids: Collection[InstanceId], *, now: datetime, by: s
 
 def purge_due(c: Connection, *, now: datetime, retention: timedelta, limit: int) -> tuple[InstanceId, ...]:
     """Moves what may go to PURGED and names it. Remove the files only after this is committed."""
-    rows = c.execute(sql("instance_purgeable"), {"confirmed_before": to_text(now - retention), "limit": limit})
-    due = tuple(_instance(row) for row in rows.fetchall())
-    for instance in due:
-        _move(c, instance, after=InstanceState.PURGED, now=now, by="spool", why="retention over")
-    return tuple(instance.id for instance in due)
+    return _purge(c, _purgeable(c, before=now - retention, limit=limit), now=now, why="retention over")
+
+
+def purge_early(c: Connection, wanted: int, *, now: datetime, keep: timedelta, limit: int) -> tuple[InstanceId, ...]:
+    """The same before the retention is over, to make `wanted` bytes of room: of what was confirmed longer ago than
+    `keep`, the first to be confirmed first, and no more than is wanted."""
+    chosen: list[Instance] = []
+    for instance in _purgeable(c, before=now - keep, limit=limit):
+        if wanted <= 0:
+            break
+        chosen.append(instance)
+        wanted -= instance.size
+    return _purge(c, chosen, now=now, why="the disk was above its high mark")
+
+
+def _purgeable(c: Connection, *, before: datetime, limit: int) -> tuple[Instance, ...]:
+    rows = c.execute(sql("instance_purgeable"), {"confirmed_before": to_text(before), "limit": limit})
+    return tuple(_instance(row) for row in rows.fetchall())
+
+
+def _purge(c: Connection, chosen: Collection[Instance], *, now: datetime, why: str) -> tuple[InstanceId, ...]:
+    for instance in chosen:
+        _move(c, instance, after=InstanceState.PURGED, now=now, by="spool", why=why)
+    return tuple(instance.id for instance in chosen)
 
 
 def _move(c: Connection, instance: Instance, *, after: InstanceState, now: datetime, by: str, why: str) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from gateway.domain.model import DeliveryState, DestinationName
 from gateway.domain.overview import Overview, Towards
-from gateway.spool import audit, deliveries, instances, peers, relays, worklist
+from gateway.spool import audit, deliveries, disk, instances, peers, relays, worklist
 from gateway.spool.claims import unclaimed
 from gateway.spool.db import Connection
 from gateway.spool.deliveries import Backlog
@@ -39,6 +39,7 @@ def look(
         alarms=audit.active_alarms(c),
         strangers=peers.callers(c),
         stopped=unclaimed(Path(c.execute("PRAGMA database_list").fetchone()["file"]).parent),
+        disk=disk.last(c),
         mpps=relays.standing(c, audit.Subject.MPPS, mpps_peers),
     )
 

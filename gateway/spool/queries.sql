@@ -71,7 +71,7 @@ WHERE +i.state = 'prepared' AND EXISTS (SELECT 1 FROM delivery AS d WHERE d.inst
 AND NOT EXISTS (SELECT 1 FROM delivery AS d WHERE d.instance = i.id AND d.state <> 'confirmed')
 
 -- instance_deliver --
-UPDATE instance SET state = 'delivered' WHERE id IN (SELECT value FROM json_each(:ids))
+UPDATE instance SET state = 'delivered', delivered_at = :at WHERE id IN (SELECT value FROM json_each(:ids))
 AND +state = 'prepared' AND EXISTS (SELECT 1 FROM delivery AS d WHERE d.instance = instance.id)
 AND NOT EXISTS (SELECT 1 FROM delivery AS d WHERE d.instance = instance.id AND d.state <> 'confirmed') RETURNING id
 
@@ -80,14 +80,33 @@ UPDATE instance SET quarantine = '' WHERE id = :id
 
 -- instance_purgeable --
 -- Invariant 3: delivered, in nobody's quarantine, every delivery confirmed, the last one long enough ago.
+-- The first to be confirmed are the first to go.
 SELECT * FROM instance AS i
-WHERE i.state = 'delivered' AND i.quarantine = ''
+WHERE i.state = 'delivered' AND i.quarantine = '' AND i.delivered_at < :confirmed_before
 AND EXISTS (SELECT 1 FROM delivery AS d WHERE d.instance = i.id)
 AND NOT EXISTS (
     SELECT 1 FROM delivery AS d WHERE d.instance = i.id
     AND (d.state <> 'confirmed' OR d.confirmed_at IS NULL OR d.confirmed_at >= :confirmed_before)
 )
-ORDER BY i.seq LIMIT :limit
+ORDER BY i.delivered_at, i.seq LIMIT :limit
+
+-- disk_confirmed --
+SELECT coalesce(sum(size), 0) AS size FROM instance
+WHERE state = 'delivered' AND quarantine = '' AND delivered_at < :before
+
+-- disk_received --
+SELECT coalesce(sum(size), 0) AS size
+FROM (SELECT size, received_at FROM instance ORDER BY seq DESC LIMIT :newest) WHERE received_at >= :since
+
+-- disk_keep --
+INSERT INTO disk (only_one, at, free, total, reserve, confirmed, ingest)
+VALUES (1, :at, :free, :total, :reserve, :confirmed, :ingest)
+ON CONFLICT (only_one) DO UPDATE SET
+    at = excluded.at, free = excluded.free, total = excluded.total, reserve = excluded.reserve,
+    confirmed = excluded.confirmed, ingest = excluded.ingest
+
+-- disk_last --
+SELECT * FROM disk
 
 -- study_latest --
 -- Among the newest images only: bounded work, however many there are.

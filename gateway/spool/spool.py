@@ -81,6 +81,13 @@ class Spool:
         self.files.remove(gone)
         return len(gone)
 
+    def make_room(self, wanted: int, *, keep: timedelta, limit: int) -> int:
+        """Lets go of `wanted` bytes, at most, of what was confirmed everywhere longer ago than `keep`; see `purge`."""
+        job = partial(instances.purge_early, wanted=wanted, now=self._now(), keep=keep, limit=limit)
+        gone = self.db.write(job).result()
+        self.files.remove(gone)
+        return len(gone)
+
     def close(self) -> None:
         """Commits what was handed in and closes everything, in the reverse order of opening."""
         if self._committer is not None:

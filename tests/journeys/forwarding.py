@@ -26,6 +26,7 @@ from pydicom.filereader import read_file_meta_info
 from gateway.dicom.association import AcceptedContext
 from gateway.dicom.dimse import CommandField, CommandSet
 from gateway.domain.completeness import Patience
+from gateway.domain.disk import Watermarks
 from gateway.domain.model import UID, Confirm, DeliveryState, DestinationName, Lane
 from gateway.domain.routing import Rule
 from gateway.domain.window import Window
@@ -36,9 +37,11 @@ from gateway.net.wake import Bell, Wake
 from gateway.roles import forward
 from gateway.roles.forward import Forward, MppsTarget, Policy, Receiver, Target, Telling, order_watch
 from gateway.roles.forward.dimse import Dimse
+from gateway.roles.forward.disk import DiskWatch
 from gateway.roles.forward.learned import Learned
 from gateway.roles.storage import Storage
 from gateway.spool import Spool, audit, deliveries, instances
+from gateway.spool.files import Space
 from tests.peers.bundled import data_set_bytes
 from tests.peers.processes import HOST
 
@@ -46,6 +49,7 @@ RING_SECONDS = 0.005
 LOOK_SECONDS = 0.01
 LIMIT = 40.0
 RETENTION = timedelta(days=7)
+MARKS = Watermarks(high=0.99, low=0.98, keep=timedelta(hours=1), warning=timedelta(seconds=1))
 PATIENCE = Patience(quiet=timedelta(minutes=10), abandoned=timedelta(hours=24))
 
 
@@ -183,6 +187,7 @@ def forwarding(
     receivers: Sequence[Receiver] = (),
     rules: Sequence[Rule] = (),
     default: Sequence[DestinationName] = (),
+    space: Callable[[], Space] | None = None,
 ) -> Iterator[Forwarding]:
     """The role, started; stopped on leaving."""
     monkeypatch.setattr(forward, "HOUSEKEEPING_SECONDS", 0.05)
@@ -203,6 +208,7 @@ def forwarding(
             urgency=lambda _: None,
         ),
         retention=retention,
+        disk=DiskWatch(spool, MARKS, now=clock, space=space),
         custody_retention=retention,
         mpps_retention=retention,
         telling=Telling(receivers=tuple(receivers), patience=PATIENCE, zone=ZoneInfo("Europe/Berlin")),

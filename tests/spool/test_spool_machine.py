@@ -108,6 +108,10 @@ class SpoolMachine(RuleBasedStateMachine):
 
         self.spool.db.write(job).result()
 
+    @rule(wanted=st.integers(1, 5000))
+    def make_room(self, wanted: int) -> None:
+        self.spool.make_room(wanted, keep=timedelta(minutes=1), limit=3)
+
     @precondition(lambda self: self.acknowledged)
     @rule(to=BOTH, which=st.integers(0, 99))
     def send_by_hand(self, to: DestinationName, which: int) -> None:

@@ -114,6 +114,7 @@ def _tell_studies(router: APIRouter, books: Books) -> None:
 def status_of(standing: Standing) -> models.Status:
     """Everything that stands as one flat object."""
     overview, now = standing.overview, standing.overview.now
+    disk = overview.disk
     ages = [(now - one.last_success).total_seconds() for one in overview.worklist if one.last_success is not None]
     return models.Status(
         sentence=sentence(overview),
@@ -135,6 +136,10 @@ def status_of(standing: Standing) -> models.Status:
         alarms=len(overview.alarms),
         callers_turned_away=len(overview.strangers),
         disk_free_bytes=standing.free_bytes,
+        disk_total_bytes=None if disk is None else disk.total,
+        disk_confirmed_bytes=None if disk is None else disk.confirmed,
+        disk_ingest_bytes_per_s=None if disk is None else disk.ingest,
+        disk_holds_out_s=None if disk is None or disk.holds_out is None else disk.holds_out.total_seconds(),
     )
 
 

@@ -58,6 +58,26 @@ class _Reading(Collector):
         free = GaugeMetricFamily("gateway_disk_free_bytes", "Free space where the spool lies")
         free.add_metric([], self.standing.free_bytes)
         yield free
+        yield from self._disk()
+
+    def _disk(self) -> Iterator[Metric]:
+        disk = self.standing.overview.disk
+        holds_out = None if disk is None else disk.holds_out
+        told = (
+            ("total_bytes", "Size of the disk of the spool", None if disk is None else disk.total),
+            ("confirmed_bytes", "Of images that may be let go for room", None if disk is None else disk.confirmed),
+            ("ingest_bytes_per_second", "The faster of the last hour and day", None if disk is None else disk.ingest),
+            (
+                "holds_out_seconds",
+                "Room left at that rate, should no destination confirm any more",
+                None if holds_out is None else holds_out.total_seconds(),
+            ),
+        )
+        for name, help_text, value in told:
+            family = GaugeMetricFamily(f"gateway_disk_{name}", help_text)
+            if value is not None:
+                family.add_metric([], value)
+            yield family
 
     def _images(self) -> Iterator[Metric]:
         overview = self.standing.overview

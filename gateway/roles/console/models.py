@@ -50,6 +50,10 @@ class Status(Answer):
     alarms: int
     callers_turned_away: int
     disk_free_bytes: int
+    disk_total_bytes: int | None = Field(description="Null in this and the next: forward never looked.")
+    disk_confirmed_bytes: int | None = Field(description="Of images that may be let go, should room be needed.")
+    disk_ingest_bytes_per_s: float | None = Field(description="The faster of the last hour and day; null: none came.")
+    disk_holds_out_s: float | None = Field(description="Room left at that rate, should nothing more be confirmed.")
 
 
 class Queue(Answer):

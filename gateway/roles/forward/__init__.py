@@ -24,6 +24,7 @@ from gateway.domain.retry import Circuit, Severity, age_severity
 from gateway.net.dicom_client import Peer
 from gateway.net.wake import Wake
 from gateway.roles.forward.confirm import Confirmer
+from gateway.roles.forward.disk import DiskWatch
 from gateway.roles.forward.lane import LaneSender
 from gateway.roles.forward.mpps import MppsRelay, MppsTarget
 from gateway.roles.forward.order_watch import OrderWatch, Telling
@@ -73,6 +74,7 @@ class Forward:
         mpps_targets: Sequence[MppsTarget],
         policy: Policy,
         retention: timedelta,
+        disk: DiskWatch,
         custody_retention: timedelta,
         mpps_retention: timedelta,
         telling: Telling,
@@ -86,6 +88,7 @@ class Forward:
         self._has_routes = bool(policy.default)
         self._router = Router(policy, lambda instance: spool.files.path_of(instance.id))
         self._retention = retention
+        self._disk = disk
         self._custody_retention = custody_retention
         self._mpps_retention = mpps_retention
         self._messages_retention = messages_retention
@@ -221,6 +224,7 @@ class Forward:
                 purged = await asyncio.to_thread(self._spool.purge, retention=self._retention, limit=PURGED_AT_ONCE)
                 if purged:
                     log.info("purged", instances=purged)
+                await asyncio.to_thread(self._disk.look)
                 long_over = self._now() - self._custody_retention
                 await self._write(partial(trim, before=long_over, limit=TRIMMED_AT_ONCE))
                 over = self._now() - self._mpps_retention
