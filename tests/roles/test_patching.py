@@ -149,18 +149,19 @@ def test_the_character_set_becomes_wider_only_where_it_must(
 
 
 @pytest.mark.parametrize(
-    "element",
+    ("declared", "element", "value"),
     [
-        (0x00081030, Element("LO", b"\xff\xfe\xc3")),  # no text of the declared set
-        (0x00181030, Element("LO", b"Sch\xe4del")),  # text that must leave as it came
-        (0x00091010, Element("LO", b"Sch\xe4del")),
-        (0x52009230, Element("SQ", [{0x00181030: Element("LO", b"Sch\xe4del")}])),  # text behind the header
+        (b"ISO_IR 192", (0x00081030, Element("LO", b"\xff\xfe\xc3")), "\udc80"),
+        (b"ISO 2022 IR 6\\ISO 2022 IR 87", (0x00081030, Element("LO", b"\x1b(BABC")), "אב"),
+        (b"ISO_IR 100", (0x00181030, Element("LO", b"Sch\xe4del")), "Иванов"),
+        (b"ISO_IR 100", (0x00091010, Element("LO", b"Sch\xe4del")), "Иванов"),
+        (b"ISO_IR 100", (0x52009230, Element("SQ", [{0x00181030: Element("LO", b"Sch\xe4del")}])), "Иванов"),
     ],
-    ids=["undecodable", "protocol", "private", "functional groups"],
+    ids=["undecodable", "no way back", "protocol", "private", "functional groups"],
 )
-def test_a_text_that_would_not_come_through_stops_the_wider_set(element: tuple[int, Element]) -> None:
-    declared = b"ISO_IR 192" if element[1].value == b"\xff\xfe\xc3" else b"ISO_IR 100"
-    value = "Иванов" if declared == b"ISO_IR 100" else "\udc80"
+def test_a_text_that_would_not_come_through_stops_the_wider_set(
+    declared: bytes, element: tuple[int, Element], value: str
+) -> None:
     before = {SETS: Element("CS", declared), NAME: Element("PN", b"X "), element[0]: element[1]}
     with pytest.raises(Unpatchable) as failed:
         apply(dict(sorted(before.items())), edit(NAME, value=value))
@@ -216,7 +217,7 @@ def elements_of(draw: st.DrawFn, depth: int = 0) -> DataSet:
     found: DataSet = {}
     for tag, vr in TEXTS.items():
         if draw(st.booleans()):
-            found[tag] = Element(vr, even(draw(LATIN), vr))
+            found[tag] = Element(vr, even(draw(LATIN), vr) + draw(st.sampled_from([b"", b"  "])))
     for tag, element in FIXED.items():
         if draw(st.booleans()):
             found[tag] = element
@@ -224,7 +225,7 @@ def elements_of(draw: st.DrawFn, depth: int = 0) -> DataSet:
         if draw(st.booleans()):
             found[tag] = draw(UIDS)
     if depth < 2:
-        for tag in (OTHERS, REQUESTS, 0x0040A370, 0x00081110):
+        for tag in (OTHERS, REQUESTS, 0x0040A370, 0x00081110) if depth == 0 else (0x00081110,):
             if draw(st.booleans()):
                 found[tag] = Element("SQ", draw(st.lists(elements_of(depth=depth + 1), max_size=2)))
     return found
@@ -325,7 +326,17 @@ def test_undo_restores_the_bytes_of_every_value(dataset: DataSet, edits: list[Ed
         return
     before = parse(source, syntax)
     restored = undone(made, before)
+    if before[SETS] != made[SETS]:  # what was written in the wider set has its bytes, but not all its padding
+        assert bare(restored) == bare({tag: element for tag, element in before.items() if not is_empty(element)})
+        return
     assert restored == {tag: element for tag, element in before.items() if not is_empty(element)}
+
+
+def bare(dataset: DataSet) -> DataSet:
+    return {
+        tag: Element(vr, value.rstrip(b" ") if isinstance(value, bytes) else [bare(item) for item in value])
+        for tag, (vr, value) in dataset.items()
+    }
 
 
 def undone(made: DataSet, before: DataSet) -> DataSet:
