@@ -12,7 +12,7 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, TypeVar
@@ -36,6 +36,12 @@ class Reading:
     config: Config
     c: Connection
     now: datetime
+
+    def anew(self) -> Reading:
+        """The same books at this moment."""
+        self.c.execute("COMMIT")
+        self.c.execute("BEGIN")
+        return replace(self, now=datetime.now(UTC))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -47,6 +47,9 @@ def queue(
     *,
     destination: DestinationOption = "",
     refused: Annotated[bool, typer.Option("--refused", help="What was refused, with ids for `gateway retry`.")] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Show it anew each second, study by study, until nothing waits.")
+    ] = False,
     as_json: AsJson = False,
     config: ConfigPath = DEFAULT_CONFIG,
 ) -> None:
@@ -57,6 +60,11 @@ def queue(
     """
     from gateway.cli.opening import reading
 
+    if watch:
+        from gateway.cli.watching import watch as watch_it
+
+        watch_it(config, destination, json_lines=as_json)
+        return
     with reading(config) as books:
         shapes = _shapes(books, states=(DeliveryState.REFUSED,) if refused else _OPEN)
         known = {shape.destination for shape in shapes} | {one.name for one in books.config.destination}

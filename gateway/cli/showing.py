@@ -48,7 +48,7 @@ def say(screen: Console, text: str) -> None:
 
 def show_json(answer: dict[str, object]) -> None:
     """Print the answer for programs."""
-    typer.echo(json.dumps(answer, indent=2, default=_as_json))
+    typer.echo(json.dumps(answer, indent=2, default=as_json))
 
 
 def moment(when: datetime | None, zone: tzinfo) -> str:
@@ -56,7 +56,8 @@ def moment(when: datetime | None, zone: tzinfo) -> str:
     return "-" if when is None else f"{when.astimezone(zone):%Y-%m-%d %H:%M:%S %Z}"
 
 
-def _as_json(value: object) -> str:
+def as_json(value: object) -> str:
+    """The form of a value that JSON has none for."""
     if isinstance(value, datetime):
         return value.astimezone(UTC).isoformat()
     raise TypeError(f"{type(value).__name__} has no form in JSON")

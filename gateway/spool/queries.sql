@@ -90,6 +90,49 @@ AND NOT EXISTS (
 )
 ORDER BY i.delivered_at, i.seq LIMIT :limit
 
+-- transit_pace --
+SELECT destination, sum(size) AS size, min(slot) AS first FROM throughput
+WHERE slot BETWEEN :first AND :last GROUP BY destination
+
+-- transit_queues --
+SELECT d.destination, count(*) AS images, sum(i.size) AS size,
+    count(*) FILTER (WHERE d.state IN ('queued', 'sending')) AS waiting_images,
+    coalesce(sum(i.size) FILTER (WHERE d.state IN ('queued', 'sending')), 0) AS waiting_size,
+    count(*) FILTER (WHERE d.state = 'sent') AS sent_images,
+    0 AS confirmed_images,
+    count(*) FILTER (WHERE d.state = 'refused') AS refused_images
+FROM delivery AS d JOIN instance AS i ON i.id = d.instance
+WHERE d.state <> 'confirmed' GROUP BY d.destination ORDER BY d.destination
+
+-- transit_studies --
+SELECT i.StudyInstanceUID, min(d.id) AS first FROM delivery AS d JOIN instance AS i ON i.id = d.instance
+WHERE d.state <> 'confirmed' AND d.state IN ('queued', 'sending')
+GROUP BY i.StudyInstanceUID ORDER BY first LIMIT :limit
+
+-- transit_of_study --
+-- Of an image that was sent to a destination more than once, the last time counts.
+SELECT d.destination, count(*) AS images, sum(i.size) AS size,
+    count(*) FILTER (WHERE d.state IN ('queued', 'sending')) AS waiting_images,
+    coalesce(sum(i.size) FILTER (WHERE d.state IN ('queued', 'sending')), 0) AS waiting_size,
+    count(*) FILTER (WHERE d.state = 'sent') AS sent_images,
+    count(*) FILTER (WHERE d.state = 'confirmed') AS confirmed_images,
+    count(*) FILTER (WHERE d.state = 'refused') AS refused_images
+FROM instance AS i JOIN delivery AS d ON d.instance = i.id
+WHERE i.StudyInstanceUID = :StudyInstanceUID AND NOT EXISTS (
+    SELECT 1 FROM delivery AS l WHERE l.instance = d.instance AND l.destination = d.destination AND l.id > d.id
+)
+GROUP BY d.destination ORDER BY d.destination
+
+-- transit_ahead --
+-- What others have in the same queue before the last of the study: in a lane that goes before, or earlier in its own.
+WITH waiting (id, lane, study, size) AS MATERIALIZED (
+    SELECT d.id, CASE d.lane WHEN 'stat' THEN 0 WHEN 'routine' THEN 1 ELSE 2 END, i.StudyInstanceUID, i.size
+    FROM delivery AS d JOIN instance AS i ON i.id = d.instance
+    WHERE d.state IN ('queued', 'sending') AND d.state <> 'confirmed' AND d.destination = :destination LIMIT :limit
+), last (lane, id) AS (SELECT lane, id FROM waiting WHERE study = :study ORDER BY lane DESC, id DESC LIMIT 1)
+SELECT coalesce(sum(w.size), 0) AS size FROM waiting AS w, last
+WHERE w.study <> :study AND (w.lane < last.lane OR (w.lane = last.lane AND w.id < last.id))
+
 -- disk_confirmed --
 SELECT coalesce(sum(size), 0) AS size FROM instance
 WHERE state = 'delivered' AND quarantine = '' AND delivered_at < :before

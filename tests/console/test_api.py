@@ -31,6 +31,7 @@ OPERATIONS: dict[str, type[Any]] = {
     "/api/v1/studies": models.Studies,
     "/api/v1/studies/{uid}": models.StudyHops,
     "/api/v1/studies/{uid}/custody": StudyCustody,
+    "/api/v1/studies/{uid}/progress": models.StudyProgress,
     "/api/v1/worklist/sources": models.WorklistSources,
     "/api/v1/mpps": Mpps,
     "/api/v1/worklist/scanners": models.WorklistScanners,

@@ -126,6 +126,34 @@ class StudyHops(Study):
     deliveries: list[Delivered]
 
 
+class Transit(Answer):
+    """A study on its way to one destination; bytes are those of the images as received."""
+
+    destination: str
+    images: int
+    size_bytes: int
+    waiting_images: int = Field(description="Queued or being sent.")
+    waiting_bytes: int
+    ahead_bytes: int = Field(description="Of other studies that are sent before the last of this.")
+    sent_images: int = Field(description="Not confirmed yet.")
+    confirmed_images: int
+    refused_images: int
+    rate_bytes_per_s: float | None = Field(description="What the destination took in the last minute; null: nothing.")
+    arrives_in_s: float | None = Field(description="At that rate; 0 if nothing waits, null if it can't be told.")
+
+
+class StudyProgress(Answer):
+    """How far a study is."""
+
+    StudyInstanceUID: Plain
+    at: datetime
+    is_over: bool = Field(description="The examination is over: no more images are expected.")
+    received_images: int
+    received_bytes: int
+    last_received: datetime
+    destinations: list[Transit]
+
+
 class WorklistSource(Answer):
     name: str
     rows: int
