@@ -14,10 +14,11 @@ from gateway.config import Backoff, Config, DicomDestination, Ris, load_rules
 from gateway.domain.completeness import Patience
 from gateway.domain.model import DestinationName, Lane
 from gateway.domain.order_notice import Format, Header
+from gateway.domain.task import Mode, Resend
 from gateway.net.dicom_client import Peer
 from gateway.net.mllp_client import Place
 from gateway.net.wake import Wake
-from gateway.roles.forward import Forward, MppsTarget, Policy, Receiver, Telling
+from gateway.roles.forward import CheckRules, Forward, MppsTarget, Policy, Receiver, Telling
 from gateway.roles.forward.disk import DiskWatch
 from gateway.spool import Spool
 
@@ -52,6 +53,7 @@ async def start_forward(config: Config, spool: Spool, stop: asyncio.Event) -> as
             ),
         ],
         policy=routing_policy(config),
+        check=check_rules(config),
         retention=max(map(config.retention_of, config.destination), default=config.retention.confirmed),
         disk=DiskWatch(spool, config.disk.watermarks, now=now),
         custody_retention=config.retention.custody,
@@ -66,6 +68,19 @@ async def start_forward(config: Config, spool: Spool, stop: asyncio.Event) -> as
     return asyncio.create_task(forward.run(stop, wake))
 
 
+def check_rules(config: Config) -> CheckRules:
+    """What the site says of the check of images against orders."""
+    emergencies = frozenset(scanner.ae for scanner in config.scanner if scanner.emergency)
+    return CheckRules(
+        mode=Mode(config.check.mode),
+        policy=config.check.policy(config.site.timezone, emergencies),
+        patience=config.check.patience({one.ae: one.hold for one in config.scanner if one.hold is not None}),
+        resend=Resend(config.check.resend),
+        expects_orders=bool(config.ris or config.sender or config.orders.folder),
+        system=config.box.ae,
+    )
+
+
 def routing_policy(config: Config) -> Policy:
     """What the site says of where images go. Raises ConfigError if its rules have a fault."""
     urgency = {scanner.ae.casefold(): Lane(scanner.priority) for scanner in config.scanner if scanner.priority}
@@ -76,6 +91,7 @@ def routing_policy(config: Config) -> Policy:
         ),
         lanes_of={DestinationName(one.name): one.lanes for one in config.destination},
         urgency=lambda ae: urgency.get(ae.strip().casefold()),
+        unverified=DestinationName(config.routing.unverified),
     )
 
 

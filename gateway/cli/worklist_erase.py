@@ -32,5 +32,6 @@ def erase(
     say(
         console(),
         f"Erased: {erased.rows:,} in the copy, {erased.snapshots:,} as shown, {erased.queries:,} of questions,"
-        f" {erased.entries:,} of the desk, {erased.orders:,} of orders, {erased.steps:,} performed steps.",
+        f" {erased.entries:,} of the desk, {erased.orders:,} of orders, {erased.steps:,} performed steps,"
+        f" {erased.studies:,} studies checked.",
     )

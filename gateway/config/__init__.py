@@ -1,5 +1,6 @@
 """The configuration: one TOML file in, frozen values out, or every fault at once with its remedy (DESIGN 9)."""
 
+from gateway.config.check import Check, HoldTimes
 from gateway.config.check_rules import load_check_rules
 from gateway.config.desk import Desk
 from gateway.config.destinations import (
@@ -21,10 +22,8 @@ from gateway.config.rules import load_rules
 from gateway.config.section import ServerTls, Tls
 from gateway.config.sections import (
     Box,
-    Check,
     Config,
     Console,
-    HoldTimes,
     Limits,
     Listen,
     Mqtt,

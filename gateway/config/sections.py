@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from gateway.config.check import Check
 from gateway.config.desk import Desk
 from gateway.config.destinations import AnyDestination, CallingAE, Destination, DicomDestination, Group
 from gateway.config.disk import DiskSection
@@ -26,10 +27,10 @@ from gateway.config.values import (
     Flag,
     Folder,
     FreeSpace,
-    Hold,
     Host,
     Name,
     Network,
+    OptionalHold,
     OptionalHost,
     OptionalPath,
     OptionalPort,
@@ -153,6 +154,10 @@ class Scanner(Section):
     """Its port for storage commitment results, at its first address; 0: results on its own association only."""
     priority: Literal["", "stat", "routine", "bulk"] = spelled("")
     """How urgent its images are; empty: as it sent them. An order that is STAT goes before this."""
+    hold: OptionalHold = spelled("")
+    """How long its images wait for an order, instead of [check] hold default; "off": not at all; empty: as there."""
+    emergency: Flag = spelled(False)
+    """Its patients come before their orders: its images are held by no doubt, and looked at again when one comes."""
     profile: Name = spelled("generic")
     """The profile of its make and model: a shipped one, or a file of [worklist] profiles."""
     worklist: WorklistPolicy = spelled({})
@@ -200,22 +205,6 @@ class Routing(Section):
     """The destination of an image that could not be checked against an order."""
     rules: Folder = spelled("rules/")
     """The folder of the routing rules; it need not exist."""
-
-
-class HoldTimes(Section):
-    default: Hold = spelled("off")
-    """How long an image without an order waits for it; "off": not at all."""
-    emergency: Hold = spelled("off")
-    """The same for emergency patients."""
-
-
-class Check(Section):
-    mode: Literal["apply", "shadow", "off"] = spelled("apply")
-    """Check images against orders: "apply" corrects, "shadow" only reports, "off" does neither."""
-    hold: HoldTimes = spelled({})
-    """How long an image waits for its order."""
-    rules: Folder = spelled("check/")
-    """The folder of the site's rules for headers; it need not exist."""
 
 
 class Orders(Section):

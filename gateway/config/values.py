@@ -201,6 +201,12 @@ def _optional_duration(value: object) -> timedelta | None:
     return None if value is None or value == "" else parse_duration(value)
 
 
+def _optional_hold(value: object) -> timedelta | None:
+    if value is None or value == "":
+        return None
+    return parse_hold(value) or timedelta(0)
+
+
 def _optional_path(value: object) -> object:
     return None if value == "" else value
 
@@ -253,6 +259,8 @@ OptionalWait = Annotated[timedelta, BeforeValidator(parse_duration)]
 """ "0s" means never."""
 Hold = Annotated[timedelta | None, BeforeValidator(parse_hold)]
 """ "off" means None."""
+OptionalHold = Annotated[timedelta | None, BeforeValidator(_optional_hold)]
+"""Empty means None: as the general setting says; "off" means no time."""
 Size = Annotated[int, BeforeValidator(parse_size)]
 FreeSpace = Annotated[Reserve, BeforeValidator(parse_reserve)]
 AE = Annotated[AETitle, BeforeValidator(parse_ae)]

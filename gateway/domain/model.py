@@ -126,6 +126,8 @@ class Instance:
     state: InstanceState = InstanceState.RECEIVED
     quarantine: str = ""
     """Why this copy waits for a person and is not forwarded; empty if it is not in quarantine."""
+    held: str = ""
+    """"held" or "rejected" if its study is; empty: it is free to go on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -70,6 +70,8 @@ STEPS: Final = {
     " then `gateway desk reconcile {subject} --to ACCESSION`, or `gateway desk cancel {subject}`.",
     "desk-doubt": "An order carries a number of desk entry {subject} and may be another patient's: compare them with"
     " `gateway desk suggest {subject}`, then `gateway desk reconcile {subject} --to ACCESSION`, or correct the order.",
+    "study-held": "Images wait for a person, as {subject} says: look at it with `gateway tasks`, then `gateway decide`,"
+    " `gateway release` or `gateway reject` it.",
     "worklist-stale": "Check that {subject} runs and can be reached; meanwhile scanners are answered from the copy, as"
     " `gateway worklist` shows it.",
     "worklist-conflict": "{subject} have the same step for two patients: compare the order in both and correct the one"

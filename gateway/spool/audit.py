@@ -51,6 +51,10 @@ class Subject(StrEnum):
     DESK = "desk"
     MPPS = "mpps"
     """A performed procedure step, by our own id of it."""
+    TASK = "task"
+    """What a person is asked, by our own number of it."""
+    DECISION = "decision"
+    """What a person said, by our own number of it."""
     ORDER_MESSAGE = "order-message"
     """What is told of an order, by our own number of the message."""
 

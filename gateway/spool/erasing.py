@@ -28,7 +28,7 @@ from gateway.domain.worklist import (
     DataSet,
     Element,
 )
-from gateway.spool import audit, desk, mpps, order_books
+from gateway.spool import audit, checks, desk, mpps, order_books
 from gateway.spool.datasets import decoder, read
 from gateway.spool.db import Connection
 from gateway.spool.queries import sql
@@ -55,6 +55,8 @@ class Erased:
     """That came as messages, and what waited for one."""
     steps: int = 0
     """Performed."""
+    studies: int = 0
+    """Of the check, whose images are gone."""
 
 
 def erase_patient(c: Connection, PatientID: str, *, now: datetime, by: str) -> Erased:
@@ -76,6 +78,7 @@ def erase_patient(c: Connection, PatientID: str, *, now: datetime, by: str) -> E
         entries=len(entries),
         orders=sum(order_books.erase(c, one["PatientID"]) for one in known),
         steps=sum(mpps.erase(c, one["PatientID"]) for one in known),
+        studies=sum(checks.erase(c, one["PatientID"]) for one in known),
     )
     c.executemany(sql("erase_removals"), known)
     audit.journal(
@@ -87,7 +90,8 @@ def erase_patient(c: Connection, PatientID: str, *, now: datetime, by: str) -> E
         from_state="kept",
         to_state="erased",
         why=f"{erased.rows} rows, {erased.snapshots} snapshots, {erased.queries} queries,"
-        f" {erased.entries} desk entries, {erased.orders} orders, {erased.steps} performed steps",
+        f" {erased.entries} desk entries, {erased.orders} orders, {erased.steps} performed steps,"
+        f" {erased.studies} studies",
     )
     return erased
 

@@ -57,7 +57,7 @@ def accept(c: Connection, instance: Instance, *, now: datetime, why: str) -> Acc
         {"SOPInstanceUID": instance.SOPInstanceUID, "content_hash": instance.content_hash},
     ).fetchone()
     if same is not None:
-        kept = _instance(same)
+        kept = instance_of(same)
         return Accepted(instance=kept, duplicate=kept.id != instance.id)
     differs = c.execute(sql("instance_same_uid"), {"SOPInstanceUID": instance.SOPInstanceUID}).fetchone()
     quarantine = DUPLICATE_DIFFERS if differs is not None else instance.quarantine
@@ -71,27 +71,29 @@ def accept(c: Connection, instance: Instance, *, now: datetime, why: str) -> Acc
 def get(c: Connection, instance_id: InstanceId) -> Instance | None:
     """The instance of that id, purged ones included."""
     row = c.execute(sql("instance_get"), {"id": instance_id}).fetchone()
-    return None if row is None else _instance(row)
+    return None if row is None else instance_of(row)
 
 
 def by_uid(c: Connection, SOPInstanceUID: UID) -> tuple[Instance, ...]:
     """Every copy we ever held under that UID, oldest first, purged ones included."""
-    return tuple(_instance(row) for row in c.execute(sql("instance_by_uid"), {"SOPInstanceUID": SOPInstanceUID}))
+    return tuple(instance_of(row) for row in c.execute(sql("instance_by_uid"), {"SOPInstanceUID": SOPInstanceUID}))
 
 
 def in_study(c: Connection, StudyInstanceUID: UID) -> tuple[Instance, ...]:
     """The study's instances, oldest first, purged ones included."""
-    return tuple(_instance(row) for row in c.execute(sql("instance_in_study"), {"StudyInstanceUID": StudyInstanceUID}))
+    return tuple(
+        instance_of(row) for row in c.execute(sql("instance_in_study"), {"StudyInstanceUID": StudyInstanceUID})
+    )
 
 
 def waiting(c: Connection, *, limit: int) -> tuple[Instance, ...]:
     """Received instances that are free to be checked, oldest first."""
-    return tuple(_instance(row) for row in c.execute(sql("instance_waiting"), {"limit": limit}))
+    return tuple(instance_of(row) for row in c.execute(sql("instance_waiting"), {"limit": limit}))
 
 
 def quarantined(c: Connection, *, limit: int) -> tuple[Instance, ...]:
     """Instances that wait for a person, oldest first."""
-    return tuple(_instance(row) for row in c.execute(sql("instance_quarantined"), {"limit": limit}))
+    return tuple(instance_of(row) for row in c.execute(sql("instance_quarantined"), {"limit": limit}))
 
 
 def count_quarantined(c: Connection) -> int:
@@ -160,13 +162,20 @@ def purge_early(c: Connection, wanted: int, *, now: datetime, keep: timedelta, l
 
 def _purgeable(c: Connection, *, before: datetime, limit: int) -> tuple[Instance, ...]:
     rows = c.execute(sql("instance_purgeable"), {"confirmed_before": to_text(before), "limit": limit})
-    return tuple(_instance(row) for row in rows.fetchall())
+    return tuple(instance_of(row) for row in rows.fetchall())
 
 
 def _purge(c: Connection, chosen: Collection[Instance], *, now: datetime, why: str) -> tuple[InstanceId, ...]:
     for instance in chosen:
         _move(c, instance, after=InstanceState.PURGED, now=now, by="spool", why=why)
     return tuple(instance.id for instance in chosen)
+
+
+def purge_rejected(c: Connection, *, now: datetime, retention: timedelta, limit: int) -> tuple[InstanceId, ...]:
+    """The same for what a person rejected longer ago than the retention, and nobody is sending."""
+    rows = c.execute(sql("instance_purge_rejected"), {"rejected_before": to_text(now - retention), "limit": limit})
+    due = tuple(instance_of(row) for row in rows.fetchall())
+    return _purge(c, due, now=now, why="rejected, retention over")
 
 
 def _move(c: Connection, instance: Instance, *, after: InstanceState, now: datetime, by: str, why: str) -> None:
@@ -202,7 +211,8 @@ def _columns(instance: Instance, *, quarantine: str) -> dict[str, object]:
     }
 
 
-def _instance(row: Row) -> Instance:
+def instance_of(row: Row) -> Instance:
+    """The instance of a whole row."""
     return Instance(
         id=InstanceId(row["id"]),
         SOPClassUID=UID(row["SOPClassUID"]),
@@ -222,4 +232,5 @@ def _instance(row: Row) -> Instance:
         ),
         state=InstanceState(row["state"]),
         quarantine=row["quarantine"],
+        held=row["held"],
     )

@@ -111,7 +111,7 @@ def _content() -> TypeAdapter[Procedure]:
 def candidates(c: Connection, asked: Keys) -> list[Order]:
     """Every order that shares a number or a study with what is asked for."""
     values = {**_values(asked), "limit": MOST_ORDERS}
-    return [_order(c, row) for row in c.execute(sql("orders_sharing"), values).fetchall()]
+    return [order_of(c, row) for row in c.execute(sql("orders_sharing"), values).fetchall()]
 
 
 def met(c: Connection, asked: Keys) -> Met:
@@ -134,25 +134,25 @@ def of_procedure(c: Connection, StudyInstanceUID: str, RequestedProcedureID: str
     """The order of that requested procedure."""
     values = {"study": StudyInstanceUID, "procedure": RequestedProcedureID}
     row = c.execute(sql("order_of_procedure"), values).fetchone()
-    return None if row is None else _order(c, row)
+    return None if row is None else order_of(c, row)
 
 
 def of_patient(c: Connection, key: PatientKey) -> list[Order]:
     """The orders of a patient, latest changed first."""
     values = {"PatientID": key.PatientID, "issuer": key.issuer, "limit": MOST_ORDERS}
-    return [_order(c, row) for row in c.execute(sql("orders_of_patient"), values).fetchall()]
+    return [order_of(c, row) for row in c.execute(sql("orders_of_patient"), values).fetchall()]
 
 
 def order(c: Connection, number: int) -> Order | None:
     """The order of our number."""
     row = c.execute(sql("order_by_id"), {"id": number}).fetchone()
-    return None if row is None else _order(c, row)
+    return None if row is None else order_of(c, row)
 
 
 def latest(c: Connection, *, number: str = "", limit: int) -> list[Order]:
     """Orders, latest changed first; with `number` those that have it as accession, patient or order number or study."""
     values = {"number": number, "limit": limit}
-    return [_order(c, row) for row in c.execute(sql("orders_latest"), values).fetchall()]
+    return [order_of(c, row) for row in c.execute(sql("orders_latest"), values).fetchall()]
 
 
 def write(c: Connection, order: Order, *, now: datetime, patient: Patient | None = None, listed: bool = True) -> Order:
@@ -332,7 +332,8 @@ def erase(c: Connection, PatientID: str) -> int:
     return sum(c.execute(statement, {"PatientID": PatientID}).rowcount for statement in statements)
 
 
-def _order(c: Connection, row: Row) -> Order:
+def order_of(c: Connection, row: Row) -> Order:
+    """The order of a row of `requested_procedure`."""
     aliases = c.execute(sql("order_aliases"), {"procedure": row["id"]}).fetchall()
     return Order(
         id=row["id"],

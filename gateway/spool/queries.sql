@@ -46,7 +46,7 @@ SELECT * FROM instance WHERE SOPInstanceUID = :SOPInstanceUID ORDER BY seq
 SELECT * FROM instance WHERE StudyInstanceUID = :StudyInstanceUID ORDER BY seq
 
 -- instance_waiting --
-SELECT * FROM instance WHERE state = 'received' AND quarantine = '' ORDER BY seq LIMIT :limit
+SELECT * FROM instance WHERE state = 'received' AND quarantine = '' AND held = '' ORDER BY seq LIMIT :limit
 
 -- instance_quarantined --
 SELECT * FROM instance WHERE quarantine <> '' AND state <> 'purged' ORDER BY seq LIMIT :limit
@@ -1173,6 +1173,332 @@ DELETE FROM order_conflict WHERE PatientID = :PatientID
 
 -- order_conflicts_forget --
 DELETE FROM order_conflict WHERE at < :before
+
+-- check_of --
+SELECT * FROM study_check WHERE study = :study
+
+-- check_set --
+INSERT INTO study_check (
+    study, verdict, blocks, applied, way, held_until, basis, fingerprint, bound, decided_by, decision, first_at,
+    decided_at, used_at, looked_at
+) VALUES (
+    :study, :verdict, :blocks, :applied, :way, :held_until, :basis, :fingerprint, :bound, :decided_by, :decision,
+    :first_at, :now, :now, :now
+)
+ON CONFLICT (study) DO UPDATE SET
+    verdict = excluded.verdict, blocks = excluded.blocks, applied = excluded.applied, way = excluded.way,
+    held_until = excluded.held_until, basis = excluded.basis, fingerprint = excluded.fingerprint,
+    bound = excluded.bound, decided_by = excluded.decided_by, decision = excluded.decision,
+    decided_at = excluded.decided_at, used_at = excluded.used_at, looked_at = excluded.looked_at, again = 0
+
+-- check_used --
+UPDATE study_check SET used_at = :now WHERE study = :study
+
+-- check_settled --
+-- They were looked at again and nothing is different.
+UPDATE study_check SET again = 0, looked_at = :now WHERE study IN (SELECT value FROM json_each(:studies))
+
+-- check_undecide --
+UPDATE study_check SET decision = NULL, again = 1 WHERE study = :study
+
+-- check_doubtful --
+-- What a row of a worklist may have come for since it was looked at last; held ones first.
+SELECT study FROM study_check WHERE decision IS NULL AND verdict IN ('hold', 'suggest', 'unscheduled')
+AND looked_at < :before AND first_at > :since ORDER BY way <> 'held', looked_at LIMIT :limit
+
+-- check_origins --
+SELECT calling_ae, min(received_at) AS first, max(received_at) AS last, max(priority = 1) AS urgent
+FROM (SELECT * FROM instance WHERE StudyInstanceUID = :study UNION SELECT * FROM instance WHERE id = :study)
+GROUP BY calling_ae
+
+-- check_unlinked --
+SELECT i.* FROM instance AS i WHERE i.id IN (
+    SELECT id FROM instance WHERE StudyInstanceUID = :study UNION SELECT id FROM instance WHERE id = :study
+) AND i.state <> 'purged' AND NOT EXISTS (SELECT 1 FROM instance_header AS l WHERE l.instance = i.id) LIMIT :limit
+
+-- check_destinations --
+-- Which had images with these headers.
+SELECT DISTINCT d.destination FROM instance_header AS l JOIN delivery AS d ON d.instance = l.instance
+WHERE l.header IN (SELECT value FROM json_each(:headers)) AND d.state IN ('sent', 'confirmed')
+
+-- check_again --
+SELECT study FROM study_check WHERE again ORDER BY study LIMIT :limit
+
+-- check_overdue --
+SELECT study FROM study_check WHERE way = 'held' AND held_until <= :now ORDER BY held_until LIMIT :limit
+
+-- check_touch_study --
+UPDATE study_check SET again = 1 WHERE study = :study AND NOT again
+
+-- check_touch_accession --
+UPDATE study_check SET again = 1
+WHERE study IN (SELECT study FROM header WHERE AccessionNumber = :AccessionNumber) AND NOT again
+
+-- check_touch_patient --
+UPDATE study_check SET again = 1 WHERE study IN (SELECT study FROM header WHERE PatientID = :PatientID) AND NOT again
+
+-- check_summary --
+SELECT verdict, applied, blocks, decided_by = 'check' AS automatic, count(*) AS studies,
+    sum((SELECT count(*) FROM header AS h WHERE h.study = k.study AND h.edits <> '')) AS headers
+FROM study_check AS k WHERE decided_at >= :since AND decided_at < :until
+GROUP BY verdict, applied, blocks, automatic ORDER BY verdict, applied, blocks, automatic
+
+-- check_cursor --
+SELECT order_change FROM check_cursor
+
+-- check_cursor_move --
+UPDATE check_cursor SET order_change = :seq
+
+-- check_forget --
+-- The map is kept for as long as later images may follow it, and while anything of the study is here or open.
+DELETE FROM study_check WHERE study IN (
+    SELECT k.study FROM study_check AS k WHERE k.used_at < :before
+    AND NOT EXISTS (SELECT 1 FROM header AS h JOIN instance_header AS l ON l.header = h.id WHERE h.study = k.study)
+    AND NOT EXISTS (SELECT 1 FROM task AS t WHERE t.study = k.study AND t.state = 'open')
+    ORDER BY k.used_at LIMIT :limit
+)
+
+-- check_erase --
+-- What is still on its way is not touched: its edits are needed.
+DELETE FROM study_check WHERE study IN (SELECT study FROM header WHERE PatientID = :PatientID)
+AND NOT EXISTS (
+    SELECT 1 FROM header AS h JOIN instance_header AS l ON l.header = h.id WHERE h.study = study_check.study
+)
+
+-- header_known --
+SELECT id, edits FROM header WHERE study = :study AND digest = :digest
+
+-- headers_of --
+SELECT id, digest, excerpt, marks, edits FROM header WHERE study = :study ORDER BY id
+
+-- header_add --
+INSERT INTO header (study, digest, excerpt, marks, PatientID, AccessionNumber)
+VALUES (:study, :digest, :excerpt, :marks, trim(:PatientID), trim(:AccessionNumber))
+ON CONFLICT (study, digest) DO UPDATE SET marks = excluded.marks RETURNING id
+
+-- header_edit --
+UPDATE header SET edits = :edits WHERE id = :id AND edits <> :edits RETURNING id
+
+-- header_link --
+INSERT INTO instance_header (instance, header, unpatchable) VALUES (:instance, :header, :unpatchable)
+ON CONFLICT (instance) DO UPDATE SET header = excluded.header, unpatchable = excluded.unpatchable
+
+-- instance_outgoing --
+SELECT i.state, h.edits, l.unpatchable FROM instance AS i LEFT JOIN instance_header AS l ON l.instance = i.id
+LEFT JOIN header AS h ON h.id = l.header WHERE i.id = :instance
+
+-- instance_journal_many --
+INSERT INTO journal (at, who, kind, subject, from_state, to_state, why)
+SELECT :at, :by, 'instance', i.id, CASE i.held WHEN '' THEN i.state ELSE i.held END, :after, :why
+FROM json_each(:ids) AS listed JOIN instance AS i ON i.id = listed.value
+
+-- instance_set_many --
+UPDATE instance SET state = 'received', held = :held WHERE id IN (SELECT value FROM json_each(:ids))
+
+-- instances_of_study --
+-- Of a StudyInstanceUID, or the one image of that id.
+SELECT id, state, held FROM instance WHERE StudyInstanceUID = :study
+UNION SELECT id, state, held FROM instance WHERE id = :study
+
+-- instances_with_headers --
+SELECT l.instance FROM instance_header AS l JOIN json_each(:headers) AS listed ON l.header = listed.value
+
+-- instance_purge_rejected --
+SELECT i.* FROM instance AS i WHERE i.held = 'rejected' AND i.state = 'received'
+AND NOT EXISTS (SELECT 1 FROM delivery AS d WHERE d.instance = i.id AND d.state = 'sending')
+AND EXISTS (
+    SELECT 1 FROM study_check AS k WHERE k.study IN (i.StudyInstanceUID, i.id) AND k.way = 'rejected'
+    AND k.decided_at < :rejected_before
+)
+ORDER BY i.seq LIMIT :limit
+
+-- delivery_withdrawn_journal --
+INSERT INTO journal (at, who, kind, subject, from_state, to_state, why)
+SELECT :at, :by, 'delivery', CAST(d.id AS TEXT), d.state, 'withdrawn', :why
+FROM json_each(:ids) AS listed JOIN delivery AS d ON d.instance = listed.value WHERE d.state IN ('queued', 'refused')
+
+-- delivery_withdraw --
+DELETE FROM delivery WHERE instance IN (SELECT value FROM json_each(:ids)) AND state IN ('queued', 'refused')
+
+-- task_open --
+SELECT * FROM task WHERE study = :study AND kind = :kind AND state = 'open'
+
+-- task_insert --
+INSERT INTO task (study, kind, code, blocks, state, opened_at, escalate_at)
+VALUES (:study, :kind, :code, :blocks, 'open', :now, :escalate_at) RETURNING id
+
+-- task_renew --
+UPDATE task SET code = :code, blocks = :blocks, escalate_at = :escalate_at WHERE id = :id
+
+-- task_decide --
+UPDATE task SET state = 'decided', decided_at = :now, decided_by = :by, outcome = :outcome
+WHERE id = :id AND state = 'open' RETURNING id
+
+-- task_get --
+SELECT * FROM task WHERE id = :id
+
+-- tasks_of_study --
+SELECT * FROM task WHERE study = :study ORDER BY id
+
+-- tasks_latest --
+-- Those that block first, then the oldest; decided ones after them, the latest first.
+SELECT * FROM task WHERE :every OR state = 'open'
+ORDER BY state = 'decided', blocks DESC, CASE state WHEN 'open' THEN id ELSE -id END LIMIT :limit
+
+-- task_counts --
+SELECT kind, blocks, count(*) AS n, min(opened_at) AS oldest FROM task WHERE state = 'open' GROUP BY kind, blocks
+
+-- tasks_due --
+SELECT * FROM task WHERE state = 'open' AND escalate_at <= :now ORDER BY escalate_at LIMIT :limit
+
+-- task_escalate --
+UPDATE task SET escalate_at = :escalate_at WHERE id = :id
+
+-- tasks_forget --
+DELETE FROM task WHERE state = 'decided' AND decided_at < :before
+
+-- decision_insert --
+INSERT INTO decision (study, choice, target, remember, why, decided_by, decided_at)
+VALUES (:study, :choice, :target, :remember, :why, :by, :now) RETURNING id
+
+-- decision_get --
+SELECT * FROM decision WHERE id = :id
+
+-- decisions_waiting --
+SELECT * FROM decision WHERE carried_at IS NULL ORDER BY id LIMIT :limit
+
+-- decisions_of_study --
+SELECT * FROM decision WHERE study = :study ORDER BY id
+
+-- decision_carried --
+UPDATE decision SET carried_at = :now, outcome = :outcome WHERE id = :id AND carried_at IS NULL RETURNING id
+
+-- decisions_forget --
+DELETE FROM decision WHERE carried_at < :before AND id NOT IN (SELECT decision FROM remembered)
+AND id NOT IN (SELECT decision FROM study_check WHERE decision IS NOT NULL)
+
+-- decision_erase --
+UPDATE decision SET target = '', why = '' WHERE study NOT IN (SELECT study FROM study_check) AND carried_at IS NOT NULL
+
+-- remembered_add --
+INSERT INTO remembered (decision, fingerprint) VALUES (:decision, :fingerprint)
+ON CONFLICT (fingerprint) WHERE revoked_at IS NULL DO UPDATE SET decision = excluded.decision RETURNING id
+
+-- remembered_for --
+SELECT r.id, d.* FROM remembered AS r JOIN decision AS d ON d.id = r.decision
+WHERE r.fingerprint = :fingerprint AND r.revoked_at IS NULL
+
+-- remembered_use --
+UPDATE remembered SET used = used + 1, last_used = :now WHERE id = :id
+
+-- remembered_list --
+SELECT r.id AS rule, r.used, r.last_used, r.revoked_at, r.revoked_by, d.* FROM remembered AS r
+JOIN decision AS d ON d.id = r.decision WHERE :every OR r.revoked_at IS NULL ORDER BY r.id LIMIT :limit
+
+-- remembered_revoke --
+UPDATE remembered SET revoked_at = :now, revoked_by = :by WHERE id = :id AND revoked_at IS NULL RETURNING id
+
+-- read_back_set --
+INSERT INTO read_back (study, destination, expected, asked_at) VALUES (:study, :destination, :expected, :now)
+ON CONFLICT (study, destination) WHERE settled_at IS NULL
+DO UPDATE SET expected = excluded.expected, asked_at = excluded.asked_at
+
+-- read_back_due --
+-- Nothing of the study is on its way to that destination any more, and something of it is there.
+SELECT b.* FROM read_back AS b WHERE b.settled_at IS NULL AND b.destination = :destination
+AND NOT EXISTS (SELECT 1 FROM instance AS i WHERE i.StudyInstanceUID = b.study AND i.state = 'received' AND i.held = '')
+AND NOT EXISTS (
+    SELECT 1 FROM instance AS i JOIN delivery AS d ON d.instance = i.id
+    WHERE i.StudyInstanceUID = b.study AND d.destination = b.destination AND d.state <> 'confirmed'
+)
+ORDER BY b.id LIMIT :limit
+
+-- read_back_settle --
+UPDATE read_back SET settled_at = :now, outcome = :outcome WHERE id = :id AND settled_at IS NULL RETURNING id
+
+-- read_backs_of_study --
+SELECT * FROM read_back WHERE study = :study ORDER BY id
+
+-- read_back_forget --
+DELETE FROM read_back WHERE settled_at < :before
+
+-- candidate_rows --
+-- Of the copy: what shares a number with the study, and what is scheduled at its stations about its time.
+SELECT r.* FROM worklist_row AS r WHERE r.rowid IN (
+    SELECT rowid FROM worklist_row WHERE StudyInstanceUID IN (SELECT value FROM json_each(:studies))
+    UNION SELECT rowid FROM worklist_row WHERE AccessionNumber IN (SELECT value FROM json_each(:accessions))
+    UNION SELECT rowid FROM worklist_row WHERE PatientID IN (SELECT value FROM json_each(:patients))
+    UNION SELECT rowid FROM (
+        SELECT rowid FROM worklist_row WHERE station IN (SELECT value FROM json_each(:stations))
+        AND start_date BETWEEN :first AND :last ORDER BY start_date, start_time LIMIT :near
+    )
+) ORDER BY r.source, r.key LIMIT :limit
+
+-- candidate_orders --
+SELECT * FROM requested_procedure WHERE id IN (
+    SELECT id FROM requested_procedure WHERE StudyInstanceUID IN (SELECT value FROM json_each(:studies))
+    UNION SELECT id FROM requested_procedure WHERE AccessionNumber IN (SELECT value FROM json_each(:accessions))
+    UNION SELECT id FROM requested_procedure WHERE PatientID IN (SELECT value FROM json_each(:patients))
+    UNION SELECT procedure FROM order_alias WHERE kind = 'study' AND value IN (SELECT value FROM json_each(:studies))
+    UNION SELECT procedure FROM order_alias
+    WHERE kind = 'accession' AND value IN (SELECT value FROM json_each(:accessions))
+) ORDER BY id DESC LIMIT :limit
+
+-- candidate_served --
+-- What these scanners were shown of it; also of rows that have left the copy since.
+SELECT s.*, (SELECT reason FROM worklist_removal AS g WHERE g.source = s.source AND g.key = s.key) AS reason
+FROM served AS s WHERE s.rowid IN (
+    SELECT rowid FROM served WHERE key IN (SELECT value FROM json_each(:keys))
+    UNION SELECT rowid FROM served WHERE PatientID IN (SELECT value FROM json_each(:patients))
+    UNION SELECT rowid FROM served WHERE calling_ae IN (SELECT value FROM json_each(:scanners))
+    AND last_served >= :since AND (
+        StudyInstanceUID IN (SELECT value FROM json_each(:studies))
+        OR AccessionNumber IN (SELECT value FROM json_each(:accessions))
+    )
+) ORDER BY s.last_served DESC LIMIT :limit
+
+-- candidate_aliases --
+-- The numbers that lead to these patients, and those that these lead to.
+SELECT PatientID, issuer, to_PatientID, to_issuer FROM patient_alias
+WHERE PatientID IN (SELECT value FROM json_each(:patients)) OR to_PatientID IN (SELECT value FROM json_each(:patients))
+LIMIT :limit
+
+-- candidate_patients --
+SELECT PatientID, issuer FROM patient WHERE PatientID IN (SELECT value FROM json_each(:patients)) LIMIT :limit
+
+-- candidate_steps --
+SELECT s.*, r.StudyInstanceUID AS study, r.AccessionNumber, r.RequestedProcedureID, r.ScheduledProcedureStepID
+FROM mpps_reference AS r JOIN mpps_step AS s ON s.id = r.step
+WHERE r.StudyInstanceUID IN (SELECT value FROM json_each(:studies)) ORDER BY s.id, r.position LIMIT :limit
+
+-- candidate_desk --
+-- What the desk minted, and the order that was linked to it.
+SELECT e.AccessionNumber AS minted_accession, e.StudyInstanceUID AS minted_study, e.PatientID AS minted_patient,
+    e.IssuerOfPatientID AS minted_issuer, l.*
+FROM desk_entry AS e JOIN desk_link AS l ON l.entry = e.number
+WHERE e.AccessionNumber IN (SELECT value FROM json_each(:accessions))
+OR e.StudyInstanceUID IN (SELECT value FROM json_each(:studies)) LIMIT :limit
+
+-- candidate_conflicts --
+SELECT DISTINCT procedure FROM order_conflict
+WHERE settled_at IS NULL AND procedure IN (SELECT value FROM json_each(:orders))
+
+-- candidate_heard --
+SELECT received_at FROM message WHERE sender = :sender ORDER BY id DESC LIMIT 1
+
+-- candidate_bound --
+SELECT DISTINCT k.bound, h.PatientID FROM study_check AS k JOIN header AS h ON h.study = k.study
+WHERE k.bound IN (SELECT value FROM json_each(:orders)) AND k.study <> :study
+
+-- candidate_before --
+-- The study before this one from the same scanner, among the images that came last before it.
+SELECT h.excerpt, h.marks FROM (
+    SELECT l.header FROM (
+        SELECT id, seq, calling_ae, StudyInstanceUID FROM instance
+        WHERE seq < (SELECT min(seq) FROM instance WHERE StudyInstanceUID = :study) ORDER BY seq DESC LIMIT :window
+    ) AS i JOIN instance_header AS l ON l.instance = i.id
+    WHERE i.calling_ae IN (SELECT value FROM json_each(:scanners)) ORDER BY i.seq DESC LIMIT 1
+) AS b JOIN header AS h ON h.id = b.header
 
 -- progress_behind --
 SELECT 1 FROM progress_cursor AS p WHERE p.instance <> (SELECT coalesce(max(seq), 0) FROM instance)

@@ -76,8 +76,9 @@ class Spool:
 
         Returns their number. Raises OSError if a file can't be removed; the next sweep removes it.
         """
-        job = partial(instances.purge_due, now=self._now(), retention=retention, limit=limit)
-        gone = self.db.write(job).result()
+        now = self._now()
+        gone = self.db.write(partial(instances.purge_due, now=now, retention=retention, limit=limit)).result()
+        gone += self.db.write(partial(instances.purge_rejected, now=now, retention=retention, limit=limit)).result()
         self.files.remove(gone)
         return len(gone)
 

@@ -50,7 +50,8 @@ def test_a_patient_is_erased(site: Site) -> None:
     done = site.run("worklist", "erase", "--patient", PATIENT)
     assert (done.exit_code, done.stdout) == (
         0,
-        "Erased: 1 in the copy, 0 as shown, 0 of questions, 0 of the desk, 0 of orders, 0 performed steps.\n",
+        "Erased: 1 in the copy, 0 as shown, 0 of questions, 0 of the desk, 0 of orders, 0 performed steps,"
+        " 0 studies checked.\n",
     )
     assert worklist.rows(site.spool.db.read(), worklist.WorklistKeys(), limit=9) == ()
     (entry,) = audit.journal_of(site.spool.db.read(), kind=audit.Subject.WORKLIST, subject="patient")

@@ -27,15 +27,18 @@ from gateway.dicom.association import AcceptedContext
 from gateway.dicom.dimse import CommandField, CommandSet
 from gateway.domain.completeness import Patience
 from gateway.domain.disk import Watermarks
+from gateway.domain.identity_model import CheckPolicy
 from gateway.domain.model import UID, Confirm, DeliveryState, DestinationName, Lane
 from gateway.domain.routing import Rule
+from gateway.domain.task import Mode, Resend
+from gateway.domain.task import Patience as HoldPatience
 from gateway.domain.window import Window
 from gateway.net.dicom_client import Peer
 from gateway.net.dicom_service import Caller
 from gateway.net.flow import Flow
 from gateway.net.wake import Bell, Wake
 from gateway.roles import forward
-from gateway.roles.forward import Forward, MppsTarget, Policy, Receiver, Target, Telling, order_watch
+from gateway.roles.forward import CheckRules, Forward, MppsTarget, Policy, Receiver, Target, Telling, order_watch
 from gateway.roles.forward.dimse import Dimse
 from gateway.roles.forward.disk import DiskWatch
 from gateway.roles.forward.learned import Learned
@@ -50,6 +53,14 @@ LOOK_SECONDS = 0.01
 LIMIT = 40.0
 RETENTION = timedelta(days=7)
 MARKS = Watermarks(high=0.99, low=0.98, keep=timedelta(hours=1), warning=timedelta(seconds=1))
+UNCHECKED = CheckRules(
+    mode=Mode.OFF,
+    policy=CheckPolicy(),
+    patience=HoldPatience(),
+    resend=Resend.PERSON,
+    expects_orders=False,
+    system="GATEWAY",
+)
 PATIENCE = Patience(quiet=timedelta(minutes=10), abandoned=timedelta(hours=24))
 
 
@@ -186,6 +197,7 @@ def forwarding(
     mpps_targets: Sequence[MppsTarget] = (),
     receivers: Sequence[Receiver] = (),
     rules: Sequence[Rule] = (),
+    check: CheckRules = UNCHECKED,
     default: Sequence[DestinationName] = (),
     space: Callable[[], Space] | None = None,
 ) -> Iterator[Forwarding]:
@@ -207,6 +219,7 @@ def forwarding(
             lanes_of={one.name: one.lanes for one in targets},
             urgency=lambda _: None,
         ),
+        check=check,
         retention=retention,
         disk=DiskWatch(spool, MARKS, now=clock, space=space),
         custody_retention=retention,

@@ -69,7 +69,7 @@ def test_one_patient_is_erased_and_no_other(spool: Spool, clock: Clock, copied: 
     (entry,) = audit.journal_of(c, kind=audit.Subject.WORKLIST, subject="patient")
     assert (entry.who, entry.to_state) == ("command:me", "erased")
     assert entry.why == (
-        f"{int(copied)} rows, 1 snapshots, {naming} queries, 0 desk entries, 0 orders, 0 performed steps"
+        f"{int(copied)} rows, 1 snapshots, {naming} queries, 0 desk entries, 0 orders, 0 performed steps, 0 studies"
     )
 
 

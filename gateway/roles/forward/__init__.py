@@ -1,6 +1,7 @@
 """Forward: everything that leaves the box (IHE RAD-8, RAD-10; DESIGN 5).
 
-Received instances are routed, which queues a delivery per destination; each destination has a thread
+Received instances are checked against their orders and routed, which queues a delivery per destination
+(preparing.py); each destination has a thread
 per lane that sends and one that confirms; what scanners asked to be committed is reported; what every
 destination confirmed is purged after its retention, and nothing else ever is. All state is in the
 spool: `kill -9` at any moment costs at most sending an object twice. Performed procedure steps are relayed beside
@@ -19,33 +20,37 @@ from typing import Protocol
 
 import structlog
 
-from gateway.domain.model import Confirm, DeliveryState, Instance, Lane
+from gateway.domain.model import Confirm, DeliveryState, Lane
 from gateway.domain.retry import Circuit, Severity, age_severity
 from gateway.net.dicom_client import Peer
 from gateway.net.wake import Wake
+from gateway.roles.forward.check import Check
 from gateway.roles.forward.confirm import Confirmer
 from gateway.roles.forward.disk import DiskWatch
+from gateway.roles.forward.judging import CheckRules
 from gateway.roles.forward.lane import LaneSender
 from gateway.roles.forward.mpps import MppsRelay, MppsTarget
 from gateway.roles.forward.order_watch import OrderWatch, Telling
 from gateway.roles.forward.orders_out import OrdersOut, Receiver
+from gateway.roles.forward.preparing import Preparer
+from gateway.roles.forward.reconciling import Reconciler
 from gateway.roles.forward.reports import Reporter
 from gateway.roles.forward.routing import Policy, Router
 from gateway.roles.forward.target import Breaker, Ramp, Target
-from gateway.spool import Connection, Spool, audit, deliveries, instances, mpps, orders_out, progress, relays
+from gateway.spool import Connection, Spool, audit, checks, deliveries, mpps, orders_out, progress, relays, tasks
 from gateway.spool.deliveries import Backlog
 from gateway.spool.trimming import trim
 
-__all__ = ["Forward", "Target", "MppsTarget", "Policy", "Receiver", "Telling"]
+__all__ = ["CheckRules", "Forward", "Target", "MppsTarget", "Policy", "Receiver", "Telling"]
 
 POLL_SECONDS = 2.0
-PREPARED_AT_ONCE = 500
 HOUSEKEEPING_SECONDS = 30.0
 RESTART_SECONDS = 5.0
 PURGED_AT_ONCE = 1000
 TRIMMED_AT_ONCE = 200
+MAP_KEPT = timedelta(days=90)
+"""How long late images of a study follow what was decided of it, and tasks are shown that were decided."""
 ALARM_LATE = "delivery-late"
-ALARM_NO_ROUTE = "no-route"
 
 log = structlog.get_logger()
 
@@ -73,6 +78,7 @@ class Forward:
         *,
         mpps_targets: Sequence[MppsTarget],
         policy: Policy,
+        check: CheckRules,
         retention: timedelta,
         disk: DiskWatch,
         custody_retention: timedelta,
@@ -85,8 +91,10 @@ class Forward:
     ) -> None:
         """`telling` says who is told of orders; what was sent for that is kept for `messages_retention`."""
         self._spool = spool
-        self._has_routes = bool(policy.default)
         self._router = Router(policy, lambda instance: spool.files.path_of(instance.id))
+        checking = Check(spool, check, now=now)
+        reconciler = Reconciler(spool, checking, check, now=now)
+        self._preparer = Preparer(spool, checking, reconciler, self._router, now=now, prepared=self._ring_senders)
         self._retention = retention
         self._disk = disk
         self._custody_retention = custody_retention
@@ -151,8 +159,7 @@ class Forward:
         housekeeping = asyncio.create_task(self._keep_house())
         try:
             while not stop.is_set():
-                if not await self._prepared_some():
-                    await wake.wait(POLL_SECONDS)
+                await wake.wait(POLL_SECONDS)
                 self._ring()
         finally:
             self._stop.set()
@@ -164,7 +171,7 @@ class Forward:
     @property
     def _parts(self) -> tuple[Part, ...]:
         telling: tuple[Part, ...] = (*self._relays, *self._tellers, self._order_watch)
-        return (*self._senders, *self._confirmers, self._reporter, *telling)
+        return (self._preparer, *self._senders, *self._confirmers, self._reporter, *telling)
 
     def _live(self, part: Part) -> None:
         """A thread must not die of one fault: a lane that looks alive and is dead loses nobody's images, only time."""
@@ -183,34 +190,13 @@ class Forward:
         for confirmer in self._confirmers:
             confirmer.wake.set()
 
+    def _ring_senders(self) -> None:
+        for sender in self._senders:
+            sender.wake.set()
+
     def _ring_tellers(self) -> None:
         for teller in self._tellers:
             teller.wake.set()
-
-    # -- routing --
-
-    async def _prepared_some(self) -> bool:
-        """Whether more may be waiting; a full disk or a busy database is waited out, the role goes on."""
-        try:
-            return await self._prepare_waiting() > 0
-        except Exception as error:  # noqa: BLE001 -- the routing loop's edge; unknown means temporary
-            log.error("routing interrupted", error=type(error).__name__, code=getattr(error, "code", ""))
-            return False
-
-    async def _prepare_waiting(self) -> int:
-        """Route what was received; how many instances."""
-        waiting = instances.waiting(self._spool.db.read(), limit=PREPARED_AT_ONCE)
-        if waiting and self._has_routes:
-            await self._write(partial(self._prepare, waiting=waiting))
-            return len(waiting)
-        if waiting:
-            await self._write(partial(audit.raise_alarm, code=ALARM_NO_ROUTE, subject="routing", now=self._now()))
-        return 0
-
-    def _prepare(self, c: Connection, *, waiting: Sequence[Instance]) -> None:
-        for instance in waiting:
-            self._router.prepare(c, instance, now=self._now())
-        audit.clear_alarm(c, code=ALARM_NO_ROUTE, subject="routing", now=self._now())
 
     # -- housekeeping --
 
@@ -227,6 +213,9 @@ class Forward:
                 await asyncio.to_thread(self._disk.look)
                 long_over = self._now() - self._custody_retention
                 await self._write(partial(trim, before=long_over, limit=TRIMMED_AT_ONCE))
+                followed = self._now() - MAP_KEPT
+                await self._write(partial(checks.forget, before=followed, limit=TRIMMED_AT_ONCE))
+                await self._write(partial(tasks.forget, before=followed))
                 over = self._now() - self._mpps_retention
                 await self._write(partial(mpps.trim, before=over, limit=TRIMMED_AT_ONCE))
                 await self._write(partial(progress.trim, before=over, limit=TRIMMED_AT_ONCE))

@@ -18,6 +18,7 @@ from typing import TypeVar
 
 import structlog
 
+from gateway.domain.edits import Patch
 from gateway.domain.model import (
     Confirm,
     Delivery,
@@ -29,11 +30,13 @@ from gateway.domain.model import (
     TemporaryFailure,
 )
 from gateway.domain.retry import Outcome, OutcomeKind, backoff
+from gateway.roles.forward.patching import stored_patch
 from gateway.roles.forward.sending import Opened, SpoolDamaged
 from gateway.roles.forward.settlement import Settlement
 from gateway.roles.forward.target import Breaker, Line, Ramp, Target
-from gateway.spool import Connection, Spool, audit, deliveries, instances
+from gateway.spool import Connection, Spool, audit, checks, deliveries, instances
 from gateway.spool.deliveries import EXPECTED
+from gateway.spool.withdrawals import withdraw
 
 LEASE = timedelta(hours=1)
 POLL_SECONDS = 2.0
@@ -225,6 +228,9 @@ class LaneSender:
             settled.append(self._refuse(delivery, "file-missing"))
             return True
         assert self._line is not None
+        if not checks.outgoing(self._spool.db.read(), instance.id).free:
+            settled.append(self._write(partial(self._called_back, delivery=delivery)))
+            return True
         if not self._line.fits(instance):
             settled.append(self._put_back(delivery))
             return True
@@ -261,12 +267,18 @@ class LaneSender:
         return not outcome.blames_destination
 
     def _open(self, instance: Instance) -> Opened:
+        patch = self._patch_of(instance)
         ahead, self._ahead = self._ahead, None
         if ahead is not None:
-            if ahead.instance is instance:
+            if ahead.instance is instance and ahead.patch == patch:
                 return ahead
             ahead.close()
-        return Opened(instance, self._spool.files.path_of(instance.id))
+        return Opened(instance, self._spool.files.path_of(instance.id), patch=patch)
+
+    def _patch_of(self, instance: Instance) -> Patch | None:
+        """What is corrected in it on its way out, as it is decided now."""
+        edits = checks.outgoing(self._spool.db.read(), instance.id).edits
+        return stored_patch(edits) if edits else None
 
     def _open_ahead(self, left: Sequence[Delivery]) -> None:
         """Read and compare the next file while the destination works on this one; what is wrong with it is found
@@ -274,7 +286,8 @@ class LaneSender:
         instance = self._instance(left[0]) if left else None
         if instance is not None and self._line is not None and self._line.fits(instance):
             with suppress(SpoolDamaged):
-                self._ahead = Opened(instance, self._spool.files.path_of(instance.id))
+                path = self._spool.files.path_of(instance.id)
+                self._ahead = Opened(instance, path, patch=self._patch_of(instance))
 
     def _close_ahead(self) -> None:
         if self._ahead is not None:
@@ -315,6 +328,12 @@ class LaneSender:
         failures = self._failures[delivery.id] = self._failures.get(delivery.id, 0) + 1
         wait = backoff(failures, base=self._target.retry_base, cap=self._target.retry_cap, random=self._random())
         return self._postpone(delivery, self._now() + wait, code)
+
+    def _called_back(self, c: Connection, *, delivery: Delivery) -> None:
+        """Its study was held, or opened again, after it was claimed: it is queued anew when it may go."""
+        now, name = self._now(), self._target.name
+        deliveries.defer(c, delivery, not_before=now, status=delivery.last_status, now=now, by=name)
+        withdraw(c, {delivery.instance}, now=now, by=name, why="not free to go")
 
     def _put_back(self, delivery: Delivery) -> Future[None]:
         return self._postpone(delivery, self._now(), delivery.last_status)

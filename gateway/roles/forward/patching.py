@@ -8,6 +8,7 @@ of it was made: its finding is for the check, which tries every patch once befor
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import cast
 
 from gateway.dicom import charset
@@ -15,8 +16,11 @@ from gateway.dicom.convert import MAX_INFLATED, Segment
 from gateway.dicom.elements import Element, ElementError
 from gateway.dicom.patching import Head
 from gateway.domain.applying import NotApplicable, changes_of
-from gateway.domain.edits import Patch
+from gateway.domain.edits import Patch, from_json
 from gateway.domain.model import PermanentFailure
+
+stored_patch = lru_cache(maxsize=64)(from_json)
+"""A patch as the books keep it: the images of a study share theirs."""
 
 
 class Unpatchable(PermanentFailure):

@@ -58,6 +58,8 @@ class Policy:
     """Which lanes each destination has."""
     urgency: Callable[[AETitle], Lane | None]
     """What the site says of a scanner's images; None: nothing."""
+    unverified: DestinationName | None = None
+    """Where goes what was held for an order that did not come; None: where all goes."""
 
     @property
     def keys(self) -> frozenset[str]:
@@ -77,9 +79,18 @@ class Router:
         self._policy = policy
         self._path_of = path_of
 
-    def prepare(self, c: Connection, instance: Instance, *, now: datetime) -> None:
-        """Move a received instance on, with a delivery for each of its routes."""
+    @property
+    def has_routes(self) -> bool:
+        """Whether images have anywhere to go."""
+        return bool(self._policy.default)
+
+    def prepare(self, c: Connection, instance: Instance, *, now: datetime, unverified: bool = False) -> None:
+        """Move a received instance on, with a delivery for each of its routes, or one to the route of what could not
+        be verified."""
         routed = self._routed(c, instance, now)
+        if unverified and self._policy.unverified is not None:
+            lane = routed.routes[0].lane
+            routed = Routed(routes=default_routes(lane=lane, destinations=[self._policy.unverified]))
         routes = [self._policy.with_lane(one) for one in routed.routes]
         why = f"rules {' '.join(routed.fired)}"[:128] if routed.fired else DEFAULT_ROUTE
         deliveries.prepare(c, instance.id, routes=routes, now=now, by="forward", why=why)

@@ -1,0 +1,111 @@
+"""From received to prepared: every image is checked against its order, then routed (DESIGN 5, Image).
+
+What is promised: studies that wait are looked at together and written down each by itself, so that one bad object
+holds up no other. An image whose study is held stays received; every other one has its deliveries after the round.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from functools import partial
+from typing import Final
+
+import structlog
+
+from gateway.domain.model import GatewayError, Instance, InstanceState, TemporaryFailure
+from gateway.domain.task import Way
+from gateway.roles.forward.check import Check
+from gateway.roles.forward.judging import Looked
+from gateway.roles.forward.reconciling import Reconciler
+from gateway.roles.forward.routing import Router
+from gateway.spool import Connection, Spool, audit, instances
+from gateway.spool.db import GROUP
+
+POLL_SECONDS: Final = 2.0
+AT_ONCE: Final = 500
+"""Images of one round."""
+ALARM_NO_ROUTE: Final = "no-route"
+
+log = structlog.get_logger()
+
+
+class Preparer:
+    """The thread that looks at what was received, until `stop`."""
+
+    def __init__(
+        self,
+        spool: Spool,
+        check: Check,
+        reconciler: Reconciler,
+        router: Router,
+        *,
+        now: Callable[[], datetime],
+        prepared: Callable[[], None],
+    ) -> None:
+        """`prepared` is called after images were given deliveries."""
+        self._spool = spool
+        self._check = check
+        self._reconciler = reconciler
+        self._router = router
+        self._now = now
+        self._prepared = prepared
+        self.wake = threading.Event()
+
+    def run(self, stop: threading.Event) -> None:
+        """The life of the thread; a full disk or a busy database is waited out."""
+        while not stop.is_set():
+            worked = False
+            try:
+                worked = self.round()
+            except GatewayError as error:
+                log.error("preparing interrupted", error=type(error).__name__, code=getattr(error, "code", ""))
+            if not worked:
+                self.wake.wait(POLL_SECONDS)
+                self.wake.clear()
+
+    def round(self) -> bool:
+        """Look at what changed and at what was received; whether there was any."""
+        changed = self._reconciler.round()
+        c = self._spool.db.read()
+        waiting = instances.waiting(c, limit=AT_ONCE)
+        if waiting and not self._router.has_routes:
+            self._write(partial(audit.raise_alarm, code=ALARM_NO_ROUTE, subject="routing", now=self._now()))
+            return False
+        looked = self._check.look(c, waiting)
+        for start in range(0, len(looked), GROUP):
+            self._enter(looked[start : start + GROUP])
+        if waiting:
+            self._write(partial(audit.clear_alarm, code=ALARM_NO_ROUTE, subject="routing", now=self._now()))
+            self._prepared()
+        return bool(waiting) or changed
+
+    def _enter(self, looked: Sequence[Looked]) -> None:
+        """Write down some studies in one transaction, each with what becomes of its images."""
+        futures = self._spool.db.write_together([partial(self._study, looked=one) for one in looked])
+        for one, future in zip(looked, futures, strict=True):
+            try:
+                future.result()
+            except TemporaryFailure:
+                raise
+            except Exception as error:  # noqa: BLE001 -- one study's edge: it goes on unchecked, the others as they are
+                log.error("check not written", instance=one.instances[0].id, error=type(error).__name__)
+                self._write(partial(self._unchecked, looked=one))
+
+    def _study(self, c: Connection, *, looked: Looked) -> None:
+        way = self._check.fail(c, looked) if looked.failed else self._check.write(c, looked)
+        self._let_go(c, looked.instances, way)
+
+    def _unchecked(self, c: Connection, *, looked: Looked) -> None:
+        self._let_go(c, looked.instances, self._check.fail(c, looked))
+
+    def _let_go(self, c: Connection, waiting: Sequence[Instance], way: Way) -> None:
+        if way not in {Way.ROUTES, Way.UNVERIFIED}:
+            return
+        for instance in waiting:
+            if instance.state is InstanceState.RECEIVED:
+                self._router.prepare(c, instance, now=self._now(), unverified=way is Way.UNVERIFIED)
+
+    def _write(self, job: Callable[[Connection], object]) -> None:
+        self._spool.db.write(job).result()

@@ -1,0 +1,364 @@
+"""The check from received to prepared: what is corrected, what waits, and what a person's word does."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from gateway.domain.edits import from_json
+from gateway.domain.model import AETitle, InstanceState
+from gateway.domain.task import Choice, Mode, Patience, Resend
+from gateway.spool import checks, read_backs, tasks
+from gateway.spool.checks import StudyKey
+from tests.peers import objects
+from tests.roles.reading_room import ADA, BEN, ORDER, Room, reading_room, rules
+
+RECEIVED, PREPARED, DELIVERED = InstanceState.RECEIVED, InstanceState.PREPARED, InstanceState.DELIVERED
+WRONG_NAME = {**ADA, "PatientName": "Okafor-Lindqist^Ada"}
+
+
+def edited(room: Room, instance: object) -> dict[str, str | None]:
+    stored = room.edits(instance)  # type: ignore[arg-type]
+    return {edit.name: edit.value for edit in from_json(stored).edits} if stored else {}
+
+
+def test_an_image_that_agrees_goes_on_as_it_came(tmp_path: Path) -> None:
+    with reading_room(tmp_path) as room:
+        room.order(ADA, "ACC1")
+        image = room.image(AccessionNumber="ACC1", **ADA)
+        room.rounds()
+        assert room.state(image) == (PREPARED, "")
+        assert room.check().verdict.decision in {"pass", "enrich"}
+        assert room.kinds() == []
+
+
+def test_a_proven_slip_is_corrected_for_the_whole_study(tmp_path: Path) -> None:
+    with reading_room(tmp_path) as room:
+        room.order(ADA, "ACC1")
+        images = [room.image(AccessionNumber="ACC1", **WRONG_NAME) for _ in range(3)]
+        room.rounds()
+        late = room.image(AccessionNumber="ACC1", **WRONG_NAME)
+        room.rounds()
+        for image in (*images, late):
+            assert room.state(image) == (PREPARED, "")
+            assert edited(room, image)["PatientName"] == "Okafor-Lindqvist^Ada"
+        assert room.check().verdict.decision == "correct"
+        assert room.check().decided_by == checks.CHECK
+        assert room.kinds() == []
+        (headers,) = room.spool.db.read().execute("SELECT count(*) FROM header").fetchone()
+        assert headers == 1  # decided once
+
+
+def test_doubt_leaves_at_once_with_a_task(tmp_path: Path) -> None:
+    with reading_room(tmp_path) as room:
+        image = room.image(AccessionNumber="ACC1", **ADA)
+        room.rounds()
+        assert room.state(image) == (PREPARED, "")
+        assert room.edits(image) == ""
+        (task,) = room.open_tasks()
+        assert (task.kind, task.blocks, task.study) == ("identity", False, ORDER)
+
+
+def test_a_site_without_orders_asks_nobody(tmp_path: Path) -> None:
+    with reading_room(tmp_path, rules(expects_orders=False)) as room:
+        image = room.image(AccessionNumber="ACC1", **ADA)
+        room.rounds()
+        assert room.state(image) == (PREPARED, "")
+        assert room.kinds() == []
+
+
+def test_two_keys_of_two_patients_are_held_whatever_time_passes(tmp_path: Path) -> None:
+    patience = Patience(default=timedelta(minutes=10), escalate=timedelta(minutes=30))
+    with reading_room(tmp_path, rules(patience=patience)) as room:
+        room.order(ADA, "ACC1")
+        room.order(BEN, "ACC2", study=objects.uid("another"))
+        image = room.image(AccessionNumber="ACC1", **BEN)
+        room.rounds()
+        assert room.state(image) == (RECEIVED, "held")
+        assert room.queues(image) == []
+        assert room.check().held_until is None
+        late = room.image(AccessionNumber="ACC1", **BEN)
+        room.rounds()
+        assert room.state(late) == (RECEIVED, "held")
+        assert room.alarms() == []
+        for _ in range(3):
+            room.clock.pass_(hours=20)
+            room.rounds()
+            assert room.state(image) == (RECEIVED, "held")
+        assert room.alarms() == [tasks.ALARM_WAITS]
+        room.decide(Choice.RELEASE)
+        for one in (image, late):
+            assert room.state(one) == (PREPARED, "")
+            assert room.edits(one) == ""
+        assert (room.kinds(), room.alarms()) == ([], [])
+
+
+def test_a_timed_hold_ends_unchanged_at_the_route_of_the_unverified(tmp_path: Path) -> None:
+    with reading_room(tmp_path, rules(patience=Patience(default=timedelta(minutes=10)))) as room:
+        image = room.image(AccessionNumber="ACC1", **ADA)
+        room.rounds()
+        assert room.state(image) == (RECEIVED, "held")
+        room.clock.pass_(minutes=6)
+        room.rounds()
+        assert room.alarms() == [tasks.ALARM_WAITS]  # half of it is over
+        room.clock.pass_(minutes=6)
+        room.rounds()
+        assert room.state(image) == (PREPARED, "")
+        assert room.queues(image) == [("aside", "queued")]
+        assert room.edits(image) == ""
+        assert room.kinds() == ["identity"]  # still asked
+        room.order(ADA, "ACC1")
+        room.rounds()
+        assert room.kinds() == []
+
+
+def test_holds_are_by_scanner_and_emergency(tmp_path: Path) -> None:
+    patience = Patience(
+        default=timedelta(minutes=10), emergency=timedelta(0), scanners=((AETitle("ct2"), timedelta(0)),)
+    )
+    with reading_room(tmp_path, rules(patience=patience)) as room:
+        held = room.image(study=objects.uid("one"), AccessionNumber="ACC1", **ADA)
+        free = room.image(study=objects.uid("two"), calling="CT2", AccessionNumber="ACC2", **BEN)
+        room.rounds()
+        assert room.state(held) == (RECEIVED, "held")
+        assert room.state(free) == (PREPARED, "")
+
+
+def test_a_late_order_releases_and_corrects(tmp_path: Path) -> None:
+    with reading_room(tmp_path, rules(patience=Patience(default=timedelta(hours=1)))) as room:
+        image = room.image(AccessionNumber="ACC1", **WRONG_NAME)
+        room.rounds()
+        assert room.state(image) == (RECEIVED, "held")
+        room.order(ADA, "ACC1")
+        room.rounds()
+        assert room.state(image) == (PREPARED, "")
+        assert edited(room, image)["PatientName"] == "Okafor-Lindqvist^Ada"
+        assert (room.kinds(), room.queues(image)) == ([], [("pacs", "queued")])
+
+
+def test_a_merge_reopens_what_is_not_gone_yet(tmp_path: Path) -> None:
+    old = {**ADA, "PatientID": "79990001"}
+    with reading_room(tmp_path) as room:
+        room.order(old, "ACC1")
+        image = room.image(AccessionNumber="ACC1", **old)
+        room.rounds()
+        assert "PatientID" not in edited(room, image)
+        room.merge(old, ADA)
+        room.rounds()
+        assert edited(room, image)["PatientID"] == ADA["PatientID"]
+        assert room.state(image) == (PREPARED, "")
+        late = room.image(AccessionNumber="ACC1", **old)
+        room.rounds()
+        assert edited(room, late)["PatientID"] == ADA["PatientID"]
+
+
+def test_what_a_destination_has_is_not_sent_again_by_itself(tmp_path: Path) -> None:
+    with reading_room(tmp_path) as room:
+        image = room.image(AccessionNumber="ACC1", **WRONG_NAME)
+        room.rounds()
+        assert room.deliver() == 1
+        room.order(ADA, "ACC1")
+        room.rounds()
+        assert room.state(image) == (DELIVERED, "")
+        assert room.kinds() == ["after-delivery"]
+        late = room.image(AccessionNumber="ACC1", **WRONG_NAME)
+        room.rounds()
+        assert edited(room, late)["PatientName"] == "Okafor-Lindqvist^Ada"
+
+
+def test_what_a_destination_has_is_sent_again_where_the_site_says_so(tmp_path: Path) -> None:
+    with reading_room(tmp_path, rules(resend=Resend.ALWAYS)) as room:
+        image = room.image(AccessionNumber="ACC1", **WRONG_NAME)
+        room.rounds()
+        room.deliver()
+        room.order(ADA, "ACC1")
+        room.rounds()
+        assert room.state(image) == (PREPARED, "")
+        assert room.queues(image) == [("pacs", "confirmed"), ("pacs", "queued")]
+        (expected,) = read_backs.of_study(room.spool.db.read(), StudyKey(ORDER))
+        assert expected.expected["PatientName"] == "Okafor-Lindqvist^Ada"
+
+
+def test_undo_after_delivery_sends_the_image_as_it_came(tmp_path: Path) -> None:
+    with reading_room(tmp_path) as room:
+        room.order(ADA, "ACC1")
+        image = room.image(AccessionNumber="ACC1", **WRONG_NAME)
+        room.rounds()
+        assert room.deliver() == 1
+        room.decide(Choice.UNDO)
+        assert room.edits(image) == ""
+        assert room.state(image) == (PREPARED, "")
+        assert room.deliver() == 1
+        assert room.state(image) == (DELIVERED, "")
+        (expected,) = read_backs.of_study(room.spool.db.read(), StudyKey(ORDER))
+        assert expected.expected == {"PatientName": "Okafor-Lindqist^Ada"}
+        late = room.image(AccessionNumber="ACC1", **WRONG_NAME)
+        room.rounds()
+        assert room.edits(late) == ""  # the person's word stands
+
+
+def test_a_person_gives_a_study_to_an_order(tmp_path: Path) -> None:
+    with reading_room(tmp_path) as room:
+        room.order(ADA, "ACC1")
+        image = room.image(study=objects.uid("typed"), AccessionNumber="ACC9", **BEN)
+        room.rounds()
+        (order,) = room.spool.db.read().execute("SELECT id FROM requested_procedure").fetchone()
+        room.decide(Choice.ASSIGN, objects.uid("typed"), order=f"order {order}", AccessionNumber="ACC1")
+        assert {name: edited(room, image).get(name) for name in ("PatientID", "AccessionNumber", "PatientName")} == {
+            "PatientID": ADA["PatientID"],
+            "AccessionNumber": "ACC1",
+            "PatientName": ADA["PatientName"],
+        }
+        assert room.state(image) == (PREPARED, "")
+        assert room.kinds() == []
+        room.decide(Choice.UNDO, objects.uid("typed"))
+        assert room.edits(image) == ""
+
+
+def test_an_order_that_is_not_known_is_no_decision(tmp_path: Path) -> None:
+    with reading_room(tmp_path) as room:
+        room.image(AccessionNumber="ACC1", **ADA)
+        room.rounds()
+        room.decide(Choice.ASSIGN, order="order 77")
+        (decision,) = tasks.decisions_of(room.spool.db.read(), StudyKey(ORDER))
+        assert decision.outcome.startswith("not possible")
+        assert room.kinds() == ["identity"]
+
+
+def test_a_person_holds_rejects_and_takes_it_back(tmp_path: Path) -> None:
+    with reading_room(tmp_path) as room:
+        room.order(ADA, "ACC1")
+        image = room.image(AccessionNumber="ACC1", **ADA)
+        room.rounds()
+        room.decide(Choice.HOLD)
+        assert room.state(image) == (RECEIVED, "held")
+        assert (room.queues(image), room.kinds()) == ([], ["held"])
+        room.decide(Choice.REJECT)
+        assert room.state(image) == (RECEIVED, "rejected")
+        assert room.kinds() == []
+        late = room.image(AccessionNumber="ACC1", **ADA)
+        room.rounds()
+        assert room.state(late) == (RECEIVED, "rejected")
+        room.decide(Choice.UNDO)
+        assert room.state(image) == room.state(late) == (PREPARED, "")
+        assert room.check().decision is None
+
+
+def test_rejected_images_are_purged_after_their_retention_and_not_before(tmp_path: Path) -> None:
+    with reading_room(tmp_path) as room:
+        image = room.image(AccessionNumber="ACC1", **ADA)
+        room.rounds()
+        room.decide(Choice.REJECT)
+        room.clock.pass_(days=6)
+        assert room.spool.purge(retention=timedelta(days=7), limit=10) == 0
+        room.clock.pass_(days=2)
+        assert room.spool.purge(retention=timedelta(days=7), limit=10) == 1
+        assert room.state(image)[0] is InstanceState.PURGED
+        assert not room.spool.files.path_of(image.id).exists()
+
+
+def test_a_remembered_decision_holds_for_the_same_evidence_until_it_is_revoked(tmp_path: Path) -> None:
+    def studied(name: str) -> str:
+        return objects.uid("evidence", name)
+
+    with reading_room(tmp_path) as room:
+        room.image(study=studied("one"), AccessionNumber="ACC1", **ADA)
+        room.rounds()
+        room.decide(Choice.RELEASE, studied("one"), remember=True)
+        room.image(study=studied("two"), AccessionNumber="ACC1", **ADA)
+        room.image(study=studied("three"), AccessionNumber="ACC1", **BEN)
+        room.rounds()
+        assert [one.study for one in room.open_tasks()] == [studied("three")]
+        (rule,) = tasks.rules(room.spool.db.read(), every=False)
+        assert rule.used == 1
+        assert room.spool.db.write(lambda c: tasks.revoke(c, rule.rule, by="ada", now=room.clock())).result()
+        room.image(study=studied("four"), AccessionNumber="ACC1", **ADA)
+        room.rounds()
+        assert {one.study for one in room.open_tasks()} == {studied("three"), studied("four")}
+
+
+def test_another_patient_in_a_released_study_is_held_again(tmp_path: Path) -> None:
+    with reading_room(tmp_path) as room:
+        room.image(AccessionNumber="ACC1", **ADA)
+        room.rounds()
+        room.decide(Choice.RELEASE)
+        other = room.image(AccessionNumber="ACC1", **BEN)
+        room.rounds()
+        assert room.state(other) == (RECEIVED, "held")
+        assert [one.blocks for one in room.open_tasks()] == [True]
+
+
+def test_shadow_mode_decides_and_changes_nothing(tmp_path: Path) -> None:
+    patience = Patience(default=timedelta(minutes=10))
+    with reading_room(tmp_path, rules(mode=Mode.SHADOW, patience=patience)) as room:
+        room.order(ADA, "ACC1")
+        room.order(BEN, "ACC2", study=objects.uid("another"))
+        corrected = room.image(AccessionNumber="ACC1", **WRONG_NAME)
+        blocked = room.image(study=objects.uid("mixed"), AccessionNumber="ACC1", **BEN)
+        room.rounds()
+        for image in (corrected, blocked):
+            assert room.state(image) == (PREPARED, "")
+            assert room.edits(image) == ""
+        assert room.check().verdict.decision == "correct"
+        assert room.check(objects.uid("mixed")).verdict.blocks
+        assert room.kinds() == []
+
+
+def test_off_means_nothing_is_read(tmp_path: Path) -> None:
+    with reading_room(tmp_path, rules(mode=Mode.OFF)) as room:
+        image = room.image(AccessionNumber="ACC1", **ADA)
+        room.rounds()
+        assert room.state(image) == (PREPARED, "")
+        assert checks.of_study(room.spool.db.read(), StudyKey(ORDER)) is None
+
+
+def test_a_fault_in_the_check_lets_the_study_go_and_asks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    with reading_room(tmp_path) as room:
+        held = room.image(study=objects.uid("before"), AccessionNumber="ACC1", **ADA)
+        room.rounds()
+        room.decide(Choice.HOLD, objects.uid("before"))
+        monkeypatch.setattr("gateway.roles.forward.judging.decide", broken)
+        image = room.image(AccessionNumber="ACC1", **ADA)
+        of_held = room.image(study=objects.uid("before"), AccessionNumber="ACC3", **BEN)
+        room.rounds()
+        assert room.state(image) == (PREPARED, "")
+        assert room.state(held) == (RECEIVED, "held")
+        assert room.state(of_held) == (RECEIVED, "held")
+        assert room.kinds().count("check-failed") == 2
+
+
+def test_an_image_whose_header_can_not_be_read_goes_on(tmp_path: Path) -> None:
+    with reading_room(tmp_path) as room:
+        image = room.image(AccessionNumber="ACC1", **ADA)
+        room.spool.files.path_of(image.id).unlink()
+        room.rounds()
+        assert room.state(image) == (PREPARED, "")
+
+
+def test_images_without_a_study_uid_are_studies_of_their_own(tmp_path: Path) -> None:
+    with reading_room(tmp_path) as room:
+        images = [room.image(StudyInstanceUID=None, AccessionNumber="ACC1", **ADA) for _ in range(2)]
+        room.rounds()
+        assert {one.study for one in room.open_tasks()} == {one.id for one in images}
+        room.decide(Choice.HOLD, images[0].id)
+        assert room.state(images[0]) == (RECEIVED, "held")
+        assert room.state(images[1]) == (PREPARED, "")
+
+
+def test_the_map_outlives_the_images_and_is_forgotten(tmp_path: Path) -> None:
+    with reading_room(tmp_path) as room:
+        room.order(ADA, "ACC1")
+        room.image(AccessionNumber="ACC1", **WRONG_NAME)
+        room.rounds()
+        room.deliver()
+        job = lambda c: checks.forget(c, before=room.clock(), limit=10)  # noqa: E731
+        room.clock.pass_(days=100)
+        assert room.spool.db.write(job).result() == 0  # its image is here
+        room.spool.purge(retention=timedelta(days=7), limit=10)
+        room.spool.db.write(lambda c: c.execute("DELETE FROM instance_header")).result()  # as trimming does
+        assert room.spool.db.write(job).result() == 1
