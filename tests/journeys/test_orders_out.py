@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -22,6 +23,8 @@ from gateway.spool.orders_out import OrderMessage
 from gateway.spool.queries import sql
 from tests.hl7_messages import message
 from tests.journeys.forwarding import Forwarding, forwarding
+from tests.net.wire import Certificate
+from tests.peers import needs, node_peer
 from tests.peers.mllp_receiver import ack, mllp_receiver
 from tests.peers.processes import HOST, free_port
 from tests.spool.objects import CT, EXPLICIT
@@ -155,6 +158,35 @@ def test_the_ris_hears_of_the_beginning_and_of_the_end(tmp_path: Path, monkeypat
     assert [str(end.segment("MSH")[n]) for n in (3, 4, 5, 6, 11, 12)] == [
         *("GATEWAY", "north", "RADIS", "NORD", "P", "2.3.1"),
     ]
+
+
+@needs.node
+@pytest.mark.parametrize("encrypted", [False, True])
+def test_node_hl7_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, certificate: Certificate, encrypted: bool
+) -> None:
+    tls = None
+    if encrypted:
+        tls = ssl.create_default_context(cafile=str(certificate.path))
+        tls.load_cert_chain(certificate.path, certificate.key)
+    shown = {"certificate": certificate.path, "key": certificate.key} if encrypted else {}
+    with (
+        node_peer.hl7_receiver(tmp_path / "node", **shown) as ris,
+        forwarding(tmp_path / "gw", [], monkeypatch=monkeypatch, receivers=[to(ris.port, tls=tls)]) as box,
+    ):
+        order(box)
+        perform(box, StepStatus.IN_PROGRESS)
+        image(box, 1)
+        perform(box, StepStatus.COMPLETED, instances=1)
+        until_sent(box, 2)
+        # It takes and answers all that a connection told before anew with each message: we must know ours by its id.
+        messages = dict.fromkeys(ris.told())
+        told = [dict(line.partition("|")[::2] for line in one.split("\r") if line) for one in messages]
+        assert [one["ORC"].split("|")[:5] for one in told] == [
+            ["SC", "P88101^HIS", "F55201^RADIS", "", state] for state in ("IP", "CM")
+        ]
+        assert [one["PID"].split("|")[4] for one in told] == ["Okafor-Lindqvist^Marta^Irene"] * 2
+        assert [one.attempts for one in kept(box)] == [1, 1]
 
 
 def test_images_alone_and_before_their_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,5 @@
-"""dcmjs-dimse and node-hl7-client under Node: a third, unrelated implementation, as an SCU and a sender of HL7.
+"""dcmjs-dimse, node-hl7-client and node-hl7-server under Node: a third, unrelated implementation, as an SCU, a sender
+and a receiver of HL7.
 
 `node_modules` is installed once by `npm ci` from the lock file, which names no registry; see `install`.
 """
@@ -7,12 +8,13 @@ import fcntl
 import hashlib
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.peers.processes import HOST, run
+from tests.peers.processes import HOST, Program, free_port, program, run
 
 HOME = Path(__file__).parent / "node"
 available = shutil.which("node") is not None and shutil.which("npm") is not None
@@ -76,6 +78,29 @@ def send_hl7(
     ended = run(["node", HOME / "hl7.js", HOST, str(port), certificate or "", key or "", *files], limit=limit)
     said = json.loads(ended.output.splitlines()[-1])
     return NodeAcknowledgements(answers=tuple(said["answers"]), problem=said["problem"])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeReceiver:
+    """A receiver of HL7 that answers AA."""
+
+    port: int
+    program: Program
+
+    def told(self) -> list[str]:
+        """The messages it read, in order, segments parted by CR."""
+        lines = (line for line in self.program.text().splitlines() if line.startswith('"'))
+        return [json.loads(line) for line in lines]
+
+
+@contextmanager
+def hl7_receiver(folder: Path, *, certificate: Path | None = None, key: Path | None = None) -> Iterator[NodeReceiver]:
+    """A receiver on loopback; with TLS where a certificate is given, which who calls must show too."""
+    install()
+    port = free_port()
+    command = ["node", HOME / "hl7_server.js", HOST, str(port), str(certificate or ""), str(key or "")]
+    with program(command, port=port, folder=folder) as running:
+        yield NodeReceiver(port=port, program=running)
 
 
 def _script(name: str, port: int, *, called: str, calling: str, arguments: Sequence[str], limit: float) -> NodeAnswer:
