@@ -116,6 +116,7 @@ async def _start_orders(
         orders_for=config.retention.orders,
         now=now,
         here=lambda at: at.astimezone(config.site.timezone),
+        unknown_kept=config.mllp.unknown_kept,
     )
     mllp = config.mllp
     if mllp.port and known:

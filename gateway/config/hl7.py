@@ -54,6 +54,8 @@ class Mllp(ServerTls):
     """How long a connection may stay silent between two messages."""
     stall: Duration = spelled("30s")
     """How long a message may stand still once it has begun, and an answer may wait to be read."""
+    unknown_kept: Annotated[int, Field(ge=0, le=10_000)] = spelled(100)
+    """How many messages of no known sender are kept until a person has seen them; 0: none. All are answered AR."""
 
 
 class Sender(Section):

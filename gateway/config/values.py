@@ -231,12 +231,15 @@ def _positive(value: timedelta) -> timedelta:
 
 OTHER_DOORS: Final = frozenset({"api", "folder"})
 """The names of our own sources of orders: programs, and the watched folder."""
+NOBODY: Final = "unknown"
+"""The sender in the books of messages of nobody that is known."""
 
 
 def _not_reserved(name: str) -> str:
-    """Refuse the names of our own sources of rows: the desk, the orders of programs, the watched folder."""
-    if name == "desk" or name in OTHER_DOORS:
-        raise invalid(f'is the name "{name}", which rows made here have', "write another name")
+    """Refuse the names of our own sources of rows: the desk, the orders of programs, the watched folder;
+    and of who is none."""
+    if name in {"desk", NOBODY} or name in OTHER_DOORS:
+        raise invalid(f'is the name "{name}", which is taken here', "write another name")
     return name
 
 

@@ -122,6 +122,11 @@ def see(c: Connection, numbers: Sequence[int], *, now: datetime) -> int:
     return seen
 
 
+def bound(c: Connection, sender: str, *, most: int) -> None:
+    """Erases the oldest of a sender's messages that nobody has seen, so that `most` are left."""
+    c.execute(sql("message_bound"), {"sender": sender, "most": most})
+
+
 def trim(c: Connection, *, before: datetime, limit: int, now: datetime) -> int:
     """Erases up to `limit` messages received before then; their number. An alarm goes with what it was about."""
     erased = c.execute(sql("message_trim"), {"before": to_text(before), "limit": limit}).rowcount

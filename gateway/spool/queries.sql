@@ -673,6 +673,11 @@ SELECT count(*) AS n FROM message WHERE seen_at IS NULL AND sender = :sender
 -- message_see --
 UPDATE message SET seen_at = :now WHERE id = :id AND seen_at IS NULL
 
+-- message_bound --
+DELETE FROM message WHERE id IN (
+    SELECT id FROM message WHERE seen_at IS NULL AND sender = :sender ORDER BY id DESC LIMIT -1 OFFSET :most
+)
+
 -- message_trim --
 DELETE FROM message WHERE id IN (SELECT id FROM message WHERE received_at < :before ORDER BY received_at LIMIT :limit)
 

@@ -83,7 +83,9 @@ class Desk:
 Opener = Callable[..., Desk]
 
 
-def open_desk(stack: ExitStack, state: Path, *senders: Sender, books: Books | None = None, **limits: Any) -> Desk:
+def open_desk(
+    stack: ExitStack, state: Path, *senders: Sender, books: Books | None = None, unknown_kept: int = 0, **limits: Any
+) -> Desk:
     """A desk that the stack closes."""
     clock, books = Clock(), books or Books()
     spool = open_spool(state, clock)
@@ -96,6 +98,7 @@ def open_desk(stack: ExitStack, state: Path, *senders: Sender, books: Books | No
         orders_for=timedelta(days=30),
         now=clock,
         here=lambda at: at.astimezone(BERLIN),
+        unknown_kept=unknown_kept,
     )
     post = Post(orders, **limits)
     stack.callback(post.close)

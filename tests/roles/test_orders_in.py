@@ -126,6 +126,25 @@ def test_who_sends_is_told_by_address_application_and_facility(open_desk: Opener
     assert len(desk.kept()) == 2
 
 
+def test_what_nobody_known_sent_is_kept_and_shown_within_a_bound(open_desk: Opener) -> None:
+    desk = open_desk(Sender(name="one", application="RADIS"), unknown_kept=3)
+    told = [desk.ask(order(f"{number}"))[1] for number in range(5)]
+    assert [text[:9] for text in told] == [f"MSA|AR|{number}|" for number in range(5)]
+    assert [kept.received.control_id for kept in desk.kept()] == ["4", "3", "2"]
+    assert {(kept.received.sender, kept.code, kept.seen_at) for kept in desk.kept()} == {("unknown", "AR", None)}
+    assert (desk.alarms(), desk.done()) == (["unknown"], {})
+    assert desk.ask(order("4"))[1] == told[4]  # the same again is kept once
+    assert desk.ask(b"GET / HTTP/1.1")[1].startswith("MSA|AR|")
+    assert desk.ask(order("big", name="x" * 100_000))[1].startswith("MSA|AR|big|")
+    assert [kept.received.control_id for kept in desk.kept()] == ["", "4", "3"]
+    for number in range(40):
+        desk.ask(order(f"flood{number}"))  # no time passes: only so many are written down
+    assert desk.kept()[0].received.control_id == "flood12"
+    seen = [kept.id for kept in desk.kept()]
+    desk.spool.db.write(lambda c: messages.see(c, seen, now=desk.clock())).result()
+    assert desk.alarms() == []
+
+
 def test_an_address_that_no_sender_has_is_not_heard(open_desk: Opener) -> None:
     desk = open_desk(Sender(name="one", networks=(ip_network("127.0.0.2/31"),)))
     assert Caller(desk.post.port).turned_away()

@@ -2,7 +2,9 @@
 
 The message is kept, applied and answered in one durable transaction; only then is it acknowledged. Messages
 of one connection are taken in their order. What can't be read or used is kept and shown to a person, and
-acknowledged by the sender's policy, so that it does not stop what comes behind it.
+acknowledged by the sender's policy, so that it does not stop what comes behind it. What is no message, or one of no
+sender that is known, is answered AR; the last of these are kept and shown too, under the name "unknown", so that who
+connects a system sees what it sends. How many, how long and how often is bounded: anyone may send them.
 """
 
 from __future__ import annotations
@@ -20,10 +22,11 @@ from typing import Final
 import structlog
 
 from gateway.domain.admission import within
-from gateway.domain.hl7 import Hl7Error, Message, Segment, header_of, split_batch
+from gateway.domain.hl7 import Hl7Error, Message, Segment, Separators, header_of, split_batch
 from gateway.domain.hl7_ack import Code, Fault, Outcome, acknowledgement, answers
 from gateway.domain.mllp import frame
 from gateway.domain.model import TemporaryFailure
+from gateway.net.rate import Rate
 from gateway.spool import Connection, Spool, messages, orders
 from gateway.spool.messages import Received
 
@@ -33,6 +36,9 @@ FOLDER: Final = "folder"
 """The address of what was put into the watched folder: who may write there is the folder's to say."""
 READ_AT_ONCE: Final = 65536
 """A message of more bytes is read in the writer's thread: the event loop has scanners to answer."""
+UNKNOWN: Final = "unknown"
+"""The sender in the books of what no sender that is known sent."""
+_NO_HEADER: Final = Segment("MSH|^~\\&", 1, Separators("|"), "latin_1")
 LONGEST_ID: Final = 199
 """MSH-10 (HL7 v2.7; 20 before)."""
 
@@ -107,9 +113,11 @@ class Orders:
         orders_for: timedelta,
         now: Callable[[], datetime],
         here: Callable[[datetime], datetime],
+        unknown_kept: int = 0,
     ) -> None:
         """`now` is UTC-aware; `here` puts a time into the site's zone.
 
+        Of what no known sender sent the last `unknown_kept` are kept until a person has seen them.
         Messages are kept for `messages_for` as received, orders for `orders_for` after their last change.
         """
         self._spool = spool
@@ -119,6 +127,8 @@ class Orders:
         self._orders_for = orders_for
         self._now = now
         self._here = here
+        self._unknown_kept = unknown_kept
+        self._unknown = Rate(per_second=1.0, burst=20)
 
     def knows(self, address: str) -> bool:
         """Whether any sender may call from there."""
@@ -168,17 +178,32 @@ class Orders:
         try:
             header = header_of(raw)
         except Hl7Error as error:
-            log.warning("not an HL7 message", address=address, size=len(raw))
-            return _now(self._refusal(None, _fault(error)))
+            return self._take_unknown(raw, _NO_HEADER, address, _fault(error))
         sender = next((one for one in self._senders if one.calls_from(address) and one.wrote(header)), None)
         if sender is None:
-            log.warning("message of an unknown sender refused", address=address)
             text = "no [[sender]] of this gateway has this address, application and facility"
-            return _now(self._refusal(header, Fault(code="207", text=text, segment="MSH", field=3)))
+            return self._take_unknown(raw, header, address, Fault(code="207", text=text, segment="MSH", field=3))
         if header.get("9.1") == "ACK":
             return _now(b"")  # nobody acknowledges an acknowledgement
         incoming = _Incoming(raw=raw, header=header, sender=sender, address=address)
         return self._answered(self._spool.db.write(partial(self._job, incoming, self._reader(incoming))), incoming)
+
+    def _take_unknown(self, raw: bytes, header: Segment, address: str, fault: Fault) -> Awaitable[bytes]:
+        """What nobody we know sent: a file of the watched folder stays there, the rest is kept as far as it may be."""
+        keeps = self._unknown_kept and address != FOLDER and len(raw) <= READ_AT_ONCE
+        kept = bool(keeps) and self._unknown.allows(self._now().timestamp())
+        left_out = self._unknown.take_left_out() if kept else 0
+        log.warning("not of a known sender", address=address, size=len(raw), kept=kept, left_out=left_out)
+        if not kept:
+            return _now(self._refusal(header, fault))
+        incoming = _Incoming(raw=raw, header=header, sender=Sender(name=UNKNOWN, enhanced=False), address=address)
+        outcome = Outcome(code=Code.AR, faults=(fault,), effect="kept for a person")
+        return self._answered(self._spool.db.write(partial(self._unknown_job, incoming, _always(outcome))), incoming)
+
+    def _unknown_job(self, incoming: _Incoming, apply: Apply, c: Connection) -> bytes:
+        answer = self._job(incoming, apply, c)
+        messages.bound(c, UNKNOWN, most=self._unknown_kept)
+        return answer
 
     def _reader(self, incoming: _Incoming) -> Apply:
         """What is to be done with a message, once there is a transaction."""
