@@ -19,11 +19,11 @@ Failure: `ElementError`, naming the tag, the shape of the fault and the remedy, 
 from __future__ import annotations
 
 import zlib
-from bisect import bisect_left
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from itertools import zip_longest
-from typing import Final, NamedTuple
+from typing import Final
 
 from pydicom.datadict import dictionary_VR
 
@@ -60,7 +60,6 @@ _PIXELS: Final = 0x7FE00000
 _MOST_HEADERS: Final = 200_000
 """Of a head, those in sequences included."""
 _SIGNATURES: Final = (0x4FFE0001, 0xFFFAFFFA)
-_SHORT_VR: Final = {code: code.decode("ascii") for code in SHORT_LENGTH}
 
 _TEXT: Final = frozenset({"CS", "LO", "LT", "PN", "SH", "ST", "UC", "UT"})
 _GROUPS: Final = frozenset({0x0008, 0x0010, 0x0032, 0x0038, 0x0040})
@@ -98,23 +97,13 @@ def is_denied(tag: int) -> bool:
     return vr not in _TEXT or tag >> 16 not in _GROUPS or tag in _NEVER
 
 
-class _Span(NamedTuple):
-    """Where an element of the top level stands in the source."""
-
-    vr: str
-    start: int
-    value: int
-    stop: int
-    undefined: bool
-
-
 class Head(Mapping[int, Element]):
     """The elements of an object in front of its pixels by tag, each read when it is asked for.
 
     Use it in a `with`: behind it the source is free to be closed. Reading damage raises ElementError.
     """
 
-    __slots__ = ("_in_place", "_source", "_spans", "_syntax", "_tags", "end", "transfer_syntax")
+    __slots__ = ("_in_place", "_source", "_starts", "_syntax", "_tags", "end", "transfer_syntax")
 
     def __init__(self, source: bytes | memoryview, transfer_syntax: str, *, max_inflated: int = MAX_INFLATED) -> None:
         """Find the elements of a whole data set. Raises ElementError for an object that can't be patched."""
@@ -126,10 +115,10 @@ class Head(Mapping[int, Element]):
         self._source = memoryview(inflate(source, limit=max_inflated) if layout.deflated else source)
         try:
             self._syntax = IMPLICIT_LITTLE if layout_met(self._source, layout).implicit else EXPLICIT_LITTLE
-            self._spans: dict[int, _Span] = {}
+            self._starts: dict[int, int] = {}
             self.end = self._found()
             """Where the elements end, in bytes from the beginning of the (inflated) data set."""
-            self._tags = list(self._spans)
+            self._tags = list(self._starts)
             self._look_behind()
         except ElementError:
             self._source.release()
@@ -142,10 +131,16 @@ class Head(Mapping[int, Element]):
         self._source.release()
 
     def __getitem__(self, tag: int) -> Element:
-        span = self._spans[tag]
-        if span.vr == "SQ" or span.undefined:
-            return parse(bytes(self._source[span.start : span.stop]), self._syntax)[tag]
-        return Element(span.vr, bytes(self._source[span.value : span.stop]))
+        start, stop = self._starts[tag], self._stop(tag)
+        _, vr, length, value = header(self._source, start, stop, layout_of(self._syntax))
+        if vr == "SQ" or length == UNDEFINED:
+            return parse(bytes(self._source[start:stop]), self._syntax)[tag]
+        return Element(vr, bytes(self._source[value:stop]))
+
+    def _stop(self, tag: int) -> int:
+        """Where an element ends, or would stand: elements stand one behind the other."""
+        at = bisect_right(self._tags, tag)
+        return self._starts[self._tags[at]] if at < len(self._tags) else self.end
 
     def __iter__(self) -> Iterator[int]:
         return iter(self._tags)
@@ -154,33 +149,35 @@ class Head(Mapping[int, Element]):
         return len(self._tags)
 
     def __contains__(self, tag: object) -> bool:
-        return tag in self._spans
+        return tag in self._starts
 
     def _found(self) -> int:
-        """Fill the spans; where the head ends. Short headers of Explicit VR are read in line: most are."""
-        source, spans, layout = self._source, self._spans, layout_of(self._syntax)
+        """Fill the starts; where the head ends. Short headers of Explicit VR are read in line: most are."""
+        source, starts, layout = self._source, self._starts, layout_of(self._syntax)
         position, end, last, limit = 0, len(source), -1, _MOST_HEADERS
         explicit, unpack = not layout.implicit, layout.tag_vr_length.unpack_from
         while end - position >= 8:
             group, number, code, length = unpack(source, position)
-            tag, undefined = group << 16 | number, False
+            tag = group << 16 | number
             if tag >= TAIL and group != 0xFFFE:
                 break
-            if explicit and code in _SHORT_VR:
-                vr, value = _SHORT_VR[code], position + 8
-                stop = bounded(tag, value, length, end)
+            start, is_delimiter = position, False
+            if explicit and code in SHORT_LENGTH:
+                position += 8 + length
             else:
-                tag, vr, length, value = header(source, position, end, layout)
-                undefined = length == UNDEFINED
-                if undefined and vr:
-                    stop, limit = behind_sequence(source, value, end, sequence_layout(tag, vr, layout), limit)
+                _, vr, length, position = header(source, start, end, layout)
+                is_delimiter = not vr
+                if length == UNDEFINED and vr:
+                    position, limit = behind_sequence(source, position, end, sequence_layout(tag, vr, layout), limit)
                 else:
-                    stop = bounded(tag, value, length, end)
+                    position += length
             limit -= 1
-            if tag <= last or not vr or limit < 0:
-                raise ElementError(tag, _oddity(tag, last, vr), "correct it at its source")
-            spans[tag] = _Span(vr, position, value, stop, undefined)
-            last, position = tag, stop
+            if tag <= last or is_delimiter or limit < 0:
+                raise ElementError(tag, _oddity(tag, last, is_delimiter=is_delimiter), "correct it at its source")
+            if position > end:
+                raise ElementError(tag, f"{position - end} bytes short", "send the whole data set")
+            starts[tag] = start
+            last = tag
         return position
 
     def _look_behind(self) -> None:
@@ -190,13 +187,13 @@ class Head(Mapping[int, Element]):
         while position < end:
             tag, vr, length, value = header(self._source, position, end, layout)
             if tag <= last or not vr:
-                raise ElementError(tag, _oddity(tag, last, vr), "correct it at its source")
+                raise ElementError(tag, _oddity(tag, last, is_delimiter=not vr), "correct it at its source")
             if tag in _SIGNATURES:
                 raise ElementError(tag, "a digital signature", "have it corrected and signed at its source")
             if length == UNDEFINED:
                 break
             last, position = tag, bounded(tag, value, length, end)
-        if _SIGNATURES[0] in self._spans:
+        if _SIGNATURES[0] in self:
             raise ElementError(_SIGNATURES[0], "a digital signature", "have it corrected and signed at its source")
 
     def behind(self) -> DataSet:
@@ -234,11 +231,8 @@ class Head(Mapping[int, Element]):
 
     def _place(self, tag: int) -> tuple[int, int]:
         """Where an element stands, or would stand."""
-        if tag in self._spans:
-            return self._spans[tag].start, self._spans[tag].stop
-        at = bisect_left(self._tags, tag)
-        start = self._spans[self._tags[at]].start if at < len(self._tags) else self.end
-        return start, start
+        stop = self._stop(tag)
+        return self._starts.get(tag, stop), stop
 
     def _copy(self, head: Output, start: int, stop: int) -> None:
         if self._in_place and stop - start >= EXTENT_FROM:
@@ -250,12 +244,10 @@ class Head(Mapping[int, Element]):
         """The retired group lengths that changes make wrong (PS3.5 7.2), counted anew."""
         layout = layout_of(self._syntax)
         counted = {}
-        for mark in {tag & 0xFFFF0000 for tag in new} & self._spans.keys():
+        for mark in {tag & 0xFFFF0000 for tag in new} & self._starts.keys():
             if is_retired_group_length(mark):
                 group = {tag for tag in (*self._tags, *new) if tag & 0xFFFF0000 == mark} - {mark}
-                length = sum(
-                    len(new[tag]) if tag in new else self._spans[tag].stop - self._spans[tag].start for tag in group
-                )
+                length = sum(len(new[tag]) if tag in new else self._stop(tag) - self._starts[tag] for tag in group)
                 counted[mark] = element_header(mark, "UL", 4, layout) + length.to_bytes(4, "little")
         return counted
 
@@ -298,8 +290,8 @@ class Patched:
         )
 
 
-def _oddity(tag: int, last: int, vr: str) -> str:
-    if not vr:
+def _oddity(tag: int, last: int, *, is_delimiter: bool) -> str:
+    if is_delimiter:
         return "delimiter outside its sequence"
     return "occurs twice" if tag == last else "out of order" if tag < last else "too many elements"
 

@@ -126,7 +126,7 @@ class Marks(NamedTuple):
 
 def excerpt(dataset: DataSet) -> DataSet:
     """The elements by which the check decides and those that it may correct."""
-    return {tag: element for tag, element in dataset.items() if tag in KEPT}
+    return {tag: dataset[tag] for tag in dataset if tag in KEPT}
 
 
 def marks(dataset: DataSet, *, sop_class: str, sop_instance: str) -> Marks:
@@ -218,11 +218,8 @@ def _has_private_copy(dataset: DataSet) -> bool:
         value = dataset.get(tag, ("", b""))[1]
         if isinstance(value, bytes) and len(value.strip(b" \0^")) >= _LEAST_TELLING:
             telling.append(value.strip(b" \0^"))
-    return any(
-        isinstance(value, bytes) and any(one in value for one in telling)
-        for tag, (_, value) in dataset.items()
-        if tag >> 16 & 1
-    )
+    private = (dataset[tag][1] for tag in dataset if tag >> 16 & 1)
+    return any(isinstance(value, bytes) and any(one in value for one in telling) for value in private)
 
 
 def _undecodable(dataset: DataSet, readable: Readable) -> Iterator[str]:
