@@ -10,7 +10,7 @@ from datetime import timedelta
 
 from gateway.app.destinations import target_of
 from gateway.app.peers import caller_of, now, tls_of
-from gateway.config import Backoff, Config, DicomDestination, Ris, load_rules
+from gateway.config import Backoff, Config, DicomDestination, Ris, load_check_rules, load_rules
 from gateway.domain.completeness import Patience
 from gateway.domain.model import DestinationName, Lane
 from gateway.domain.order_notice import Format, Header
@@ -78,6 +78,7 @@ def check_rules(config: Config) -> CheckRules:
         resend=Resend(config.check.resend),
         expects_orders=bool(config.ris or config.sender or config.orders.folder),
         system=config.box.ae,
+        headers=load_check_rules(config.check.rules),
     )
 
 

@@ -12,6 +12,7 @@ from typing import Final
 
 from gateway.dicom import charset
 from gateway.domain.assignment import assigned
+from gateway.domain.check_rules import CheckRule, normalised
 from gateway.domain.coercion import edits_for
 from gateway.domain.edits import to_json
 from gateway.domain.identity import decide
@@ -26,7 +27,6 @@ from gateway.spool.checks import CHECK, Excerpt, Origins, StudyCheck, StudyKey
 from gateway.spool.tasks import Decision
 
 DOUBT: Final = frozenset({Ruling.HOLD, Ruling.SUGGEST, Ruling.UNSCHEDULED})
-CORRECTING: Final = frozenset({Ruling.ENRICH, Ruling.CORRECT})
 TOO_MANY: Final = "too-many-orders"
 """More orders than are looked at share a number with the study."""
 
@@ -43,6 +43,8 @@ class CheckRules:
     """Somebody sends or answers orders here, so a study without one is worth a look."""
     system: str
     """Modifying System (0400,0563)."""
+    headers: tuple[CheckRule, ...] = ()
+    """The site's own rules for headers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,10 +214,12 @@ class Judge:
         decision: Decision | None,
     ) -> Judged:
         applied = self._rules.mode is Mode.APPLY or decision is not None
-        writes = applied and way is Way.ROUTES and verdict.decision in CORRECTING and bool(verdict.changes)
+        as_it_came = decision is not None and decision.choice is not Choice.ASSIGN
+        writes = applied and way is Way.ROUTES and not as_it_came
         at = now if decision is None else decision.decided_at
         edits = {
-            digest: self._edits(verdict, dataset, at) if writes else "" for digest, (dataset, _) in case.headers.items()
+            digest: self._edits(verdict, dataset, case.origins.scanners, at) if writes else ""
+            for digest, (dataset, _) in case.headers.items()
         }
         check = StudyCheck(
             study=case.looked.study,
@@ -231,10 +235,12 @@ class Judge:
         )
         return Judged(check=check, edits=edits, by_person=False)
 
-    def _edits(self, verdict: Verdict, dataset: DataSet, at: datetime) -> str:
-        patch = edits_for(
-            verdict, dataset, charset, at=at.astimezone(self._rules.policy.zone), system=self._rules.system
-        )
+    def _edits(self, verdict: Verdict, dataset: DataSet, scanners: Collection[str], at: datetime) -> str:
+        """What the verdict and the site's rules write; of a study of two scanners no rule knows which sent an image."""
+        at = at.astimezone(self._rules.policy.zone)
+        patch = edits_for(verdict, dataset, charset, at=at, system=self._rules.system)
+        calling = "".join(scanners) if len(scanners) == 1 else ""
+        patch = normalised(patch, verdict, dataset, charset, rules=self._rules.headers, calling=calling)
         return to_json(patch) if patch.edits else ""
 
 
