@@ -6,6 +6,7 @@ import mmap
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
 
@@ -21,11 +22,23 @@ if TYPE_CHECKING:
     from gateway.dicom.part10 import FileMetaRead
     from gateway.domain.conformance import Deviation, Iods
     from gateway.domain.edits import Edit, Patch
+    from gateway.domain.identity_model import Verdict
+    from gateway.domain.worklist import DataSet
 
 app = typer.Typer(help="Headers against the site's rules and their IODs.", invoke_without_command=True)
 
 MOST_FILES: Final = 100_000
 """Files of a folder that are looked at."""
+
+
+class Looked(NamedTuple):
+    """A file to look at."""
+
+    path: Path
+    calling: str
+    """Who sent it; empty: what it says of itself."""
+    verdict: Verdict | None = None
+    """What was decided of its study."""
 
 
 class Change(NamedTuple):
@@ -62,10 +75,10 @@ def check(
     as_json: AsJson = False,
     config: ConfigPath = DEFAULT_CONFIG,
 ) -> None:
-    """Show what the site's rules would change in images, before and after, and what their headers lack.
+    """Show what would change in images, before and after, and what their headers lack.
 
-    Nothing is changed or sent. Of a study in the spool it shows what is in its files, not what was decided of it:
-    that is `gateway study`.
+    Of a folder: what the site's rules change. Of a study in the spool: what the verdict on it changes too, and the
+    rules as they are now, whatever was sent before. Nothing is changed or sent.
     """
     if context.invoked_subcommand is not None:
         return
@@ -85,32 +98,34 @@ def check(
         _show(report)
 
 
-def _in_folder(folder: Path, calling: str) -> Iterator[tuple[Path, str]]:
-    """The files under a folder, and who is to have sent them; without `calling` that is what each says of itself."""
+def _in_folder(folder: Path, calling: str) -> Iterator[Looked]:
+    """The files under a folder."""
     for number, path in enumerate(sorted(folder.rglob("*"))):
         if number == MOST_FILES:
             raise CommandFailed(f"check: more than {MOST_FILES:,} files; name a smaller folder")
         if path.is_file():
-            yield path, calling
+            yield Looked(path, calling)
 
 
-def _in_study(config: Path, uid: str) -> Iterator[tuple[Path, str]]:
+def _in_study(config: Path, uid: str) -> Iterator[Looked]:
     """The files of a study in the spool that are still here."""
     from gateway.cli.opening import reading
     from gateway.domain.model import UID, InstanceState
-    from gateway.spool import instances
+    from gateway.spool import checks, instances
     from gateway.spool.files import object_path
 
     with reading(config) as books:
         found = [one for one in instances.in_study(books.c, UID(uid)) if one.state is not InstanceState.PURGED]
+        known = checks.of_study(books.c, checks.StudyKey(uid))
     if not found:
         remedy = "name a study whose images are still here, or a folder"
         raise CommandFailed(f"check: there is no such study and no such folder; {remedy}", status=UNKNOWN)
     for one in found:
-        yield object_path(books.config.box.state, one.id), one.origin.calling_ae
+        path = object_path(books.config.box.state, one.id)
+        yield Looked(path, one.origin.calling_ae, known.verdict if known is not None else None)
 
 
-def _looked_at(found: Iterable[tuple[Path, str]], config: Config, iods: Iods) -> Report:
+def _looked_at(found: Iterable[Looked], config: Config, iods: Iods) -> Report:
     from gateway.config import load_check_rules
     from gateway.dicom import charset, part10
     from gateway.dicom.elements import ElementError
@@ -120,17 +135,18 @@ def _looked_at(found: Iterable[tuple[Path, str]], config: Config, iods: Iods) ->
 
     rules = load_check_rules(config.check.rules)
     report = Report()
-    for path, calling in found:
+    for one in found:
         try:
-            with path.open("rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as mapped:
+            with one.path.open("rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as mapped:
                 meta = _meta(mapped[: part10.LONGEST_HEADER])
                 if meta is None:
                     continue
                 report.images += 1
                 with memoryview(mapped) as view, view[meta.data_offset :] as dataset:
                     with Head(dataset, meta.TransferSyntaxUID) as head:
-                        sender = calling or meta.calling_ae
-                        patch = normalised(_empty(config), None, head, charset, rules=rules, calling=sender)
+                        patch = _decided(one.verdict, head, config)
+                        sender = one.calling or meta.calling_ae
+                        patch = normalised(patch, one.verdict, head, charset, rules=rules, calling=sender)
                         report.deviations.update(deviations(head, iods))
                     _tried(dataset, meta.TransferSyntaxUID, patch, report)
         except ElementError as error:
@@ -151,12 +167,16 @@ def _meta(first: bytes) -> FileMetaRead | None:
         return None
 
 
-def _empty(config: Config) -> Patch:
-    from datetime import UTC, datetime
-
+def _decided(verdict: Verdict | None, head: DataSet, config: Config) -> Patch:
+    """What the verdict writes, if there is one."""
+    from gateway.dicom import charset
+    from gateway.domain.coercion import edits_for
     from gateway.domain.edits import Patch
 
-    return Patch(edits=(), at=datetime.now(UTC), system=config.box.ae)
+    now, system = datetime.now(config.site.timezone), config.box.ae
+    if verdict is None:
+        return Patch(edits=(), at=now, system=system)
+    return edits_for(verdict, head, charset, at=now, system=system)
 
 
 def _tried(dataset: memoryview, syntax: str, patch: Patch, report: Report) -> None:

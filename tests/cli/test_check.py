@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+from typer.testing import CliRunner
+
+from gateway.cli.commands import app
 from gateway.dicom.elements import EXPLICIT_LITTLE, Element, encode
-from tests.cli.site import STUDY, Site
+from tests.cli.site import STUDY, TOML, Site
 from tests.peers import objects
+from tests.roles.reading_room import ADA, ORDER, reading_room
 
 RULE = """
 [[rule]]
@@ -79,3 +84,16 @@ def test_a_fault_in_a_rule_is_told_by_check_config(site: Site) -> None:
     told = site.run("check-config")
     assert told.exit_code != 0
     assert "can't be set by a rule" in told.output
+
+
+def test_of_a_study_that_was_judged_the_verdict_is_shown_too(tmp_path: Path) -> None:
+    config = tmp_path / "gateway.toml"
+    config.write_text(TOML)
+    with reading_room(tmp_path) as room:
+        room.order(ADA, "ACC1")
+        room.image(AccessionNumber="ACC1", **{**ADA, "PatientBirthDate": "19800228"})
+        room.rounds()
+        done = CliRunner().invoke(app, ["check", "--dry-run", ORDER, "--config", str(config), "--json"])
+    assert done.exit_code == 0, done.output
+    changes = {one["attribute"]: (one["before"], one["after"]) for one in json.loads(done.stdout)["changes"]}
+    assert changes["PatientBirthDate"] == ("19800228", "19800229")
