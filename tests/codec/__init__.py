@@ -1,0 +1,1 @@
+"""Compression: a corpus of everything that breaks encoders, read back by decoders that are not ours."""
