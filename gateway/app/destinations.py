@@ -40,6 +40,7 @@ def target_of(config: Config, destination: Destination) -> Target:
         commitment_wait=wait,
         commitment_timeout=timeout,
         expect_refused=frozenset(destination.expect_refused),
+        lossless=destination.compression == "lossless",
     )
 
 

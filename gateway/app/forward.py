@@ -15,10 +15,11 @@ from gateway.domain.completeness import Patience
 from gateway.domain.model import DestinationName, Lane
 from gateway.domain.order_notice import Format, Header
 from gateway.domain.task import Mode, Resend
+from gateway.net.codec import Codecs
 from gateway.net.dicom_client import Peer
 from gateway.net.mllp_client import Place
 from gateway.net.wake import Wake
-from gateway.roles.forward import CheckRules, Forward, MppsTarget, Policy, Receiver, Telling
+from gateway.roles.forward import CheckRules, Compressor, Forward, MppsTarget, Policy, Receiver, Telling
 from gateway.roles.forward.disk import DiskWatch
 from gateway.spool import Spool
 
@@ -41,6 +42,11 @@ async def start_forward(config: Config, spool: Spool, stop: asyncio.Event) -> as
             timeout=30.0,
         )
 
+    policy = routing_policy(config)
+    compressor = _compressor(config, spool)
+    asked = {one.compression for one in config.destination} | {rule.compression for rule in policy.rules}
+    if "lossless" in asked:
+        await asyncio.to_thread(compressor.start)
     forward = Forward(
         spool,
         [target_of(config, destination) for destination in config.destination],
@@ -52,8 +58,9 @@ async def start_forward(config: Config, spool: Spool, stop: asyncio.Event) -> as
                 if one.mpps
             ),
         ],
-        policy=routing_policy(config),
+        policy=policy,
         check=check_rules(config),
+        compressor=compressor,
         retention=max(map(config.retention_of, config.destination), default=config.retention.confirmed),
         disk=DiskWatch(spool, config.disk.watermarks, now=now),
         custody_retention=config.retention.custody,
@@ -80,6 +87,20 @@ def check_rules(config: Config) -> CheckRules:
         system=config.box.ae,
         headers=load_check_rules(config.check.rules),
     )
+
+
+def _compressor(config: Config, spool: Spool) -> Compressor:
+    limits = config.compression
+
+    def codecs() -> Codecs:
+        return Codecs(
+            workers=limits.workers,
+            memory=limits.memory,
+            timeout=limits.timeout.total_seconds(),
+            tasks=limits.tasks,
+        )
+
+    return Compressor(spool, codecs, most=limits.kept, now=now)
 
 
 def routing_policy(config: Config) -> Policy:

@@ -222,6 +222,19 @@ class Orders(Section):
     """How often it is looked at; a file is taken once it is the same at two looks."""
 
 
+class Compression(Section):
+    workers: Annotated[Count, Field(le=32)] = spelled(2)
+    """Codec processes at a time."""
+    memory: Annotated[Size, Field(ge=512 * 2**20)] = spelled("2GiB")
+    """The most address space of one; an object that needs more goes out as it came."""
+    timeout: Duration = spelled("10m")
+    """How long one object may take; then it goes out as it came."""
+    tasks: Count = spelled(500)
+    """Objects until a codec process is replaced."""
+    kept: Size = spelled("4GiB")
+    """The most disk space for what was compressed and waits to be sent."""
+
+
 class Retention(Section):
     confirmed: Duration = spelled("7d")
     """Images, once every destination confirmed them."""
@@ -272,6 +285,7 @@ class Config(Section):
     routing: Routing = spelled({})
     check: Check = spelled({})
     orders: Orders = spelled({})
+    compression: Compression = spelled({})
     retention: Retention = spelled({})
     mqtt: Mqtt = spelled({})
     console: Console = spelled({})

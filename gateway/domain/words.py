@@ -55,6 +55,12 @@ STEPS: Final = {
     "destination-unreachable": "Check that {subject} runs, that it can be reached at its address and port, and that it"
     " knows our AE title; we try again by ourselves.",
     "delivery-late": "Check that {subject} runs and can be reached; the images are sent by themselves when it can.",
+    "compression-refused": "{subject} took images as they came that it did not take compressed, and gets their class so"
+    " since: look at `gateway compression`; when the cause is gone, `gateway compression allow {subject}`.",
+    "compression-mismatch": "A codec did not give back what went in, and such images go out as they came: have the"
+    " memory of the machine checked, install the newest release, then `gateway compression allow --codecs`.",
+    "codecs-unavailable": "No codec process starts, so everything goes out as it came: look for `codec` in the log, and"
+    " at [compression] memory; then restart the gateway.",
     "no-route": "Images have nowhere to go: name a destination in [routing] default, then restart the gateway.",
     "routing-rules": "The routing rules could not look at an image, and it went to the default destinations: see the"
     " log for `routed by default`, then `gateway route test INSTANCE_ID`.",

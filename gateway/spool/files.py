@@ -295,7 +295,7 @@ def data_set_start(fd: int, instance: Instance) -> int | None:
     """Where the data set begins, if by its hash it is the one that was received; else None. Raises OSError."""
     start = os.fstat(fd).st_size - instance.size
     seed = instance.TransferSyntaxUID.encode("latin-1", "surrogateescape")
-    whole = start > 0 and content_hash(fd, seed=seed, start=start)[0] == instance.content_hash
+    whole = start >= 0 and content_hash(fd, seed=seed, start=start)[0] == instance.content_hash
     return start if whole else None
 
 

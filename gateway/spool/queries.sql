@@ -1613,3 +1613,19 @@ DELETE FROM journal WHERE kind = 'order-message' AND subject = :subject
 
 -- order_message_forget --
 DELETE FROM relay WHERE id = :id
+
+DELETE FROM order_message WHERE id = :id
+
+-- compression_bars --
+SELECT destination, subject, why, since FROM compression_bar ORDER BY since, destination, subject
+
+-- compression_bar --
+INSERT INTO compression_bar (destination, subject, why, since) VALUES (:destination, :subject, :why, :now)
+ON CONFLICT (destination, subject) DO NOTHING
+
+-- compression_allow --
+DELETE FROM compression_bar WHERE destination = :destination RETURNING subject
+
+-- delivery_still_to_send --
+SELECT DISTINCT instance FROM delivery
+WHERE instance IN (SELECT value FROM json_each(:instances)) AND state IN ('queued', 'sending')

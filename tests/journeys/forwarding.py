@@ -33,12 +33,23 @@ from gateway.domain.routing import Rule
 from gateway.domain.task import Mode, Resend
 from gateway.domain.task import Patience as HoldPatience
 from gateway.domain.window import Window
+from gateway.net.codec import Codecs
 from gateway.net.dicom_client import Peer
 from gateway.net.dicom_service import Caller
 from gateway.net.flow import Flow
 from gateway.net.wake import Bell, Wake
 from gateway.roles import forward
-from gateway.roles.forward import CheckRules, Forward, MppsTarget, Policy, Receiver, Target, Telling, order_watch
+from gateway.roles.forward import (
+    CheckRules,
+    Compressor,
+    Forward,
+    MppsTarget,
+    Policy,
+    Receiver,
+    Target,
+    Telling,
+    order_watch,
+)
 from gateway.roles.forward.dimse import Dimse
 from gateway.roles.forward.disk import DiskWatch
 from gateway.roles.forward.learned import Learned
@@ -105,6 +116,7 @@ def target(port: Callable[[], Peer] | int, **settings: Any) -> Target:
         "commitment_wait": timedelta(seconds=5),
         "commitment_timeout": timedelta(days=2),
         "expect_refused": frozenset(),
+        "lossless": False,
     }
     as_scanner = settings.pop("as_scanner", False)
     learned = Learned(keep=timedelta(hours=12), now=lambda: datetime.now(UTC))
@@ -187,6 +199,10 @@ class Forwarding:
         self.clock.run_at(1.0)
 
 
+def codecs() -> Codecs:
+    return Codecs(workers=1, memory=1 << 31, timeout=60.0, tasks=500)
+
+
 @contextmanager
 def forwarding(
     folder: Path,
@@ -220,6 +236,7 @@ def forwarding(
             urgency=lambda _: None,
         ),
         check=check,
+        compressor=Compressor(spool, codecs, most=1 << 30, now=clock),
         retention=retention,
         disk=DiskWatch(spool, MARKS, now=clock, space=space),
         custody_retention=retention,

@@ -25,6 +25,7 @@ from gateway.domain.retry import Circuit, Severity, age_severity
 from gateway.net.dicom_client import Peer
 from gateway.net.wake import Wake
 from gateway.roles.forward.check import Check
+from gateway.roles.forward.compressing import Compressor, Forms
 from gateway.roles.forward.confirm import Confirmer
 from gateway.roles.forward.disk import DiskWatch
 from gateway.roles.forward.judging import CheckRules
@@ -41,7 +42,7 @@ from gateway.spool import Connection, Spool, audit, checks, deliveries, mpps, or
 from gateway.spool.deliveries import Backlog
 from gateway.spool.trimming import trim
 
-__all__ = ["CheckRules", "Forward", "Target", "MppsTarget", "Policy", "Receiver", "Telling"]
+__all__ = ["CheckRules", "Compressor", "Forward", "Target", "MppsTarget", "Policy", "Receiver", "Telling"]
 
 POLL_SECONDS = 2.0
 HOUSEKEEPING_SECONDS = 30.0
@@ -79,6 +80,7 @@ class Forward:
         mpps_targets: Sequence[MppsTarget],
         policy: Policy,
         check: CheckRules,
+        compressor: Compressor,
         retention: timedelta,
         disk: DiskWatch,
         custody_retention: timedelta,
@@ -91,6 +93,8 @@ class Forward:
     ) -> None:
         """`telling` says who is told of orders; what was sent for that is kept for `messages_retention`."""
         self._spool = spool
+        self._compressor = compressor
+        self._by_rule = any(rule.compression == "lossless" for rule in policy.rules)
         self._router = Router(policy, lambda instance: spool.files.path_of(instance.id))
         checking = Check(spool, check, now=now)
         reconciler = Reconciler(spool, checking, check, now=now)
@@ -143,12 +147,18 @@ class Forward:
                     breaker=sending,
                     ramp=ramp,
                     number=number,
+                    forms=self._forms(target, lane),
                     now=self._now,
                     random=random,
                     sent=confirmer.wake.set,
                 )
                 for number in range(target.concurrency)
             ]
+
+    def _forms(self, target: Target, lane: Lane) -> Forms:
+        return Forms(
+            self._compressor, destination=target.name, lossless=target.lossless, by_rule=self._by_rule, lane=lane
+        )
 
     async def run(self, stop: asyncio.Event, wake: Wake) -> None:
         """Take over what an earlier process had claimed, then work until `stop`."""
@@ -166,6 +176,7 @@ class Forward:
             self._ring()
             wake.close()
             housekeeping.cancel()
+            await asyncio.to_thread(self._compressor.close)
             await asyncio.gather(*(asyncio.to_thread(thread.join) for thread in threads))
 
     @property

@@ -38,10 +38,11 @@ class Dimse:
     """So is that of who asks for storage commitment, and whom the destination tells."""
     learned: Learned
 
-    def open(self, found: Sequence[Instance], *, allow: Allow) -> DimseLine:
+    def open(self, found: Sequence[Instance], *, allow: Allow, offered: frozenset[str]) -> DimseLine:
         """Raises `TemporaryFailure`."""
         calling = self.caller_for(found[0])
-        wanted = wanted_contexts(one for one in found if self.caller_for(one) == calling)
+        same_caller = (one for one in found if self.caller_for(one) == calling)
+        wanted = wanted_contexts(same_caller, offered=offered)
         contexts = propose(wanted)
         requestor = Requestor.connect(self.peer(calling), contexts)
         accepted = [(context.abstract_syntax, context.transfer_syntax) for context in requestor.contexts]
@@ -83,14 +84,22 @@ class DimseLine:
         """Whether the association was asked for a context of the instance, under the name it must go by."""
         return self._node.caller_for(instance) == self._calling and covers(self._proposed, instance)
 
+    def accepts(self, instance: Instance) -> frozenset[str]:
+        """What was negotiated for its class."""
+        return frozenset(
+            context.transfer_syntax
+            for context in self._requestor.contexts
+            if context.abstract_syntax == instance.SOPClassUID
+        )
+
     def store(
         self, instance: Instance, opening: Callable[[Instance], Opened], *, attempts: int, meanwhile: Callable[[], None]
     ) -> Outcome:
         """C-STORE; what the status means by PS3.4 Table B.2-1."""
-        context = context_of(self._requestor, instance)
-        if context is None:
-            return classify_transport(Failed.CONTEXT_REFUSED)
         with opening(instance) as opened:
+            context = context_of(self._requestor, opened.instance)
+            if context is None:
+                return classify_transport(Failed.CONTEXT_REFUSED)
             status = send(self._requestor, context, opened, meanwhile=meanwhile, allow=self._allow)
         return replace(classify_store_status(status, attempts=attempts), sent_as=context.transfer_syntax)
 

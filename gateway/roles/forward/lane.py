@@ -30,6 +30,7 @@ from gateway.domain.model import (
     TemporaryFailure,
 )
 from gateway.domain.retry import Outcome, OutcomeKind, backoff
+from gateway.roles.forward.compressing import Forms
 from gateway.roles.forward.patching import stored_patch
 from gateway.roles.forward.sending import Opened, SpoolDamaged
 from gateway.roles.forward.settlement import Settlement
@@ -51,6 +52,10 @@ log = structlog.get_logger()
 T = TypeVar("T")
 
 
+def _nothing() -> None:
+    pass
+
+
 class LaneSender:
     """Sends what is queued for one lane, until `stop`."""
 
@@ -63,11 +68,12 @@ class LaneSender:
         breaker: Breaker,
         ramp: Ramp,
         number: int,
+        forms: Forms,
         now: Callable[[], datetime],
         random: Callable[[], float],
         sent: Callable[[], None],
     ) -> None:
-        """The lane's line of that `number`, of those that `ramp` admits."""
+        """The lane's line of that `number`, of those that `ramp` admits. `forms`: what it sends of each object."""
         self._spool = spool
         self._target = target
         self._lane = lane
@@ -75,6 +81,7 @@ class LaneSender:
         self._breaker = breaker
         self._ramp = ramp
         self._number = number
+        self._forms = forms
         self._now = now
         self._random = random
         self._sent = sent
@@ -88,6 +95,8 @@ class LaneSender:
         """Of these the ones that are not done with: their lease is renewed while something is sent."""
         self._leased_at = now()
         self._ahead: Opened | None = None
+        self._size = 0
+        """Bytes of the data set that goes out."""
         self._known: dict[InstanceId, Instance] = {}
         """What this round read: an instance that is on its way to us does not change."""
 
@@ -137,6 +146,7 @@ class LaneSender:
         ).result()
         settled: list[Future[None]] = []
         left = sorted(self._in_hand, key=self._doubt)
+        self._forms.refresh()
         try:
             with self._gate.in_use():
                 while left and not stop.is_set() and self._may_send() and self._next(left, settled):
@@ -147,6 +157,7 @@ class LaneSender:
         self._settlement.wait()
         for future in settled:
             future.result()
+        self._forms.forget({delivery.instance for delivery in self._in_hand})
         self._in_hand = ()
         self._sent()
         if self._line is not None:
@@ -158,6 +169,9 @@ class LaneSender:
 
     def _next(self, left: list[Delivery], settled: list[Future[None]]) -> bool:
         self._unsettled = tuple(left)
+        assert self._line is not None
+        upcoming = ((one, instance) for one in left if (instance := self._instance(one)) is not None)
+        self._forms.look_ahead(upcoming, self._line.accepts, self._target.flow.bytes_per_second)
         return self._deliver(left.pop(0), left, settled)
 
     def _allow(self, want: int) -> int:
@@ -196,7 +210,7 @@ class LaneSender:
         if not self._breaker.may_try():
             return False
         try:
-            self._line = self._target.way.open(found, allow=self._allow)
+            self._line = self._target.way.open(found, allow=self._allow, offered=self._forms.offered)
         except TemporaryFailure as error:
             self._breaker.failed()
             self._ramp.failed()
@@ -237,12 +251,7 @@ class LaneSender:
         self._settlement.before(instance)
         began = self._gate.clock()
         try:
-            outcome = self._line.store(
-                instance,
-                self._open,
-                attempts=self._failures.get(delivery.id, 0),
-                meanwhile=partial(self._open_ahead, left),
-            )
+            outcome = self._store(self._line, delivery, instance, left)
         except PermanentFailure as error:
             if isinstance(error, SpoolDamaged):
                 self._write(
@@ -251,6 +260,7 @@ class LaneSender:
             settled.append(self._refuse(delivery, error.code))
             return True
         except TemporaryFailure as error:
+            self._forms.blames(instance, error.code)
             self._break_off()
             self._breaker.failed()
             self._ramp.failed()
@@ -262,18 +272,28 @@ class LaneSender:
             settled.append(self._defer(delivery, "fault"))
             return False
         if outcome.is_stored:
-            self._gate.sent(instance.size, self._gate.clock() - began)
+            self._gate.sent(self._size, self._gate.clock() - began)
+            self._forms.took(instance)
         settled += self._settle(delivery, instance, outcome)
         return not outcome.blames_destination
+
+    def _store(self, line: Line, delivery: Delivery, instance: Instance, left: Sequence[Delivery]) -> Outcome:
+        """Once in the form that was made for it, and if it may be that which is not understood, once as it came."""
+        attempts = self._failures.get(delivery.id, 0)
+        outcome = line.store(instance, self._open, attempts=attempts, meanwhile=partial(self._open_ahead, left))
+        if outcome.is_stored or not self._forms.blames(instance, outcome.code):
+            return outcome
+        return line.store(instance, self._open, attempts=attempts, meanwhile=_nothing)
 
     def _open(self, instance: Instance) -> Opened:
         patch = self._patch_of(instance)
         ahead, self._ahead = self._ahead, None
-        if ahead is not None:
-            if ahead.instance is instance and ahead.patch == patch:
-                return ahead
+        if ahead is not None and (ahead.instance.id != instance.id or ahead.patch != patch):
             ahead.close()
-        return Opened(instance, self._spool.files.path_of(instance.id), patch=patch)
+            ahead = None
+        opened = ahead or self._forms.opened(instance, patch=patch)
+        self._size = opened.instance.size
+        return opened
 
     def _patch_of(self, instance: Instance) -> Patch | None:
         """What is corrected in it on its way out, as it is decided now."""
@@ -283,11 +303,13 @@ class LaneSender:
     def _open_ahead(self, left: Sequence[Delivery]) -> None:
         """Read and compare the next file while the destination works on this one; what is wrong with it is found
         again when its turn comes."""
+        self._close_ahead()
         instance = self._instance(left[0]) if left else None
-        if instance is not None and self._line is not None and self._line.fits(instance):
+        if instance is None or self._line is None or not self._line.fits(instance):
+            return
+        if self._forms.is_ready(instance):
             with suppress(SpoolDamaged):
-                path = self._spool.files.path_of(instance.id)
-                self._ahead = Opened(instance, path, patch=self._patch_of(instance))
+                self._ahead = self._forms.opened(instance, patch=self._patch_of(instance))
 
     def _close_ahead(self) -> None:
         if self._ahead is not None:

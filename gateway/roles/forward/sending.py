@@ -44,13 +44,16 @@ class SpoolDamaged(PermanentFailure):
     """The file is not what was received: it must not be sent."""
 
 
-def wanted_contexts(instances: Iterable[Instance]) -> Wanted:
-    """What to propose for these instances, as many of them as fit into 128 contexts, first come first."""
+def wanted_contexts(instances: Iterable[Instance], *, offered: Iterable[str] = ()) -> Wanted:
+    """What to propose for these instances, as many of them as fit into 128 contexts, first come first.
+
+    `offered`: the transfer syntaxes that native ones can be compressed to. What is encapsulated may be made native.
+    """
     wanted: Wanted = {}
     for instance in instances:
-        syntaxes: set[str] = {instance.TransferSyntaxUID}
+        syntaxes: set[str] = {instance.TransferSyntaxUID, EXPLICIT_VR_LITTLE_ENDIAN}
         if instance.TransferSyntaxUID in CONVERTIBLE:
-            syntaxes.add(EXPLICIT_VR_LITTLE_ENDIAN)
+            syntaxes.update(offered)
         more = {**wanted, instance.SOPClassUID: wanted.get(instance.SOPClassUID, frozenset()) | syntaxes}
         if contexts_needed(more) > MAX_CONTEXTS:
             break

@@ -27,6 +27,10 @@ class Line(Protocol):
         """Whether it was opened for such an instance; one that doesn't fit waits for a line of its own."""
         ...
 
+    def accepts(self, instance: Instance) -> frozenset[str]:
+        """The transfer syntaxes that objects of its class may go out in; empty where only the object's own may."""
+        ...
+
     def store(
         self, instance: Instance, opening: Callable[[Instance], Opened], *, attempts: int, meanwhile: Callable[[], None]
     ) -> Outcome:
@@ -56,9 +60,10 @@ class Held(NamedTuple):
 class Way(Protocol):
     """How a kind of destination is reached."""
 
-    def open(self, found: Sequence[Instance], *, allow: Callable[[int], int]) -> Line:
+    def open(self, found: Sequence[Instance], *, allow: Callable[[int], int], offered: frozenset[str]) -> Line:
         """A line for the first of these, and for as many of the others as fit. Before bytes of objects are sent on
-        it, `allow` is asked how many of them may go now, and may wait. Raises `TemporaryFailure`."""
+        it, `allow` is asked how many of them may go now, and may wait. `offered`: the transfer syntaxes that native
+        objects can be compressed to. Raises `TemporaryFailure`."""
         ...
 
     def held(self, wanted: Sequence[Instance]) -> Iterator[Held]:
@@ -87,6 +92,8 @@ class Target:
     commitment_wait: timedelta
     commitment_timeout: timedelta
     expect_refused: frozenset[str]
+    lossless: bool
+    """Objects go out compressed, where a rule of the site says nothing else."""
 
     def may_send(self, lane: Lane, now: datetime) -> bool:
         """Whether its window is open for that lane."""
