@@ -27,6 +27,8 @@ HTJ2K_RPCL: Final = "1.2.840.10008.1.2.4.202"
 RLE: Final = "1.2.840.10008.1.2.5"
 DEFLATED: Final = "1.2.840.10008.1.2.1.99"
 IMAGE_CODECS: Final = frozenset({JPEG_LS, JPEG_2000, HTJ2K, HTJ2K_RPCL, RLE})
+UNASKED: Final = frozenset({JPEG_LS, JPEG_2000, RLE})
+"""What is sent where nothing is negotiated and the site chose compression: what most can read."""
 WAVELETS: Final = frozenset({JPEG_2000, HTJ2K, HTJ2K_RPCL})
 
 _WAVELETS_FROM: Final = 32

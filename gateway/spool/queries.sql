@@ -1614,8 +1614,6 @@ DELETE FROM journal WHERE kind = 'order-message' AND subject = :subject
 -- order_message_forget --
 DELETE FROM relay WHERE id = :id
 
-DELETE FROM order_message WHERE id = :id
-
 -- compression_bars --
 SELECT destination, subject, why, since FROM compression_bar ORDER BY since, destination, subject
 

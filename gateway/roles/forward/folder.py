@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.dicom import part10
+from gateway.domain.compression import UNASKED
 from gateway.domain.model import Confirm, Instance, TemporaryFailure
 from gateway.domain.retry import Outcome, OutcomeKind
 from gateway.net.share import Share, group_of
@@ -27,9 +28,10 @@ class Folder:
     """The destination's name, that the folder is marked with."""
     confirm: Confirm
 
-    def open(self, _found: Sequence[Instance], *, allow: Callable[[int], int]) -> FolderLine:
+    def open(self, _found: Sequence[Instance], *, allow: Callable[[int], int], offered: frozenset[str]) -> FolderLine:
         """Raises `TemporaryFailure`."""
-        return FolderLine(Share(self.path, self.owner), allow, read_back=self.confirm is Confirm.HASH)
+        read_back = self.confirm is Confirm.HASH
+        return FolderLine(Share(self.path, self.owner), allow, read_back=read_back, offered=offered)
 
     def held(self, wanted: Sequence[Instance]) -> Iterator[Held]:
         """Nothing waits for proof here: what is stored was read back."""
@@ -39,8 +41,9 @@ class Folder:
 class FolderLine:
     """The folder, held open (`Line`)."""
 
-    def __init__(self, share: Share, allow: Callable[[int], int], *, read_back: bool) -> None:
+    def __init__(self, share: Share, allow: Callable[[int], int], *, read_back: bool, offered: frozenset[str]) -> None:
         self._share = share
+        self._offered = offered & UNASKED
         self._allow = allow
         self._read_back = read_back
 
@@ -48,12 +51,17 @@ class FolderLine:
         """Any does."""
         return True
 
+    def accepts(self, instance: Instance) -> frozenset[str]:
+        """Nothing is negotiated: what it came in, and what most can read."""
+        return self._offered | {instance.TransferSyntaxUID}
+
     def store(
         self, instance: Instance, opening: Callable[[Instance], Opened], *, attempts: int, meanwhile: Callable[[], None]
     ) -> Outcome:
-        """Written as a file in the syntax the instance has, and read back."""
-        group, syntax = group_of(instance.StudyInstanceUID), instance.TransferSyntaxUID
+        """Written as a file in the syntax it is opened in, and read back."""
+        group = group_of(instance.StudyInstanceUID)
         with opening(instance) as opened:
+            syntax = opened.instance.TransferSyntaxUID
             header = part10.meta(
                 SOPClassUID=instance.SOPClassUID, SOPInstanceUID=instance.SOPInstanceUID, TransferSyntaxUID=syntax
             )

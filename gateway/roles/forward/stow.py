@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from gateway.dicom import part10
+from gateway.domain.compression import UNASKED
 from gateway.domain.model import UID, Instance
 from gateway.domain.retry import Outcome, classify_stow, is_in_question
 from gateway.net.dicomweb import DicomWeb, Server
@@ -25,9 +26,9 @@ class Stow:
 
     server: Server
 
-    def open(self, _found: Sequence[Instance], *, allow: Callable[[int], int]) -> StowLine:
+    def open(self, _found: Sequence[Instance], *, allow: Callable[[int], int], offered: frozenset[str]) -> StowLine:
         """Raises `TemporaryFailure`."""
-        return StowLine(DicomWeb(self.server), allow)
+        return StowLine(DicomWeb(self.server), allow, offered=offered)
 
     def held(self, wanted: Sequence[Instance]) -> Iterator[Held]:
         """By QIDO-RS at instance level. Raises `TemporaryFailure`."""
@@ -39,20 +40,25 @@ class Stow:
 class StowLine:
     """A connection for STOW-RS (`Line`)."""
 
-    def __init__(self, web: DicomWeb, allow: Callable[[int], int]) -> None:
+    def __init__(self, web: DicomWeb, allow: Callable[[int], int], *, offered: frozenset[str]) -> None:
         self._web = web
+        self._offered = offered & UNASKED
         self._allow = allow
 
     def fits(self, _instance: Instance) -> bool:
         """Nothing is negotiated."""
         return True
 
+    def accepts(self, instance: Instance) -> frozenset[str]:
+        """Nothing is negotiated: what it came in, and what most can read."""
+        return self._offered | {instance.TransferSyntaxUID}
+
     def store(
         self, instance: Instance, opening: Callable[[Instance], Opened], *, attempts: int, meanwhile: Callable[[], None]
     ) -> Outcome:
-        """STOW-RS in the syntax the instance has; what the status and the Failure Reason mean."""
-        syntax = instance.TransferSyntaxUID
+        """STOW-RS in the syntax it is opened in; what the status and the Failure Reason mean."""
         with opening(instance) as opened:
+            syntax = opened.instance.TransferSyntaxUID
             header = part10.meta(
                 SOPClassUID=instance.SOPClassUID, SOPInstanceUID=instance.SOPInstanceUID, TransferSyntaxUID=syntax
             )
