@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -132,17 +131,18 @@ def _looked_at(found: Iterable[Looked], config: Config, iods: Iods) -> Report:
     from gateway.dicom.patching import Head
     from gateway.domain.check_rules import normalised
     from gateway.domain.conformance import deviations
+    from gateway.spool.mapping import mapped
 
     rules = load_check_rules(config.check.rules)
     report = Report()
     for one in found:
         try:
-            with one.path.open("rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as mapped:
-                meta = _meta(mapped[: part10.LONGEST_HEADER])
+            with mapped(one.path) as view:
+                meta = _meta(bytes(view[: part10.LONGEST_HEADER]))
                 if meta is None:
                     continue
                 report.images += 1
-                with memoryview(mapped) as view, view[meta.data_offset :] as dataset:
+                with view[meta.data_offset :] as dataset:
                     with Head(dataset, meta.TransferSyntaxUID) as head:
                         patch = _decided(one.verdict, head, config)
                         sender = one.calling or meta.calling_ae

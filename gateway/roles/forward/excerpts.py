@@ -6,7 +6,6 @@ on as one that says nothing, and who sends it finds the fault. Pixels are not re
 
 from __future__ import annotations
 
-import mmap
 from pathlib import Path
 from typing import Final, cast
 
@@ -18,6 +17,7 @@ from gateway.domain.header import LAST, excerpt, marks
 from gateway.domain.model import Instance
 from gateway.roles.forward.patching import Unpatchable, patched
 from gateway.spool.checks import Excerpt
+from gateway.spool.mapping import mapped
 
 _FUNCTIONAL_GROUPS: Final = 0x52000000
 """Where the tens of thousands of elements of an enhanced multi-frame image begin."""
@@ -29,12 +29,7 @@ log = structlog.get_logger()
 def fault_of(instance: Instance, path: Path, patch: Patch) -> str:
     """Why the patch can't be made in that file; empty if it can."""
     try:
-        with (
-            path.open("rb") as file,
-            mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as mapped,
-            memoryview(mapped) as view,
-            view[len(mapped) - instance.size :] as dataset,
-        ):
+        with mapped(path) as view, view[max(len(view) - instance.size, 0) :] as dataset:
             patched(dataset, instance.TransferSyntaxUID, patch)
     except Unpatchable as error:
         return error.code
@@ -46,10 +41,8 @@ def fault_of(instance: Instance, path: Path, patch: Patch) -> str:
 def excerpt_of(instance: Instance, path: Path) -> Excerpt:
     """What is kept of the image's header."""
     try:
-        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as mapped:
-            start = len(mapped) - instance.size
-            with memoryview(mapped) as view, view[max(start, 0) :] as dataset:
-                header = _parsed(dataset, instance.TransferSyntaxUID)
+        with mapped(path) as view, view[max(len(view) - instance.size, 0) :] as dataset:
+            header = _parsed(dataset, instance.TransferSyntaxUID)
     except (OSError, ValueError) as error:
         log.warning("header not read", instance=instance.id, error=type(error).__name__)
         header = {}

@@ -15,7 +15,7 @@ from typing import Final
 
 import structlog
 
-from gateway.domain.model import GatewayError
+from gateway.domain.model import TemporaryFailure
 from gateway.domain.task import Choice, TaskKind
 from gateway.roles.forward.check import Check
 from gateway.roles.forward.judging import CheckRules
@@ -71,7 +71,7 @@ class Reconciler:
                 return lambda w: self._seen(w, decision)
             taken_back = self._takes_back(c, decision)
             looked = self._check.look_again(c, decision.study, None if taken_back else decision)
-        except GatewayError:
+        except TemporaryFailure:
             raise
         except LookupError as error:
             outcome = f"not possible: {error}"
@@ -148,7 +148,7 @@ class Reconciler:
     def _is_unchanged(self, c: Connection, study: StudyKey) -> bool:
         try:
             looked = self._check.look_again(c, study)
-        except GatewayError:
+        except TemporaryFailure:
             raise
         except Exception as error:  # noqa: BLE001 -- what stands of the study stands
             log.error("not looked at again", error=type(error).__name__)

@@ -6,7 +6,6 @@ destinations of [routing] default, with an alarm, and never keeps it back.
 
 from __future__ import annotations
 
-import mmap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -25,6 +24,7 @@ from gateway.domain.order_matching import Keys
 from gateway.domain.order_model import Identifier
 from gateway.domain.routing import DEFAULT_ROUTE, Route, Routed, Rule, base_lane, default_routes, route
 from gateway.spool import Connection, audit, deliveries, order_books, worklist
+from gateway.spool.mapping import mapped
 from gateway.spool.order_books import Order
 from gateway.spool.worklist import WorklistRow
 
@@ -168,12 +168,8 @@ def _ordered(c: Connection, *, StudyInstanceUID: str = "", AccessionNumber: str 
 
 def header_of(path: Path, keys: Iterable[str]) -> Facts:
     """The values of a Part 10 file. Raises OSError, or ElementError if it is none."""
-    with (
-        path.open("rb") as file,
-        mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as mapped,
-        memoryview(mapped) as whole,
-    ):
-        meta = part10.read(mapped[: part10.LONGEST_HEADER])
+    with mapped(path) as whole:
+        meta = part10.read(bytes(whole[: part10.LONGEST_HEADER]))
         with whole[meta.data_offset :] as data_set:
             return header_values(data_set, meta.TransferSyntaxUID, keys)
 

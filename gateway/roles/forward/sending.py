@@ -9,7 +9,6 @@ here, so its context counts as refused.
 
 from __future__ import annotations
 
-import mmap
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -33,6 +32,7 @@ from gateway.net.dicom_client import Requestor
 from gateway.net.dicom_socket import Allow
 from gateway.roles.forward.patching import patched
 from gateway.spool.files import data_set_start
+from gateway.spool.mapping import mapped
 
 CONVERTIBLE = frozenset({EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_BIG_ENDIAN, DEFLATED})
 
@@ -146,12 +146,7 @@ def segments_of(opened: Opened, target: str) -> list[Segment]:
         # A deflated data set may have come with an odd length; what leaves is even (PS3.5 A.5, PS3.8 E.1)
         return [whole, b"\0"] if instance.size % 2 else [whole]
     try:
-        # Mapped, not read: only the pages that hold headers are touched
-        with (
-            mmap.mmap(opened.descriptor, 0, prot=mmap.PROT_READ) as mapped,
-            memoryview(mapped) as view,
-            view[start:] as dataset,
-        ):
+        with mapped(opened.descriptor) as view, view[start:] as dataset:
             if opened.patch is not None:
                 made = patched(dataset, instance.TransferSyntaxUID, opened.patch, target=target)
             else:
