@@ -18,7 +18,7 @@ from typing import Final
 
 from gateway.domain.completeness import Because, Evidence, PerformedStep, Progress, Standing
 from gateway.domain.model import UID
-from gateway.spool import mpps, order_books
+from gateway.spool import mpps, order_books, study_events
 from gateway.spool.db import Connection, Row
 from gateway.spool.order_books import Order
 from gateway.spool.queries import sql
@@ -140,7 +140,11 @@ def stand(c: Connection, study: StudyProgress, found: Standing, *, now: datetime
         "look_at": to_text(look_at),
         "ended_at": to_text(now) if ended else None,
     }
-    return c.execute(sql("progress_stand"), values).rowcount == 1
+    if c.execute(sql("progress_stand"), values).rowcount != 1:
+        return False
+    if found.progress is Progress.COMPLETE and study.ended_at is None:
+        study_events.complete(c, study.StudyInstanceUID, now=now)
+    return True
 
 
 def settle(c: Connection, study: StudyProgress, *, now: datetime) -> None:

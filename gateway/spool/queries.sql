@@ -1577,6 +1577,52 @@ DELETE FROM study_progress WHERE StudyInstanceUID IN (
     ORDER BY last_at LIMIT :limit
 )
 
+-- study_event_insert --
+INSERT INTO study_event (StudyInstanceUID, event, at, images) SELECT :study, :event, :now,
+    (SELECT count(DISTINCT SOPInstanceUID) FROM instance WHERE StudyInstanceUID = :study AND quarantine = '')
+
+-- study_settling_begin --
+INSERT INTO study_settling (StudyInstanceUID, delivered) VALUES (:study, 0)
+ON CONFLICT (StudyInstanceUID) DO UPDATE SET delivered = 0
+
+-- study_settling_delivered --
+UPDATE study_settling SET delivered = 1 WHERE StudyInstanceUID = :study
+
+-- study_settling_end --
+DELETE FROM study_settling WHERE StudyInstanceUID = :study
+
+-- study_events_late --
+-- Images that came after the end, and have been quiet since.
+SELECT p.StudyInstanceUID AS study FROM study_progress AS p
+WHERE p.last_late_at IS NOT NULL AND p.last_late_at <= :quiet_since AND p.standing = 'complete' AND p.last_late_at > (
+    SELECT max(e.at) FROM study_event AS e WHERE e.StudyInstanceUID = p.StudyInstanceUID AND e.event = 'complete'
+)
+
+-- study_events_delivered --
+SELECT s.StudyInstanceUID AS study FROM study_settling AS s WHERE s.delivered = 0 AND NOT EXISTS (
+    SELECT 1 FROM instance AS i WHERE i.StudyInstanceUID = s.StudyInstanceUID AND i.quarantine = ''
+    AND i.state IN ('received', 'prepared') AND (
+        i.state = 'received' OR NOT EXISTS (SELECT 1 FROM delivery AS d WHERE d.instance = i.id)
+        OR EXISTS (SELECT 1 FROM delivery AS d WHERE d.instance = i.id AND d.state IN ('queued', 'sending', 'refused'))
+    )
+)
+
+-- study_events_confirmed --
+-- Of what is delivered, so that the rows come in their order: it is asked for after those were found.
+SELECT s.StudyInstanceUID AS study FROM study_settling AS s WHERE NOT EXISTS (
+    SELECT 1 FROM instance AS i WHERE i.StudyInstanceUID = s.StudyInstanceUID AND i.quarantine = ''
+    AND i.state IN ('received', 'prepared')
+)
+
+-- study_events_of --
+SELECT * FROM study_event WHERE StudyInstanceUID = :study ORDER BY seq
+
+-- study_events_after --
+SELECT * FROM study_event WHERE seq > :seq AND event = :event ORDER BY seq LIMIT :limit
+
+-- study_events_trim --
+DELETE FROM study_event WHERE seq IN (SELECT seq FROM study_event WHERE at < :before ORDER BY at LIMIT :limit)
+
 -- association_forget --
 DELETE FROM open_association
 

@@ -38,7 +38,19 @@ from gateway.roles.forward.reconciling import Reconciler
 from gateway.roles.forward.reports import Reporter
 from gateway.roles.forward.routing import Policy, Router
 from gateway.roles.forward.target import Breaker, Ramp, Target
-from gateway.spool import Connection, Spool, audit, checks, deliveries, mpps, orders_out, progress, relays, tasks
+from gateway.spool import (
+    Connection,
+    Spool,
+    audit,
+    checks,
+    deliveries,
+    mpps,
+    orders_out,
+    progress,
+    relays,
+    study_events,
+    tasks,
+)
 from gateway.spool.deliveries import Backlog
 from gateway.spool.trimming import trim
 
@@ -230,6 +242,7 @@ class Forward:
                 over = self._now() - self._mpps_retention
                 await self._write(partial(mpps.trim, before=over, limit=TRIMMED_AT_ONCE))
                 await self._write(partial(progress.trim, before=over, limit=TRIMMED_AT_ONCE))
+                await self._write(partial(study_events.trim, before=over, limit=TRIMMED_AT_ONCE))
                 told = self._now() - self._messages_retention
                 await self._write(partial(orders_out.trim, before=told, limit=TRIMMED_AT_ONCE))
             except Exception as error:  # noqa: BLE001 -- the housekeeping loop's edge; unknown means temporary

@@ -25,7 +25,7 @@ from gateway.domain.order_model import ENDED, Status
 from gateway.domain.order_notice import Event, Ordered, draft
 from gateway.net.hl7_building import build
 from gateway.roles.forward.orders_out import Receiver
-from gateway.spool import Connection, Spool, orders_out, patients, progress
+from gateway.spool import Connection, Spool, orders_out, patients, progress, study_events
 from gateway.spool.order_books import Order
 from gateway.spool.progress import StudyProgress
 
@@ -88,8 +88,16 @@ class OrderWatch:
                     self._write(partial(progress.advance, now=self._now()), rebuildable=True)
                 for study in progress.due(self._spool.db.read(), now=self._now()):
                     self._look_safely(study)
+                self._advance_events()
             except Exception as error:  # noqa: BLE001 -- the watch's edge: unknown means temporary
                 log.error("orders not watched", error=type(error).__name__, code=getattr(error, "code", ""))
+
+    def _advance_events(self) -> None:
+        """Write down what happened to whole studies, for those who tell others of it."""
+        quiet, now = self._telling.patience.quiet, self._now()
+        if study_events.due(self._spool.db.read(), quiet=quiet, now=now):
+            self._write(partial(study_events.advance, quiet=quiet, now=now))
+            self._queued()
 
     def _look_safely(self, study: StudyProgress) -> None:
         """A study that we fail at must not hold up the others: it is looked at again after a while."""
