@@ -76,7 +76,7 @@ def receive(
     if before is not None and before["code"] == Code.AA and before["faults"] == _NO_FAULTS:
         return bytes(before["answer"])
     outcome = apply()
-    faults = json.dumps([asdict(fault) for fault in outcome.faults])
+    faults = json.dumps([asdict(fault) for fault in outcome.faults]) if outcome.faults else _NO_FAULTS
     if before is not None and (before["code"], before["faults"]) == (outcome.code, faults):
         return bytes(before["answer"])
     waits = any(fault.code != DUPLICATE for fault in outcome.faults)

@@ -165,8 +165,7 @@ def write(c: Connection, order: Order, *, now: datetime, patient: Patient | None
     patient = patient or patients.patient(c, order.patient)
     made = []
     if patient.identifiers:
-        shown = replace(patient, identifiers=_as_known(patient.identifiers, order.patient))
-        made = [_row(order, dataset) for dataset in order_rows.rows(shown, whole, order.status)]
+        made = [_row(order, dataset) for dataset in order_rows.rows(_as_known(patient, order), whole, order.status)]
     if not listed:
         made = [row for row in made if c.execute(sql("order_row_there"), {"source": source, "key": row.key}).fetchone()]
     keys = tuple(row.key for row in made)
@@ -197,12 +196,14 @@ def write(c: Connection, order: Order, *, now: datetime, patient: Patient | None
     return replace(order, id=number, keys=keys)
 
 
-def _as_known(identifiers: tuple[Identifier, ...], key: PatientKey) -> tuple[Identifier, ...]:
-    """The numbers of a patient, first the one the patient is known by."""
+def _as_known(patient: Patient, order: Order) -> Patient:
+    """The patient with that number first by which the order knows it."""
+    identifiers, key = patient.identifiers, order.patient
     if identifiers[0].value == key.PatientID:
-        return identifiers
+        return patient
     first = Identifier(value=key.PatientID, authority=key.issuer)
-    return (first, *(each for each in identifiers if each.value != key.PatientID))
+    others = (each for each in identifiers if each.value != key.PatientID)
+    return replace(patient, identifiers=(first, *others))
 
 
 def _row(order: Order, dataset: DataSet) -> WorklistRow:

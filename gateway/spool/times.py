@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import overload
 
 
@@ -10,6 +11,7 @@ from typing import overload
 def to_text(when: datetime) -> str: ...
 @overload
 def to_text(when: None) -> None: ...
+@lru_cache(maxsize=64)  # one job writes its `now` a dozen times
 def to_text(when: datetime | None) -> str | None:
     """ISO 8601 with microseconds and offset +00:00. Raises ValueError for a time without a zone."""
     if when is None:
