@@ -4,8 +4,9 @@ Received instances are checked against their orders and routed, which queues a d
 (preparing.py); each destination has a thread
 per lane that sends and one that confirms; what scanners asked to be committed is reported; what every
 destination confirmed is purged after its retention, and nothing else ever is. All state is in the
-spool: `kill -9` at any moment costs at most sending an object twice. Performed procedure steps are relayed beside
-them, each RIS by a thread of its own (mpps.py), and each RIS is told of its orders (order_watch.py, orders_out.py).
+spool: `kill -9` at any moment costs at most sending an object twice. Performed procedure steps (mpps.py) and
+what each RIS is told of its orders (order_watch.py, orders_out.py) are relayed beside them, each by a thread of its
+own for each peer (relaying.py).
 """
 
 from __future__ import annotations
@@ -30,11 +31,12 @@ from gateway.roles.forward.confirm import Confirmer
 from gateway.roles.forward.disk import DiskWatch
 from gateway.roles.forward.judging import CheckRules
 from gateway.roles.forward.lane import LaneSender
-from gateway.roles.forward.mpps import MppsRelay, MppsTarget
+from gateway.roles.forward.mpps import MppsTarget, MppsWay
 from gateway.roles.forward.order_watch import OrderWatch, Telling
-from gateway.roles.forward.orders_out import OrdersOut, Receiver
+from gateway.roles.forward.orders_out import OrdersWay, Receiver
 from gateway.roles.forward.preparing import Preparer
 from gateway.roles.forward.reconciling import Reconciler
+from gateway.roles.forward.relaying import RelayThread
 from gateway.roles.forward.reports import Reporter
 from gateway.roles.forward.routing import Policy, Router
 from gateway.roles.forward.target import Breaker, Ramp, Target
@@ -128,10 +130,12 @@ class Forward:
         for target in targets:
             self._add(target, random)
         self._relays = [
-            MppsRelay(spool, target, breaker=self._breaker(target, random), now=now, random=random)
+            RelayThread(spool, MppsWay(spool, target, breaker=self._breaker(target, random), random=random), now=now)
             for target in mpps_targets
         ]
-        self._tellers = [OrdersOut(spool, receiver, now=now, random=random) for receiver in telling.receivers]
+        self._tellers = [
+            RelayThread(spool, OrdersWay(receiver, random=random), now=now) for receiver in telling.receivers
+        ]
         self._order_watch = OrderWatch(spool, telling, now=now, control_id=control_id, queued=self._ring_tellers)
 
     def _breaker(self, target: Target | MppsTarget, random: Callable[[], float]) -> Breaker:
