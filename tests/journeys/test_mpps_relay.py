@@ -151,7 +151,7 @@ def test_a_ris_without_performed_steps_is_told_and_not_flooded(tmp_path: Path, m
         box.pass_time(timedelta(minutes=20), seconds=1)
         (standing,) = relays.standing(box.spool.db.read(), Subject.MPPS, ["ris"])
         assert (standing.waiting, standing.last_status) == (2, "context")
-        assert "mpps-late" in box.alarms()
+        box.until(lambda: "mpps-late" in box.alarms(), what="the alarm")
 
 
 def test_a_refused_step_waits_for_a_person_and_holds_up_no_other(
@@ -192,7 +192,7 @@ def test_a_ris_that_fails_over_one_step_gets_the_others_meanwhile(
         box.until(lambda: len(scp.steps) == 2, what="the others are there")
         box.pass_time(timedelta(hours=1), seconds=1)
         assert "N-SET" not in scp.requests("2.25.1")  # never before its N-CREATE
-        assert "mpps-late" in box.alarms()
+        box.until(lambda: "mpps-late" in box.alarms(), what="the alarm")
         scp.answers = lambda _request, _uid: -1
         box.clock.run_at(600)
         until_sent(box)
