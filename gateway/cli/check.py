@@ -181,10 +181,10 @@ def _decided(verdict: Verdict | None, head: DataSet, config: Config) -> Patch:
 
 def _tried(dataset: memoryview, syntax: str, patch: Patch, report: Report) -> None:
     """Count what the patch changes, if it can be applied."""
-    from gateway.roles.forward.patching import Unpatchable, patched
+    from gateway.roles.forward.patching import Unpatchable, attempt
 
     try:
-        patched(dataset, syntax, patch)
+        attempt(dataset, syntax, patch)
     except Unpatchable as error:
         report.left_alone[str(error)] += 1
         return

@@ -19,6 +19,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Final, TypeAlias
 
 from pydicom.datadict import dictionary_VR, keyword_for_tag
@@ -113,7 +114,7 @@ class Edit:
     @property
     def vr(self) -> str:
         """The VR of the attribute as the dictionary has it (PS3.6)."""
-        return dictionary_VR(self.path[-1])
+        return _vr(self.path[-1])
 
     @property
     def name(self) -> str:
@@ -121,6 +122,10 @@ class Edit:
         steps = [keyword_for_tag(tag) for tag in self.path[::2]]
         counted = [f"{step}[{item + 1}]" for step, item in zip(steps, self.path[1::2], strict=False)]
         return ".".join([*counted, steps[-1]])
+
+
+_vr: Final = lru_cache(maxsize=None)(dictionary_VR)
+"""Of the few tags there are here; asked for many times with each object."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

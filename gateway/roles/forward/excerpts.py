@@ -15,7 +15,7 @@ from gateway.dicom import elements
 from gateway.domain.edits import Patch
 from gateway.domain.header import LAST, excerpt, marks
 from gateway.domain.model import Instance
-from gateway.roles.forward.patching import Unpatchable, patched
+from gateway.roles.forward.patching import Unpatchable, attempt
 from gateway.spool.checks import Excerpt
 from gateway.spool.mapping import mapped
 
@@ -30,7 +30,7 @@ def fault_of(instance: Instance, path: Path, patch: Patch) -> str:
     """Why the patch can't be made in that file; empty if it can."""
     try:
         with mapped(path) as view, view[max(len(view) - instance.size, 0) :] as dataset:
-            patched(dataset, instance.TransferSyntaxUID, patch)
+            attempt(dataset, instance.TransferSyntaxUID, patch)
     except Unpatchable as error:
         return error.code
     except (OSError, ValueError):

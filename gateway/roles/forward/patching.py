@@ -7,7 +7,8 @@ of it was made: its finding is for the check, which tries every patch once befor
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import cast
 
@@ -15,6 +16,7 @@ from gateway.dicom import charset
 from gateway.dicom.convert import MAX_INFLATED, Segment
 from gateway.dicom.elements import Element, ElementError
 from gateway.dicom.patching import Head
+from gateway.dicom.patching import Patched as PatchedObject
 from gateway.domain.applying import NotApplicable, changes_of
 from gateway.domain.edits import Patch, from_json
 from gateway.domain.model import PermanentFailure
@@ -40,11 +42,26 @@ def patched(
     `target` is the transfer syntax to leave in: the object's own, which is the default, or for a native one Explicit or
     Implicit VR LE.
     """
+    with _patched(source, transfer_syntax, patch, max_inflated) as made:
+        return made.segments(target or transfer_syntax)
+
+
+def attempt(
+    source: bytes | memoryview, transfer_syntax: str, patch: Patch, *, max_inflated: int = MAX_INFLATED
+) -> None:
+    """Find out whether `patched` can do it, for less. Raises Unpatchable."""
+    with _patched(source, transfer_syntax, patch, max_inflated):
+        pass
+
+
+@contextmanager
+def _patched(
+    source: bytes | memoryview, transfer_syntax: str, patch: Patch, max_inflated: int
+) -> Iterator[PatchedObject]:
     try:
         with Head(source, transfer_syntax, max_inflated=max_inflated) as head:
             changes = changes_of(patch, head, charset, behind=head.behind)
-            made = head.patched(cast("Mapping[int, Element | None]", changes))
-            return made.segments(target or transfer_syntax)
+            yield head.patched(cast("Mapping[int, Element | None]", changes))
     except NotApplicable as error:
         raise Unpatchable(str(error), code=f"patch-{error.code}") from error
     except ElementError as error:
