@@ -108,7 +108,7 @@ CATALOGUE: Final[Mapping[Code, Check]] = MappingProxyType({
         "The accession number is the order's, written in another form."),
     Code.ACCESSION_ALIAS: Check(6, _F,
         "The accession number is a former, provisional or shortened one of this order."),
-    Code.ACCESSION_DIFFERS: Check(3, _H,
+    Code.ACCESSION_DIFFERS: Check(3, _C,
         "The accession number is not that of the order that the other keys name: compare both."),
     Code.PATIENT_ID_MISSING: Check(7, _C,
         "The images have no PatientID: compare name and birth date, and link the order."),

@@ -24,13 +24,11 @@ from itertools import combinations
 from typing import Final
 
 from gateway.domain import identity_comparing as comparing
-from gateway.domain import likeness, plausibility
+from gateway.domain import identity_proof, likeness, plausibility
 from gateway.domain.checks import Code, finding
-from gateway.domain.desk import ISSUER as MINTED
 from gateway.domain.header_checks import check_headers, is_test_patient
-from gateway.domain.identity_changes import ALTERED, changes
+from gateway.domain.identity_changes import changes
 from gateway.domain.identity_evidence import (
-    SAME,
     Gathered,
     gather,
     is_about_time,
@@ -50,8 +48,9 @@ from gateway.domain.identity_model import (
     Study,
     Verdict,
 )
+from gateway.domain.identity_proof import Grounds
 from gateway.domain.merge import Kind
-from gateway.domain.order_model import OFF_LIST, Flag
+from gateway.domain.order_model import OFF_LIST
 
 
 class Rule(StrEnum):
@@ -85,10 +84,7 @@ class Rule(StrEnum):
     """Corrections are switched off."""
 
 
-_PERSONAL: Final = ("PatientID", "PatientName", "PatientBirthDate", "PatientSex")
 _AGREES: Final = frozenset({Relation.EQUAL, Relation.UNKNOWN, Relation.MISSING})
-_ENOUGH: Final = 2.0
-"""Corroborators that the wider guard needs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,13 +160,12 @@ def _conflicts(case: _Case) -> list[Finding]:
     for one, other in combinations(sorted(map(sorted, found.each)), 2):
         if not any(same_person(orders[mine], orders[theirs]) for mine in one for theirs in other):
             conflicts.append(finding(Code.KEYS_OF_TWO_PATIENTS))
-    if found.who or found.patient:
-        for vote in found.votes:
-            owned = {place for place in vote.orders if orders[place].key.PatientID}
-            if owned == vote.orders and not owned & found.patient:
-                of_accession = vote.level is Level.ACCESSION
-                code = Code.ACCESSION_OTHER_PATIENT if of_accession else Code.KEYS_OF_TWO_PATIENTS
-                conflicts.append(finding(code, "PatientID"))
+    for vote in found.votes:
+        owned = {place for place in vote.orders if orders[place].key.PatientID}
+        if owned == vote.orders and any(owned.isdisjoint(mine) for mine in found.patients):
+            of_accession = vote.level is Level.ACCESSION
+            code = Code.ACCESSION_OTHER_PATIENT if of_accession else Code.KEYS_OF_TWO_PATIENTS
+            conflicts.append(finding(code, "PatientID"))
     return conflicts
 
 
@@ -186,7 +181,7 @@ def _without_key(case: _Case) -> Verdict:
     for rule, places in ((Rule.BY_PATIENT, case.found.patient), (Rule.BY_NAME, case.found.named)):
         open_orders = [case.candidates[place] for place in sorted(places) if _could_be(case, case.candidates[place])]
         if open_orders and all(same_order(open_orders[0], other) for other in open_orders):
-            order = _target(open_orders)
+            order = _target(open_orders, open_orders)
             stands = comparing.relations(case.study, order, case.found)
             findings += comparing.differences(case.study, order, stands)
             return case.verdict(Decision.SUGGEST, rule, order=order, findings=findings, relations=stands)
@@ -205,9 +200,14 @@ def _could_be(case: _Case, order: Candidate) -> bool:
     )
 
 
-def _target(orders: Sequence[Candidate]) -> Candidate:
-    """Of several sources of one order the one whose values count: confirmed last, and not the desk if another is."""
-    return max(orders, key=lambda one: (one.kind is not Kind.DESK, one.confirmed_at, one.kind is Kind.LIVE, one.id))
+def _target(told: Sequence[Candidate], named: Sequence[Candidate]) -> Candidate:
+    """Of several sources of one order the one whose values count: not the desk if there is another, then one that the
+    keys name, then the one confirmed last."""
+    ids = {one.id for one in named}
+    return max(
+        told,
+        key=lambda one: (one.kind is not Kind.DESK, one.id in ids, one.confirmed_at, one.kind is Kind.LIVE, one.id),
+    )
 
 
 # -- keys name an order --
@@ -220,15 +220,17 @@ def _with_key(case: _Case) -> Verdict:
     if not all(same_person(one, other) for one, other in combinations(chosen, 2)):
         ambiguous = finding(Code.ACCESSION_AMBIGUOUS, "AccessionNumber")
         return case.verdict(Decision.HOLD, Rule.SEVERAL_PATIENTS, findings=[ambiguous])
-    order = _target(chosen)
-    single = all(same_order(order, other) for other in chosen)
+    # Another source may tell the same order without the number that names it
+    told = [one for one in case.candidates if one in chosen or any(same_order(one, other) for other in chosen)]
+    order = _target(told, chosen)
+    single = order in chosen and all(same_order(order, other) for other in told)
     stands = comparing.relations(case.study, order, case.found)
     against = [
         *comparing.differences(case.study, order, stands),
-        *comparing.fitness(case.study, order, case.policy, case.now, case.found),
+        *comparing.fitness(case.study, order, case.policy, case.now),
         *comparing.examination(case.study, order, case.policy),
         *_reported(case, order),
-        *_contradicted(case, chosen, order),
+        *_contradicted(case, told, order),
     ]
     weighed = plausibility.score(case.study, order, case.candidates, case.policy)
     if weighed.value >= case.policy.wrong_row:
@@ -250,12 +252,18 @@ def _reported(case: _Case, order: Candidate) -> list[Finding]:
 
 
 def _contradicted(case: _Case, chosen: Sequence[Candidate], order: Candidate) -> list[Finding]:
-    """Sources that tell one order of two persons, and a number that two patients have."""
+    """Sources that tell one order of two persons, and a number that two patients have, in the header or not."""
     named = [likeness.name(one.patient.PatientName, order.patient.PatientName) for one in chosen]
     contradicted = [finding(Code.ORDER_CONTRADICTED)] if Relation.DIFFERENT in named else []
-    for vote in case.found.votes:
-        if vote.level is Level.ACCESSION and not all(same_person(order, case.candidates[at]) for at in vote.orders):
-            contradicted.append(finding(Code.ACCESSION_AMBIGUOUS, "AccessionNumber"))
+    accession, number = order.procedure.accession, likeness.canonical(order.key.PatientID)
+    if any(
+        likeness.same_number(accession, one.procedure.accession) and not same_person(order, one)
+        for one in case.candidates
+    ):
+        contradicted.append(finding(Code.ACCESSION_AMBIGUOUS, "AccessionNumber"))
+    namesakes = [each.patient for each in case.study.patients if likeness.canonical(each.number.PatientID) == number]
+    if any(not likeness.same_patient(one, other) for one in namesakes for other in namesakes):
+        contradicted.append(finding(Code.PATIENT_ID_AMBIGUOUS, "PatientID"))
     return contradicted
 
 
@@ -299,77 +307,19 @@ def _judged(
     return verdict(Decision.ENRICH if fills else Decision.CORRECT, proof, made)
 
 
+def _proof(case: _Case, order: Candidate, stands: Mapping[str, Relation], *, single: bool) -> Rule | None:
+    """The rule that proves the order; None if none does."""
+    grounds = Grounds(
+        study=case.study, order=order, candidates=case.candidates, found=case.found, stands=stands, single=single
+    )
+    if identity_proof.by_accession_and_patient(grounds):
+        return Rule.ACCESSION_AND_PATIENT
+    return Rule.WIDER_GUARD if case.policy.wider_guard and identity_proof.by_wider_guard(grounds) else None
+
+
 _REFORMS: Final = frozenset(comparing.FORMS.values())
 
 
 def _without_sex(stands: Mapping[str, Relation]) -> list[Relation]:
     """A sex that differs is a warning by itself."""
     return [relation for attribute, relation in stands.items() if attribute != "PatientSex"]
-
-
-# -- proof --
-
-
-def _proof(case: _Case, order: Candidate, stands: Mapping[str, Relation], *, single: bool) -> Rule | None:
-    """The rule by which the order is proven; None if nothing proves it."""
-    if not _is_one_person(case, order, stands):
-        return None
-    flags = order.procedure.flags
-    exact = stands["AccessionNumber"] in SAME and Flag.ACCESSION_GENERATED not in flags
-    if exact and _names_an_order(case, Level.ACCESSION) and stands["PatientID"] in SAME:
-        return Rule.ACCESSION_AND_PATIENT
-    if case.policy.wider_guard and single and _is_guarded(case, order, stands):
-        return Rule.WIDER_GUARD
-    return None
-
-
-def _names_an_order(case: _Case, level: Level) -> bool:
-    return any(vote.level is level for vote in case.found.votes)
-
-
-def _is_one_person(case: _Case, order: Candidate, stands: Mapping[str, Relation]) -> bool:
-    """No veto: at most one of name and birth date is a slip, and then the other one is exact."""
-    name, born, sex = (stands[attribute] for attribute in ("PatientName", "PatientBirthDate", "PatientSex"))
-    if Relation.DIFFERENT in {name, born}:
-        return False
-    if name is Relation.SLIP and born not in {Relation.EQUAL, Relation.ALIAS}:
-        return False
-    if born is Relation.SLIP and name not in {Relation.EQUAL, Relation.ALIAS}:
-        return False
-    altered = any(stands[attribute] in ALTERED for attribute in _PERSONAL)
-    if sex is Relation.DIFFERENT and altered:
-        return False
-    # A number that is no longer, or not yet, the patient's own proves a person by name as well: temporary numbers
-    # are used again. One that we minted is used once.
-    minted = any(alias.issuer == MINTED and likeness.is_number_of(header.PatientID, alias)
-                 for alias in order.aliases for header in case.study.headers)  # fmt: skip
-    if stands["PatientID"] is Relation.ALIAS and not minted and name not in {Relation.EQUAL, Relation.ALIAS}:
-        return False
-    # "UNKNOWN" says that nobody knew the person then; that it is this one takes more than the number
-    unknown = any(
-        header.PatientName.strip("^ ") and likeness.is_nobody(header.PatientName) for header in case.study.headers
-    )
-    return not (unknown and name is Relation.MISSING and not minted and born is not Relation.EQUAL)
-
-
-def _is_guarded(case: _Case, order: Candidate, stands: Mapping[str, Relation]) -> bool:
-    """The wider guard: one exact key that is not ours, every level of one patient, and two corroborators."""
-    flags = order.procedure.flags
-    exact = (
-        (_names_an_order(case, Level.STUDY) and Flag.STUDY_GENERATED not in flags)
-        or (_names_an_order(case, Level.ACCESSION) and Flag.ACCESSION_GENERATED not in flags)
-        or (_names_an_order(case, Level.STEP) and not flags & {Flag.STEP_GENERATED, Flag.PROCEDURE_GENERATED})
-    )
-    others = (case.candidates[place] for place in case.found.named | case.found.patient | case.found.served)
-    if not exact or stands["PatientID"] is Relation.DIFFERENT or not all(same_person(order, one) for one in others):
-        return False
-    if stands["PatientSex"] is Relation.DIFFERENT:
-        return False
-    known = {Relation.EQUAL, Relation.ALIAS}
-    weight = (
-        1.0 * (stands["PatientID"] in SAME)
-        + 1.0 * (stands["PatientName"] in known | {Relation.SLIP})
-        + 1.0 * (stands["PatientBirthDate"] in known)
-        + 0.5 * (stands["PatientSex"] is Relation.EQUAL)
-    )
-    return weight >= _ENOUGH

@@ -43,7 +43,7 @@ def changes(
         if (reason := _reason(study, order, attribute, relation, enrich=enrich)) is not None
     ]
     if enrich:
-        attributes = [*_FILLED, *(_OF_REQUEST if single else ())]
+        attributes = [*_FILLED, *_OF_REQUEST] if single else []
         if single and stands["AccessionNumber"] is Relation.EQUAL and not any(map(is_group_case, study.headers)):
             attributes.append("AccessionNumber")  # the request has it
         made += _filled(study, order, attributes)

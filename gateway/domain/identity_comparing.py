@@ -136,7 +136,7 @@ def differences(study: Study, order: Candidate, stands: Mapping[str, Relation]) 
 # -- whether the order is fit for it --
 
 
-def fitness(study: Study, order: Candidate, policy: CheckPolicy, now: datetime, found: Gathered) -> Iterator[Finding]:
+def fitness(study: Study, order: Candidate, policy: CheckPolicy, now: datetime) -> Iterator[Finding]:
     """What speaks against the order itself."""
     if order.kind is Kind.DESK:
         yield finding(Code.ORDER_PROVISIONAL)
@@ -153,8 +153,6 @@ def fitness(study: Study, order: Candidate, policy: CheckPolicy, now: datetime, 
     same = {likeness.canonical(key.PatientID) for key in (order.key, *order.aliases)}
     if theirs - mine - same:
         yield finding(Code.ORDER_TAKEN)
-    if any(not likeness.same_patient(one, other) for one in found.who for other in found.who):
-        yield finding(Code.PATIENT_ID_AMBIGUOUS, "PatientID")
 
 
 def examination(study: Study, order: Candidate, policy: CheckPolicy) -> Iterator[Finding]:

@@ -49,14 +49,19 @@ class Gathered:
     """Of order keys; an attribute with several values, as in the group case, has one vote for all of them."""
     each: frozenset[frozenset[int]]
     """What every single value of an order key names."""
-    patient: frozenset[int]
-    """Orders of the patient whom PatientID names."""
+    patients: tuple[frozenset[int], ...]
+    """Of each PatientID that anybody is known by, the orders of that patient."""
     named: frozenset[int]
     """Orders of a patient of that name and birth date."""
     served: frozenset[int]
     """Orders that a scanner of the study was shown as the header is."""
     who: frozenset[PatientKey]
     """The patients known under PatientID, if the study has one alone."""
+
+    @property
+    def patient(self) -> frozenset[int]:
+        """Orders of a patient whom a PatientID names."""
+        return _union(self.patients)
 
     @property
     def chosen(self) -> frozenset[int]:
@@ -85,15 +90,18 @@ def gather(study: Study, candidates: Sequence[Candidate], policy: CheckPolicy) -
     """The votes of all keys of the study."""
     numbers = {likeness.canonical(header.PatientID.value): header.PatientID for header in study.headers}
     numbers.pop("", None)
-    who = frozenset[PatientKey]().union(*(known_as(number, study.patients) for number in numbers.values()))
+    who = {name: known_as(number, study.patients) for name, number in numbers.items()}
+    patients = {
+        name: _all(candidates, partial(is_of, number=number, who=who[name])) for name, number in numbers.items()
+    }
     keys = [votes for votes in _keys(study, candidates, policy) if votes]
     return Gathered(
         votes=tuple(dict.fromkeys(Vote(votes[0].level, _union(vote.orders for vote in votes)) for votes in keys)),
         each=frozenset(vote.orders for votes in keys for vote in votes),
-        patient=_all(candidates, lambda c: any(is_of(c, number, who) for number in numbers.values())),
+        patients=tuple(orders for name, orders in sorted(patients.items()) if orders or who[name]),
         named=_all(candidates, lambda c: any(_is_named(c, header) for header in study.headers)),
         served=_all(candidates, lambda c: any(was_shown(c, header, study) for header in study.headers)),
-        who=who,
+        who=frozenset[PatientKey]().union(*who.values()),
     )
 
 
@@ -113,7 +121,7 @@ def _keys(study: Study, candidates: Sequence[Candidate], policy: CheckPolicy) ->
         asked = header.requests
         yield _voted(Level.STUDY, [partial(_has_study, uid=one.StudyInstanceUID) for one in asked], candidates)
         yield _voted(Level.ACCESSION, [partial(_has_accession, number=one.accession) for one in asked], candidates)
-        steps = [partial(_has_step, request=one, study=study, policy=policy) for one in asked]
+        steps = [partial(_has_step, request=one, header=header, study=study, policy=policy) for one in asked]
         yield _voted(Level.STEP, steps, candidates)
     for performed in study.performed:
         references = [partial(_was_performed, reference=one) for one in performed.references]
@@ -137,27 +145,27 @@ def _has_study(candidate: Candidate, uid: str) -> bool:
 def accession_relation(candidate: Candidate, number: Identifier) -> Relation:
     """An accession number of a header against the order's."""
     expected = candidate.procedure.accession
-    if likeness.same_number(number, expected):
-        return Relation.EQUAL
-    others = [replace(expected, value=value) for value in candidate.accessions]
-    return likeness.number(number, expected, others=others)
+    return likeness.number(number, expected, others=_former(candidate))
+
+
+def _former(candidate: Candidate) -> Iterator[Identifier]:
+    return (replace(candidate.procedure.accession, value=value) for value in candidate.accessions)
 
 
 def _has_accession(candidate: Candidate, number: Identifier) -> bool:
-    return bool(number.value) and accession_relation(candidate, number) in SAME
+    same = partial(likeness.same_number, number)
+    return same(candidate.procedure.accession) or any(map(same, _former(candidate)))
 
 
-def _has_step(candidate: Candidate, request: Request, study: Study, policy: CheckPolicy) -> bool:
-    """Both ids, about its time: they are only unique for a RIS and some days."""
-    if not request.RequestedProcedureID or not request.ScheduledProcedureStepID:
+def _has_step(candidate: Candidate, request: Request, header: Header, study: Study, policy: CheckPolicy) -> bool:
+    """Both ids, and about its time: they are only unique for a RIS and some days. An order that another key names
+    may be at any time."""
+    mine = tuple(map(likeness.canonical, (request.RequestedProcedureID, request.ScheduledProcedureStepID)))
+    if not all(mine) or mine[0] != likeness.canonical(candidate.procedure.RequestedProcedureID):
         return False
-    step_id = likeness.canonical(request.ScheduledProcedureStepID)
-    return likeness.canonical(candidate.procedure.RequestedProcedureID) == likeness.canonical(
-        request.RequestedProcedureID
-    ) and any(
-        likeness.canonical(step.ScheduledProcedureStepID) == step_id and is_about_time(step, study, policy)
-        for step in candidate.procedure.steps
-    )
+    steps = [step for step in candidate.procedure.steps if likeness.canonical(step.ScheduledProcedureStepID) == mine[1]]
+    named = _has_study(candidate, header.StudyInstanceUID) or _has_accession(candidate, header.accession)
+    return any(named or is_about_time(step, study, policy) for step in steps)
 
 
 def _was_performed(candidate: Candidate, reference: ScheduledReference) -> bool:
@@ -178,20 +186,23 @@ def is_about_time(step: Step, study: Study, policy: CheckPolicy) -> bool:
 
 def patient_relation(candidate: Candidate, number: Identifier, who: frozenset[PatientKey]) -> Relation:
     """A PatientID of a header against the order's; `who` is known under it."""
-    key = candidate.key
-    if key.PatientID and likeness.is_number_of(number, key):
+    if candidate.key.PatientID and likeness.is_number_of(number, candidate.key):
         return Relation.EQUAL
-    if any(likeness.is_number_of(number, alias) for alias in candidate.aliases):
+    if is_of(candidate, number, who):
         return Relation.ALIAS
-    if any(likeness.same_patient(each, key) for each in who):
-        return Relation.ALIAS  # by a merge that the order has not seen
-    expected = Identifier(value=key.PatientID, authority=key.issuer)
-    return likeness.number(number, expected, others=candidate.patient.identifiers)
+    return likeness.number(number, Identifier(value=candidate.key.PatientID, authority=candidate.key.issuer))
 
 
 def is_of(candidate: Candidate, number: Identifier, who: frozenset[PatientKey]) -> bool:
     """Whether the order is of the patient whom the number names."""
-    return patient_relation(candidate, number, who) in SAME
+    if not number.value:
+        return False
+    if any(likeness.is_number_of(number, known) for known in (candidate.key, *candidate.aliases)):
+        return True
+    # By a merge that the order has not seen, or as another of the patient's numbers
+    return any(likeness.same_patient(each, candidate.key) for each in who) or any(
+        likeness.same_number(number, other) for other in candidate.patient.identifiers
+    )
 
 
 def same_person(one: Candidate, other: Candidate) -> bool:
@@ -211,9 +222,9 @@ def same_order(one: Candidate, other: Candidate) -> bool:
     ids = {likeness.canonical(one.RequestedProcedureID) for one in (mine, theirs)} - {""}
     if len(ids) > 1:
         return False
-    return likeness.same_number(mine.accession, theirs.accession) or (
-        bool(mine.StudyInstanceUID) and mine.StudyInstanceUID == theirs.StudyInstanceUID
-    )
+    if mine.accession.value and theirs.accession.value:
+        return likeness.same_number(mine.accession, theirs.accession)
+    return bool(mine.StudyInstanceUID) and mine.StudyInstanceUID == theirs.StudyInstanceUID
 
 
 def _is_named(candidate: Candidate, header: Header) -> bool:

@@ -228,6 +228,10 @@ def distance(one: str, other: str, *, limit: int) -> int:
     """Letters to add, drop, replace or swap with a neighbour; more than `limit` may be counted as `limit` + 1."""
     if abs(len(one) - len(other)) > limit:
         return limit + 1
+    start = next((at for at, (mine, theirs) in enumerate(zip(one, other, strict=False)) if mine != theirs), None)
+    if start is None:
+        return abs(len(one) - len(other))
+    one, other = one[start:], other[start:]
     before: list[int] = []
     row = list(range(len(other) + 1))
     for i, mine in enumerate(one, 1):
