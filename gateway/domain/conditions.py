@@ -19,8 +19,11 @@ from typing import Final
 Facts = Mapping[str, Sequence[str]]
 """What is known of one image: values by key. A key that is not there has no value."""
 
-OURS: Final = ("calling_ae", "called_ae", "address", "size")
-"""The keys that are no tag: who sent it, whom it called, from which address, and bytes of its data set."""
+VERDICT: Final = "verdict"
+FINDING: Final = "finding"
+OURS: Final = ("calling_ae", "called_ae", "address", "size", VERDICT, FINDING)
+"""The keys that are no tag: who sent it, whom it called, from which address, bytes of its data set, and what the check
+of its study came to: the decision, and the codes of what it found."""
 OF_ORDER: Final = (
     *("source", "status", "AccessionNumber", "RequestedProcedureID", "RequestedProcedurePriority"),
     *("RequestedProcedureDescription", "RequestedProcedureCode", "Modality", "ScheduledStationAETitle"),

@@ -66,6 +66,32 @@ class Handing:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Edited:
+    """One attribute that is written anew on the way out. Neither value is told here: they may name the patient."""
+
+    attribute: str
+    rule: str
+    """What asked for it, with its version."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checked:
+    """What the check of a study against its order came to."""
+
+    decision: str
+    because: str
+    """The rule that decided."""
+    findings: tuple[str, ...]
+    """Codes of what it found."""
+    version: str
+    """Of the rules."""
+    applied: bool
+    """False: it was only reported (shadow mode)."""
+    decided_by: str
+    decided_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Custody:
     """One image."""
 
@@ -85,6 +111,7 @@ class Custody:
     state: InstanceState
     quarantine: str
     """Why it waits for a person; empty if it does not."""
+    edited: tuple[Edited, ...]
     moves: tuple[Move, ...]
     handings: tuple[Handing, ...]
     purged_at: datetime | None
@@ -107,6 +134,8 @@ class StudyCustody:
     StudyInstanceUID: UID
     safe: bool
     """Every image is confirmed at every destination it was routed to."""
+    check: Checked | None
+    """None: the check never met it."""
     instances: tuple[Custody, ...]
 
 

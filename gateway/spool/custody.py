@@ -1,6 +1,6 @@
 """The chain of custody of a study, read from its rows and the journal (domain/custody.py says what it is).
 
-What is promised: three statements however many images the study has; what was purged is told for as long as the books
+What is promised: a few statements, and one for each image's edits; what was purged is told for as long as the books
 are kept (`[retention] custody`).
 """
 
@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections import defaultdict
 from datetime import datetime
 
-from gateway.domain.custody import FORM, Custody, Handing, Move, StudyCustody, attempts, proof
+from gateway.domain.custody import FORM, Checked, Custody, Edited, Handing, Move, StudyCustody, attempts, proof
+from gateway.domain.edits import from_json, spelled
 from gateway.domain.model import UID, Delivery, Instance, InstanceId, InstanceState
-from gateway.spool import deliveries, instances
+from gateway.spool import checks, deliveries, instances
 from gateway.spool.audit import Subject
 from gateway.spool.db import Connection
 from gateway.spool.queries import sql
@@ -29,7 +30,7 @@ def of_study(c: Connection, key: str, *, site: str, box: str, now: datetime) -> 
     sent: defaultdict[InstanceId, list[Delivery]] = defaultdict(list)
     for delivery in deliveries.of_study(c, uid):
         sent[delivery.instance].append(delivery)
-    told = tuple(_custody(one, sent[one.id], moves) for one in found)
+    told = tuple(_custody(c, one, sent[one.id], moves) for one in found)
     return StudyCustody(
         form=FORM,
         site=site,
@@ -37,6 +38,7 @@ def of_study(c: Connection, key: str, *, site: str, box: str, now: datetime) -> 
         told_at=now,
         StudyInstanceUID=uid,
         safe=all(one.is_safe for one in told),
+        check=_checked(c, found[0]),
         instances=told,
     )
 
@@ -55,7 +57,27 @@ def _moves(c: Connection, uid: UID) -> Moves:
     return found
 
 
-def _custody(instance: Instance, sent: list[Delivery], moves: Moves) -> Custody:
+def _checked(c: Connection, instance: Instance) -> Checked | None:
+    check = checks.of_study(c, checks.key_of(instance))
+    if check is None:
+        return None
+    return Checked(
+        decision=check.verdict.decision,
+        because=check.verdict.because,
+        findings=tuple(dict.fromkeys(one.code for one in check.verdict.findings)),
+        version=check.verdict.version,
+        applied=check.applied,
+        decided_by=check.decided_by,
+        decided_at=check.decided_at,
+    )
+
+
+def _edited(c: Connection, instance: Instance) -> tuple[Edited, ...]:
+    edits = checks.outgoing(c, instance.id).edits
+    return tuple(Edited(attribute=spelled(one.path), rule=one.rule) for one in from_json(edits).edits) if edits else ()
+
+
+def _custody(c: Connection, instance: Instance, sent: list[Delivery], moves: Moves) -> Custody:
     own = tuple(moves[Subject.INSTANCE, instance.id])
     return Custody(
         id=instance.id,
@@ -71,6 +93,7 @@ def _custody(instance: Instance, sent: list[Delivery], moves: Moves) -> Custody:
         address=instance.origin.address,
         state=instance.state,
         quarantine=instance.quarantine,
+        edited=_edited(c, instance),
         moves=own,
         handings=tuple(_handing(one, moves[Subject.DELIVERY, str(one.id)]) for one in sent),
         purged_at=next((one.at for one in own if one.after == InstanceState.PURGED), None),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
@@ -11,10 +12,11 @@ from pydicom import dcmwrite
 from gateway.domain.conditions import Condition, Pattern
 from gateway.domain.model import DestinationName, Lane, SourceName
 from gateway.domain.routing import Rule
+from gateway.domain.task import Mode
 from gateway.roles.forward import routing
-from gateway.spool import audit, worklist
+from gateway.spool import audit, custody, worklist
 from gateway.spool.worklist import WorklistRow
-from tests.journeys.forwarding import Forwarding, forwarding, target
+from tests.journeys.forwarding import UNCHECKED, Forwarding, forwarding, target
 from tests.peers import objects
 from tests.peers.pynetdicom_scp import storage_scp
 
@@ -123,3 +125,30 @@ def test_an_image_that_the_rules_can_not_look_at_goes_to_the_default_with_an_ala
         box.clock.advance(routing.QUIET * 2)
         box.until(lambda: not box.alarms(), what="the alarm ends")
         assert audit.journal_of(box.spool.db.read(), kind=audit.Subject.DELIVERY, subject="1")[0].why == "route pacs"
+
+
+def test_rules_may_look_at_what_the_check_came_to_and_the_record_tells_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rules = [Rule(id="tests", when=when(verdict="pass", finding="test-*"), to=("@default", "ai"), priority=Lane.BULK)]
+    image = objects.ct(1)
+    with (
+        storage_scp() as pacs,
+        storage_scp() as ai,
+        forwarding(
+            tmp_path,
+            [target(pacs.port), target(ai.port, name=AI)],
+            monkeypatch=monkeypatch,
+            rules=rules,
+            default=(PACS,),
+            check=replace(UNCHECKED, mode=Mode.SHADOW),
+        ) as box,
+    ):
+        uid = box.put(objects.write(tmp_path, image))
+        box.until(lambda: queued(box), what="it is routed")
+        c = box.spool.db.read()
+        told = custody.of_study(c, str(image.StudyInstanceUID), site="s", box="b", now=box.clock())
+        assert told is not None
+        assert told.check is not None
+        assert (told.check.decision, told.check.applied) == ("pass", False)
+        assert queued(box)[uid] == {("pacs", "bulk"), ("ai", "bulk")}

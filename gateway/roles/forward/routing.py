@@ -18,12 +18,12 @@ import structlog
 from gateway.dicom import part10
 from gateway.dicom.elements import EXPLICIT_LITTLE, ElementError, parse, text_of
 from gateway.dicom.header_values import header_values, tag_of
-from gateway.domain.conditions import Facts
+from gateway.domain.conditions import FINDING, VERDICT, Facts
 from gateway.domain.model import AETitle, DestinationName, Instance, Lane
 from gateway.domain.order_matching import Keys
 from gateway.domain.order_model import Identifier
 from gateway.domain.routing import DEFAULT_ROUTE, Route, Routed, Rule, base_lane, default_routes, route
-from gateway.spool import Connection, audit, deliveries, order_books, worklist
+from gateway.spool import Connection, audit, checks, deliveries, order_books, worklist
 from gateway.spool.mapping import mapped
 from gateway.spool.order_books import Order
 from gateway.spool.worklist import WorklistRow
@@ -137,7 +137,14 @@ def facts_of(c: Connection, instance: Instance, path: Path, keys: frozenset[str]
             header = header or header_of(path, {ACCESSION})
         accession = header.get(ACCESSION, ("",))[0]
         orders = _ordered(c, AccessionNumber=accession) if accession else []
-    return known(instance, header, orders)
+    return {**known(instance, header, orders), **(_checked(c, instance) if keys & {VERDICT, FINDING} else {})}
+
+
+def _checked(c: Connection, instance: Instance) -> Facts:
+    check = checks.of_study(c, checks.key_of(instance))
+    if check is None:
+        return {}
+    return {VERDICT: (check.verdict.decision,), FINDING: tuple(one.code for one in check.verdict.findings)}
 
 
 def known(instance: Instance, header: Facts, orders: Sequence[Facts] = ()) -> Facts:
