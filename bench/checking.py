@@ -6,7 +6,6 @@ file. Both write the whole object again; we hand the pixels to `sendfile`.
 
 from __future__ import annotations
 
-import mmap
 import resource
 import shutil
 import subprocess
@@ -33,6 +32,7 @@ from gateway.domain.order_model import Identifier, Patient, PatientKey, Procedur
 from gateway.roles.forward.excerpts import excerpt_of, fault_of
 from gateway.roles.forward.patching import patched
 from gateway.spool.checks import Excerpt
+from gateway.spool.mapping import mapped
 
 NOW: Final = datetime(2026, 1, 2, 13, tzinfo=UTC)
 POLICY: Final = CheckPolicy(test_patients=())
@@ -83,12 +83,7 @@ def _ours(paths: list[Path], _folder: Path) -> float:
         if digest not in patches:
             patches[digest] = _patch(excerpt)
         refused = fault_of(instance, path, patches[digest])
-        with (
-            path.open("rb") as file,
-            mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as mapped,
-            memoryview(mapped) as view,
-            view[len(mapped) - instance.size :] as dataset,
-        ):
+        with mapped(path) as view, view[len(view) - instance.size :] as dataset:
             segments = patched(dataset, instance.TransferSyntaxUID, patches[digest])
         if refused or not length_of(segments):
             raise CellFailed(f"not patched: {refused}")

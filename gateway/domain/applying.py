@@ -100,6 +100,8 @@ def _edited(old: Element | None, edit: Edit, path: Path, codec: Codec, sets: lis
         raise NotApplicable("not-a-sequence", f"{spelled(edit.path[:1])}: holds no items; it is left as it came")
     items = list(old.value) if old is not None and not isinstance(old.value, bytes) else []
     at, inner = path[1], path[2:]
+    if at == len(items) and edit.value is None:
+        return old
     if at > len(items):
         raise NotApplicable("no-such-item", f"{spelled(edit.path)}: there are {len(items)} items; check it again")
     item = dict(items[at]) if at < len(items) else {}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
-from tests.fuzz import datasets, mutate, orders, seeds, wire
+from tests.fuzz import datasets, mutate, orders, patches, seeds, wire
 
 CORPUS = Path(__file__).parent / "corpus"
 """What was found once, one folder for each target; `make test` tries it all."""
@@ -55,6 +55,7 @@ TARGETS = {
         Target(
             name="conversion", check=datasets.conversion, seeds=seeds.data_set_seeds, form=mutate.EXPLICIT, prefix=1
         ),
+        Target(name="patching", check=patches.patching, seeds=seeds.data_set_seeds, form=mutate.EXPLICIT, prefix=1),
         Target(name="text", check=datasets.text, seeds=seeds.text_seeds, form=None, prefix=2),
         Target(
             name="commitments",

@@ -117,7 +117,8 @@ def test_a_sequence_can_be_replaced_by_new_items() -> None:
 
 
 def test_what_changes_nothing_leaves_no_trace() -> None:
-    assert apply(HEADER, edit(PATIENT_ID, value="P1"), edit(OTHERS, value=None)) == HEADER
+    gone = edit(OTHERS, 0, PATIENT_ID, value=None)
+    assert apply(HEADER, edit(PATIENT_ID, value="P1"), edit(OTHERS, value=None), gone) == HEADER
 
 
 # -- character sets --
