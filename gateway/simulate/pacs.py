@@ -48,6 +48,7 @@ from gateway.simulate.commitment import Reference
 from gateway.simulate.keywords import data_set, decoder, encoded, tag
 
 CANNOT_UNDERSTAND: Final = 0xC000
+COERCED: Final = 0xB000
 _SOP_INSTANCE: Final = tag("SOPInstanceUID")
 _RETRIEVE_AE: Final = tag("RetrieveAETitle")
 
@@ -64,6 +65,10 @@ class PacsBehaviour(StrEnum):
     """A700 to every object."""
     FAIL = "fail"
     """C000 to every object."""
+    WARN = "warn"
+    """Store the object and answer B000 (coercion of data elements)."""
+    ABORT_MIDWAY = "abort_midway"
+    """A-ABORT once the first bytes of an object have come."""
     DROP_RESPONSE = "drop_response"
     """Store the object, then lose the connection before the response."""
     ABORT = "abort"
@@ -114,12 +119,20 @@ class PacsSimulator:
         """`transfer_syntaxes` are those taken for objects (None: all that are known)."""
         self.ae = ae
         self.transfer_syntaxes = transfer_syntaxes
+        self.reports_as = ae
+        """Who sends commitment results on associations of its own."""
         self.report_to = report_to
         """None: results come on the association of the request."""
         self.silent = False
         """Commitment requests are accepted and their results never sent."""
         self.damaged = False
         """What we say of what we hold, in reports and in answers to queries, can't be read."""
+        self.script: dict[str, PacsBehaviour] = {}
+        """What happens to the object of that SOP Instance UID, whatever happens to others."""
+        self.refused_classes: set[str] = set()
+        """SOP classes of which no presentation context is accepted."""
+        self.commitment_seconds = 0.0
+        """How long it takes until a commitment result is sent."""
         self.fail = set(fail)
         """SOP Instance UIDs whose commitment fails (Processing failure)."""
         self.queries = 0
@@ -172,8 +185,10 @@ class PacsSimulator:
         elif self._running:
             await self._port.open()
 
-    def next_behaviour(self) -> PacsBehaviour:
+    def next_behaviour(self, uid: str) -> PacsBehaviour:
         """What happens to the next object."""
+        if uid in self.script:
+            return self.script[uid]
         return self._random.choice(_FLAPS) if self._behaviour is PacsBehaviour.FLAP else self._behaviour
 
     def committed(self, references: Iterable[Reference]) -> tuple[list[Reference], dict[Reference, int]]:
@@ -222,6 +237,8 @@ class _Receiver:
         self._behaviour = behaviour
 
     def write(self, views: list[memoryview]) -> None:
+        if self._behaviour is PacsBehaviour.ABORT_MIDWAY:
+            self._session.link.abort()
         try:
             for view in views:
                 self._arrival.write(view)
@@ -229,7 +246,7 @@ class _Receiver:
             raise StoreRefused(Status.OUT_OF_RESOURCES, "the simulated PACS can't write") from error
 
     def complete(self) -> Future[tuple[int, str]]:
-        if self._behaviour in (PacsBehaviour.ABORT, PacsBehaviour.HANG):
+        if self._behaviour in (PacsBehaviour.ABORT, PacsBehaviour.ABORT_MIDWAY, PacsBehaviour.HANG):
             self._arrival.abandon()
             if self._behaviour is PacsBehaviour.ABORT:
                 self._session.link.abort()
@@ -239,7 +256,8 @@ class _Receiver:
             self._session.link.cut()
             return no_answer()
         answer: Future[tuple[int, str]] = Future()
-        answer.set_result((int(Status.SUCCESS), ""))
+        warned = self._behaviour is PacsBehaviour.WARN
+        answer.set_result((COERCED if warned else int(Status.SUCCESS), ""))
         return answer
 
     def abandon(self) -> None:
@@ -259,6 +277,8 @@ class _PacsSession(Session):
     def chooser(self, abstract_syntax: str) -> Chooser | None:
         if abstract_syntax in (VERIFICATION, STUDY_ROOT_FIND, STORAGE_COMMITMENT):
             return choose_native
+        if abstract_syntax in self.pacs.refused_classes:
+            return None
         return self._choose_for_storage if is_storage(abstract_syntax, standard_only=False) else None
 
     def _choose_for_storage(self, offered: Iterable[str]) -> str | None:
@@ -266,7 +286,7 @@ class _PacsSession(Session):
         return choose_transfer_syntax(one for one in offered if taken is None or one in taken)
 
     def begin_store(self, caller: Caller, context: AcceptedContext, command: CommandSet) -> StoreReceiver:
-        behaviour = self.pacs.next_behaviour()
+        behaviour = self.pacs.next_behaviour(command.AffectedSOPInstanceUID or "")
         if behaviour is PacsBehaviour.REFUSE:
             raise StoreRefused(Status.OUT_OF_RESOURCES, "the simulated PACS refuses")
         if behaviour is PacsBehaviour.FAIL:
@@ -319,6 +339,7 @@ class _PacsSession(Session):
         await exchange.flush()
         if self.pacs.silent:
             return
+        await asyncio.sleep(self.pacs.commitment_seconds)
         promised, failed = self.pacs.committed(references)
         command = CommandSet(
             CommandField=CommandField.N_EVENT_REPORT_RQ,
@@ -334,7 +355,7 @@ class _PacsSession(Session):
             exchange.send(command, body(exchange.context.transfer_syntax))
             return
         try:
-            await asyncio.to_thread(_report, self.ae, self.pacs.report_to, command, body)
+            await asyncio.to_thread(_report, self.pacs.reports_as, self.pacs.report_to, command, body)
         except GatewayError as error:
             log.warning("commitment result not delivered", error=str(error))
 

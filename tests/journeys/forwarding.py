@@ -16,6 +16,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -124,8 +125,8 @@ def target(port: Callable[[], Peer] | int, **settings: Any) -> Target:
     return Target(way=way, **{**given, **settings})
 
 
-def to(port: int, *, called: str = "PACS") -> Peer:
-    return Peer(host=HOST, port=port, called_ae=called, calling_ae="GATEWAY", connect_timeout=2, timeout=5)
+def to(port: int, *, called: str = "PACS", timeout: float = 5) -> Peer:
+    return Peer(host=HOST, port=port, called_ae=called, calling_ae="GATEWAY", connect_timeout=2, timeout=timeout)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,6 +156,15 @@ class Forwarding:
         receiver.write([memoryview(data_set_bytes(path))])
         assert receiver.complete().result() == (0, "")
         return instance
+
+    def requeue(self, uid: str) -> None:
+        """What a person does with `gateway retry`."""
+        c = self.spool.db.read()
+        for one in instances.by_uid(c, UID(uid)):
+            for delivery in deliveries.of_instance(c, one.id):
+                self.spool.db.write(
+                    partial(deliveries.requeue, delivery_id=delivery.id, now=self.clock(), by="test", why="cured")
+                ).result()
 
     def states(self) -> dict[str, list[DeliveryState]]:
         """The states of all deliveries of each SOP Instance UID."""

@@ -194,6 +194,13 @@ class Gateway:
     def _log_lines(self, event: str) -> list[str]:
         return [line for line in self.log().splitlines() if event in line]
 
+    # -- what it is given --
+
+    def send(self, files: Sequence[Path]) -> None:
+        """As a scanner, byte for byte; AssertionError unless it takes them all."""
+        sent = pynetdicom_scu.send_verbatim(self.port, files, called="GATEWAY")
+        assert [one.status for one in sent] == [0] * len(files)
+
     # -- its books --
 
     def rows(self, sql: str, **values: object) -> list[dict[str, Any]]:

@@ -30,6 +30,7 @@ from gateway.domain.model import (
     TemporaryFailure,
 )
 from gateway.domain.retry import Outcome, OutcomeKind, backoff
+from gateway.domain.retry import TransportFailure as Failed
 from gateway.roles.forward.compressing import Forms
 from gateway.roles.forward.patching import stored_patch
 from gateway.roles.forward.sending import Opened, SpoolDamaged
@@ -94,6 +95,8 @@ class LaneSender:
         self._unsettled: Sequence[Delivery] = ()
         """Of these the ones that are not done with: their lease is renewed while something is sent."""
         self._leased_at = now()
+        self._refused_context = False
+        """The line was not granted what an object of this round needs."""
         self._ahead: Opened | None = None
         self._size = 0
         """Bytes of the data set that goes out."""
@@ -133,6 +136,7 @@ class LaneSender:
         found = [instance for delivery in waiting_in_order if (instance := self._instance(delivery)) is not None]
         if not found or not self._connected(found):
             return False
+        self._refused_context = False
         self._leased_at = self._now()
         self._in_hand = self._write(
             partial(
@@ -162,6 +166,8 @@ class LaneSender:
         self._sent()
         if self._line is not None:
             self._ramp.succeeded()
+        if self._refused_context:
+            self._hang_up()  # what is asked for again after a person's change must not meet the old answer
         return True
 
     def _may_send(self) -> bool:
@@ -327,6 +333,7 @@ class LaneSender:
             self._settlement.add(delivery, status=outcome.code, at=self._now(), proven=proven, sent_as=outcome.sent_as)
             return []
         if outcome.kind is OutcomeKind.PERMANENT:
+            self._refused_context |= outcome.code == Failed.CONTEXT_REFUSED
             if instance.SOPClassUID in self._target.expect_refused:
                 self._settlement.add(delivery, status=f"{EXPECTED}{outcome.code}", at=self._now(), proven=True)
                 return []
