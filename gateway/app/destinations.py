@@ -41,6 +41,8 @@ def target_of(config: Config, destination: Destination) -> Target:
         commitment_timeout=timeout,
         expect_refused=frozenset(destination.expect_refused),
         lossless=destination.compression == "lossless",
+        failover=tuple(map(DestinationName, destination.failover)),
+        failover_after=destination.failover_after,
     )
 
 

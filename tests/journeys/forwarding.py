@@ -157,6 +157,12 @@ class Forwarding:
         assert receiver.complete().result() == (0, "")
         return instance
 
+    def destinations_of(self, uid: str) -> list[str]:
+        """Where the deliveries of the SOP Instance UID go."""
+        c = self.spool.db.read()
+        found = instances.by_uid(c, UID(uid))
+        return [str(delivery.destination) for one in found for delivery in deliveries.of_instance(c, one.id)]
+
     def requeue(self, uid: str) -> None:
         """What a person does with `gateway retry`."""
         c = self.spool.db.read()

@@ -21,7 +21,7 @@ from typing import Protocol
 
 import structlog
 
-from gateway.domain.model import Confirm, DeliveryState, Lane
+from gateway.domain.model import Confirm, DeliveryState, DestinationName, Lane
 from gateway.domain.retry import Circuit, Severity, age_severity
 from gateway.net.dicom_client import Peer
 from gateway.net.wake import Wake
@@ -29,6 +29,7 @@ from gateway.roles.forward.check import Check
 from gateway.roles.forward.compressing import Compressor, Forms
 from gateway.roles.forward.confirm import Confirmer
 from gateway.roles.forward.disk import DiskWatch
+from gateway.roles.forward.failover import Failover
 from gateway.roles.forward.judging import CheckRules
 from gateway.roles.forward.lane import LaneSender
 from gateway.roles.forward.mpps import MppsTarget, MppsWay
@@ -127,8 +128,10 @@ class Forward:
         self._senders: list[LaneSender] = []
         self._confirmers: list[Confirmer] = []
         self._targets = {target.name: target for target in targets}
+        self._breakers: dict[DestinationName, Breaker] = {}
         for target in targets:
             self._add(target, random)
+        self._failover = Failover(targets, self._breakers)
         self._relays = [
             RelayThread(spool, MppsWay(spool, target, breaker=self._breaker(target, random), random=random), now=now)
             for target in mpps_targets
@@ -152,7 +155,7 @@ class Forward:
             changed=self._reporter.wake.set,
         )
         self._confirmers.append(confirmer)
-        sending = self._breaker(target, random)
+        sending = self._breakers[target.name] = self._breaker(target, random)
         for lane in target.lanes:
             ramp = Ramp(target.concurrency)
             self._senders += [
@@ -232,6 +235,7 @@ class Forward:
             try:
                 await self._write(partial(deliveries.release_expired_leases, now=self._now()))
                 await self._write(self._watch_ages)
+                await self._write(lambda c: self._failover.move(c, now=self._now()))
                 await self._write(partial(self._router.watch, now=self._now()))
                 await self._write(partial(relays.watch, now=self._now()))
                 purged = await asyncio.to_thread(self._spool.purge, retention=self._retention, limit=PURGED_AT_ONCE)

@@ -94,6 +94,9 @@ class Target:
     expect_refused: frozenset[str]
     lossless: bool
     """Objects go out compressed, where a rule of the site says nothing else."""
+    failover: tuple[DestinationName, ...] = ()
+    """Who gets what is queued for it, in this order, while it can't be reached."""
+    failover_after: timedelta = timedelta(minutes=5)
 
     def may_send(self, lane: Lane, now: datetime) -> bool:
         """Whether its window is open for that lane."""
@@ -127,6 +130,7 @@ class Breaker:
         self._now = now
         self._random = random
         self._lock = threading.Lock()
+        self._failing_since: datetime | None = None
 
     def may_try(self) -> bool:
         """Whether to try now; while the destination is being tested, one caller at a time may."""
@@ -139,12 +143,20 @@ class Breaker:
 
     def failed(self) -> None:
         with self._lock:
-            self._circuit = self._circuit.after_failure(self._now(), self._random())
+            now = self._now()
+            self._circuit = self._circuit.after_failure(now, self._random())
+            self._failing_since = self._failing_since or now
 
     def succeeded(self) -> None:
         with self._lock:
             if self._circuit.failures:
                 self._circuit = self._circuit.after_success()
+                self._failing_since = None
+
+    @property
+    def failing_since(self) -> datetime | None:
+        """Of the first failure since something was stored; None if the last attempt succeeded."""
+        return self._failing_since
 
     @property
     def failures(self) -> int:
