@@ -9,6 +9,7 @@ from gateway.cli import (
     check_config,
     compression,
     desk,
+    destinations,
     messages,
     mpps,
     orders,
@@ -45,6 +46,7 @@ app.add_typer(orders.app, name="orders")
 app.add_typer(messages.app, name="messages")
 app.add_typer(mpps.app, name="mpps")
 app.add_typer(peers.app, name="peers")
+app.add_typer(destinations.app, name="destinations")
 app.add_typer(compression.app, name="compression")
 app.add_typer(route.app, name="route")
 app.command("send")(send.send)

@@ -23,6 +23,8 @@ _OUR_OWN: Final = {
     "content-hash": "our file is not what was received; send the study again from the scanner, and check the disk",
     "context": "the peer accepted no presentation context; add the service at the peer",
     "cancelled": "interrupted; tried again by itself",
+    "resolve": "check the host name, and the name server of this box",
+    "TLS": "check the certificates on both sides, and that the port is one for TLS",
     "send": "the connection broke while we sent; check the network and the peer's log",
     "receive": "the connection broke before the answer; check the network and the peer's log",
     "silence": "no answer in time; check the peer and the network",

@@ -13,6 +13,7 @@ import errno
 import hashlib
 import os
 import re
+import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -22,7 +23,7 @@ import xxhash
 
 from gateway.dicom.convert import Segment
 from gateway.domain.model import TemporaryFailure
-from gateway.net.pieces import pieces
+from gateway.net.pieces import PIECE, pieces
 
 MARK: Final = ".modality-gateway"
 """The file that says whose folder it is: the name of the destination."""
@@ -93,6 +94,17 @@ class Share:
             return digest.hexdigest()
         finally:
             os.close(folder)
+
+    def try_out(self) -> None:
+        """Write a file, read it back and remove it. Raises `TemporaryFailure`."""
+        group, name = group_of("try out"), secrets.token_hex(8)
+        written = self.store(group, name, [secrets.token_bytes(PIECE)], -1, allow=int)
+        read = self.hash_of(group, name)
+        with _told():
+            os.unlink(f"{group}/{name}.dcm", dir_fd=self._fd)
+            os.rmdir(group, dir_fd=self._fd)
+        if read != written:
+            raise TemporaryFailure("what was written reads back differently", code="read-back")
 
     def hash_of(self, group: str, name: str) -> str:
         """Of the file as it reads now; "" if there is none."""

@@ -268,14 +268,14 @@ WHERE id IN (SELECT value FROM json_each(:ids)) AND state = 'sent' RETURNING ins
 INSERT INTO journal (at, who, kind, subject, from_state, to_state, why)
 SELECT :at, 'forward', 'delivery', CAST(id AS TEXT), state, state, :why FROM delivery
 WHERE state = 'queued' AND state <> 'confirmed' AND destination = :destination AND queued_at <= :queued_before
-AND iif(meant_for = '', destination, meant_for) = :meant_for
+AND coalesce(nullif(meant_for, ''), destination) = :meant_for
 AND NOT EXISTS (SELECT 1 FROM delivery AS o WHERE o.instance = delivery.instance AND o.destination = :to)
 
 -- failover_move --
 UPDATE delivery SET meant_for = :meant_for, destination = :to, not_before = NULL,
-    lane = iif(lane IN (SELECT value FROM json_each(:lanes)), lane, :first)
+    lane = CASE WHEN lane IN (SELECT value FROM json_each(:lanes)) THEN lane ELSE :first END
 WHERE state = 'queued' AND state <> 'confirmed' AND destination = :destination AND queued_at <= :queued_before
-AND iif(meant_for = '', destination, meant_for) = :meant_for
+AND coalesce(nullif(meant_for, ''), destination) = :meant_for
 AND NOT EXISTS (SELECT 1 FROM delivery AS o WHERE o.instance = delivery.instance AND o.destination = :to)
 RETURNING id
 
