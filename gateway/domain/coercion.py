@@ -21,8 +21,11 @@ from typing import Final
 
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 
+from gateway.domain import likeness
 from gateway.domain.applying import Codec
+from gateway.domain.assignment import BY_PERSON
 from gateway.domain.edits import EDITABLE, Edit, Patch, Path
+from gateway.domain.identity_changes import value_of
 from gateway.domain.identity_model import Change, Decision, Reason, Relation, Verdict
 from gateway.domain.order_model import Code, Identifier
 from gateway.domain.value_forms import fault_of_text
@@ -36,6 +39,10 @@ _REQUESTS, _REFERENCED = 0x00400275, 0x0040A370
 _PROCEDURE_CODES: Final = 0x00081032
 _OF_REQUEST: Final = frozenset({"RequestedProcedureID", "ScheduledProcedureStepID"})
 _WRITTEN: Final = frozenset({Decision.ENRICH, Decision.CORRECT})
+_SAME_PERSON: Final = frozenset({Relation.EQUAL, Relation.ALIAS, Relation.SLIP})
+"""How a number stands to that of the same patient."""
+_WHO: Final = {"PatientBirthDate": 0x00100030, "PatientSex": 0x00100040, "AdmissionID": 0x00380010}
+"""As the order has it where the images are of somebody else, and empty if it does not know."""
 _UNIVERSAL: Final = frozenset({"DNS", "EUI64", "ISO", "URI", "UUID", "X400", "X500"})
 """Universal Entity ID Type, PS3.3 table 10-17."""
 
@@ -173,14 +180,29 @@ class _Places:
         assert self.verdict.order is not None
         if not self.verdict.order.key.issuer and self.writer.text((_ISSUER,)):
             self.writer.set((_ISSUER,), None, change.reason, self.rule(change))
-        if self.verdict.relations.get("PatientID") in {Relation.EQUAL, Relation.ALIAS}:
+        if self._is_same_person():
             return
+        given = {each.attribute for each in self.verdict.changes}
+        for keyword, tag in _WHO.items():
+            if keyword not in given and self.writer.text((tag,)):
+                self.writer.set((tag,), value_of(self.verdict.order, keyword), change.reason, self.rule(change))
         taken_out = [tag for tag in PERSONAL if self.writer.text((tag,)) is not None]
         for tag in taken_out:
             self.writer.set((tag,), None, change.reason, self.rule(change))
         others = [one for one in self._identifiers() if one.value and one.value != change.value]
         for number, other in enumerate(others if taken_out else []):
             self._other(number, other, change)
+
+    def _is_same_person(self) -> bool:
+        """Whether the number that was there is one of the order's patient, by the order or by the rules; what a person
+        decided was not compared."""
+        order, was = self.verdict.order, likeness.canonical(self.writer.text((_PATIENT_ID,)) or "")
+        assert order is not None
+        numbers = {order.key.PatientID, *(one.value for one in self._identifiers())}
+        numbers |= {alias.PatientID for alias in order.aliases}
+        if not was or was in set(map(likeness.canonical, numbers)):
+            return True
+        return self.verdict.because != BY_PERSON and self.verdict.relations.get("PatientID") in _SAME_PERSON
 
     def _other(self, number: int, other: Identifier, change: Change) -> None:
         values = {_PATIENT_ID: other.value, _ISSUER: other.issuer, 0x00100022: "TEXT"}

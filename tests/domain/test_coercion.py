@@ -121,8 +121,27 @@ def test_what_names_the_patient_before_goes_with_the_number() -> None:
     }
 
 
-def test_of_the_same_person_under_another_number_the_rest_stays() -> None:
-    found = edits(OTHER_PERSON, change("PatientID", "P2"), relations={"PatientID": Relation.ALIAS})
+def test_what_a_person_decided_is_compared_with_the_order_itself() -> None:
+    """The relations are those to the order that the rules had found."""
+    header: DataSet = {
+        **OTHER_PERSON,
+        0x00100030: Element("DA", b"19510705"),
+        0x00100040: Element("CS", b"M "),
+        0x00380010: lo("VISIT1"),
+    }
+    by_person = {"because": "by-a-person", "relations": {"PatientID": Relation.EQUAL}}
+    found = edits(header, change("PatientID", "P2"), change("PatientSex", "F"), **by_person)
+    assert found["(0010,1040)"] is None
+    assert found["(0010,0030)"] == ""
+    assert found["(0038,0010)"] == ""
+    assert found["(0010,0040)"] == "F"
+    alias = replace(ORDER, aliases=frozenset({PatientKey("HOSP", "p1")}))
+    assert "(0010,1040)" not in edits(header, change("PatientID", "P2"), order=alias, **by_person)
+
+
+@pytest.mark.parametrize("relation", [Relation.ALIAS, Relation.EQUAL, Relation.SLIP])
+def test_of_the_same_person_under_another_number_the_rest_stays(relation: Relation) -> None:
+    found = edits(OTHER_PERSON, change("PatientID", "P2"), relations={"PatientID": relation})
     assert "(0010,1002)" not in found
     assert "(0010,1040)" not in found
 
