@@ -20,6 +20,7 @@ from gateway.net.dicom_client import Peer
 from gateway.net.mllp_client import Place
 from gateway.net.wake import Wake
 from gateway.roles.forward import CheckRules, Compressor, Forward, MppsTarget, Policy, Receiver, Telling
+from gateway.roles.forward.availability import AvailabilityTarget
 from gateway.roles.forward.disk import DiskWatch
 from gateway.spool import Spool
 
@@ -58,6 +59,7 @@ async def start_forward(config: Config, spool: Spool, stop: asyncio.Event) -> as
                 if one.mpps
             ),
         ],
+        availability=[_availability_target(config, ris) for ris in config.ris if ris.ian],
         policy=policy,
         check=check_rules(config),
         compressor=compressor,
@@ -131,6 +133,18 @@ def _mpps_target(
         as_scanner=peer.calling_ae == "scanner",
         retry_base=retry.base,
         retry_cap=retry.cap,
+    )
+
+
+def _availability_target(config: Config, ris: Ris) -> AvailabilityTarget:
+    timeout, waits = ris.timeout.total_seconds(), Backoff()
+    return AvailabilityTarget(
+        name=ris.name,
+        box=f"{config.site.name}/{config.box.id}",
+        peer=caller_of(config, ris, connect_timeout=timeout, timeout=timeout)(""),
+        titles={DestinationName(one.name): one.ae for one in config.dicom_nodes},
+        retry_base=waits.base,
+        retry_cap=waits.cap,
     )
 
 

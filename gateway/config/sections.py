@@ -194,6 +194,8 @@ class Ris(Tls):
     """The most rows read of one answer. A longer one counts as a failure ("limit"): narrow the window."""
     mpps: Flag = spelled(True)
     """Pass performed procedure steps on to this RIS."""
+    ian: Flag = spelled(False)
+    """Tell it that a study can be had (Instance Availability Notification), where its archive does not."""
     orders_out: OrdersOut = spelled({})
     """Where it is told what became of its orders."""
 

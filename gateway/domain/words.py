@@ -72,6 +72,8 @@ STEPS: Final = {
     " bring back the destination that is behind (`gateway queue`), or give the spool a larger disk.",
     "disk-short": "There is room for less than [disk] warning at the rate that images come, should destinations confirm"
     " nothing more: see `gateway status`, and bring back the destination that is behind (`gateway queue`).",
+    "availability-refused": "{subject} does not take notifications of what is available: allow them there, or set"
+    " ian = false in its [[ris]] section.",
     "not-committed": "{subject} did not promise to keep images, so they are sent again: look at its log for storage"
     " commitment.",
     "desk-unreconciled": "The order of desk entry {subject} has not come: look at `gateway desk suggest {subject}`,"

@@ -1635,6 +1635,21 @@ SELECT * FROM study_event WHERE StudyInstanceUID = :study ORDER BY seq
 -- study_events_after --
 SELECT * FROM study_event WHERE seq > :seq AND event = :event ORDER BY seq LIMIT :limit
 
+-- availability_begin --
+INSERT INTO availability_cursor (target, seq)
+VALUES (:target, (SELECT coalesce(max(seq), 0) FROM study_event)) ON CONFLICT (target) DO NOTHING
+
+-- availability_cursor --
+SELECT seq FROM availability_cursor WHERE target = :target
+
+-- availability_move --
+UPDATE availability_cursor SET seq = :seq WHERE target = :target
+
+-- availability_images --
+SELECT i.SeriesInstanceUID, i.SOPClassUID, i.SOPInstanceUID, d.destination
+FROM instance AS i JOIN delivery AS d ON d.instance = i.id
+WHERE i.StudyInstanceUID = :study AND d.state = 'confirmed' AND d.last_status NOT LIKE 'expected-%' ORDER BY i.seq
+
 -- study_events_trim --
 DELETE FROM study_event WHERE seq IN (SELECT seq FROM study_event WHERE at < :before ORDER BY at LIMIT :limit)
 

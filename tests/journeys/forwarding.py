@@ -51,6 +51,7 @@ from gateway.roles.forward import (
     Telling,
     order_watch,
 )
+from gateway.roles.forward.availability import AvailabilityTarget
 from gateway.roles.forward.dimse import Dimse
 from gateway.roles.forward.disk import DiskWatch
 from gateway.roles.forward.learned import Learned
@@ -231,6 +232,7 @@ def forwarding(
     rules: Sequence[Rule] = (),
     check: CheckRules = UNCHECKED,
     default: Sequence[DestinationName] = (),
+    availability: Sequence[AvailabilityTarget] = (),
     space: Callable[[], Space] | None = None,
 ) -> Iterator[Forwarding]:
     """The role, started; stopped on leaving."""
@@ -245,6 +247,7 @@ def forwarding(
         spool,
         targets,
         mpps_targets=mpps_targets,
+        availability=availability,
         policy=Policy(
             default=tuple(default or (one.name for one in targets)),
             rules=tuple(rules),

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from io import BytesIO
 from pathlib import Path
 
 import pytest
+from pydicom import dcmread
 
-from gateway.domain.model import UID, Confirm
+from gateway.dicom.availability import INSTANCE_AVAILABILITY
+from gateway.domain.model import UID, Confirm, DestinationName
+from gateway.roles.forward.availability import AvailabilityTarget
 from gateway.simulate.acceptor import hosted
 from gateway.simulate.pacs import PacsBehaviour, PacsSimulator
 from gateway.spool import study_events
 from tests.journeys.forwarding import PATIENCE, Forwarding, forwarding, target, to
 from tests.peers import objects
+from tests.peers.pynetdicom_mpps import mpps_scp
+from tests.peers.pynetdicom_scp import storage_scp
 
 pytestmark = pytest.mark.slow
 
@@ -57,3 +63,36 @@ def test_a_study_is_complete_then_delivered_then_confirmed_and_again_for_late_im
         box.clock.advance(timedelta(days=1))
         box.pass_time(timedelta(hours=1), seconds=1)
         assert events(box, uid) == whole + again
+
+
+def test_a_ris_that_asks_for_it_is_told_of_what_can_be_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    refused = list[str]()
+    with (
+        storage_scp() as pacs,
+        mpps_scp(classes=[INSTANCE_AVAILABILITY]) as ris,
+    ):
+        ris.answers = lambda _request, uid: -1 if refused else refused.append(uid) or 0x0122
+        told = AvailabilityTarget(
+            name="main",
+            box="north/box",
+            peer=to(ris.port, called="RIS"),
+            titles={DestinationName("pacs"): "PACS"},
+            retry_base=timedelta(seconds=2),
+            retry_cap=timedelta(minutes=1),
+        )
+        with forwarding(tmp_path, [target(pacs.port)], monkeypatch=monkeypatch, availability=[told]) as box:
+            studies = [[objects.ct(seed, study=name) for seed in seeds] for name, seeds in (("a", [1, 2]), ("b", [3]))]
+            for study in studies:
+                box.until_all([box.put(objects.write(tmp_path, one)) for one in study])
+                box.clock.advance(AFTER)
+                uid = str(study[0].StudyInstanceUID)
+                box.until(lambda uid=uid: len(events(box, uid)) == 3, what="it is confirmed")  # type: ignore[misc]
+            box.until(lambda: len(ris.told) == 2, what="the RIS is told of both")
+            box.until(lambda: not box.alarms(), what="the alarm of the first ends with the second")
+    first, second = (dcmread(BytesIO(one.dataset), force=True) for one in ris.told)
+    assert [one.StudyInstanceUID for one in (first, second)] == [study[0].StudyInstanceUID for study in studies]
+    assert [len(one.ReferencedPerformedProcedureStepSequence) for one in (first, second)] == [0, 0]
+    images = [image for series in first.ReferencedSeriesSequence for image in series.ReferencedSOPSequence]
+    assert {image.ReferencedSOPInstanceUID for image in images} == {one.SOPInstanceUID for one in studies[0]}
+    assert {(image.InstanceAvailability, image.RetrieveAETitle) for image in images} == {("ONLINE", "PACS")}
+    assert ris.told[0].SOPInstanceUID != ris.told[1].SOPInstanceUID

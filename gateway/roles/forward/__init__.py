@@ -25,6 +25,7 @@ from gateway.domain.model import Confirm, DeliveryState, DestinationName, Lane
 from gateway.domain.retry import Circuit, Severity, age_severity
 from gateway.net.dicom_client import Peer
 from gateway.net.wake import Wake
+from gateway.roles.forward.availability import AvailabilityNotifier, AvailabilityTarget
 from gateway.roles.forward.check import Check
 from gateway.roles.forward.compressing import Compressor, Forms
 from gateway.roles.forward.confirm import Confirmer
@@ -93,6 +94,7 @@ class Forward:
         targets: Sequence[Target],
         *,
         mpps_targets: Sequence[MppsTarget],
+        availability: Sequence[AvailabilityTarget] = (),
         policy: Policy,
         check: CheckRules,
         compressor: Compressor,
@@ -139,9 +141,13 @@ class Forward:
         self._tellers = [
             RelayThread(spool, OrdersWay(receiver, random=random), now=now) for receiver in telling.receivers
         ]
+        self._notifiers = [
+            AvailabilityNotifier(spool, target, breaker=self._breaker(target, random), now=now)
+            for target in availability
+        ]
         self._order_watch = OrderWatch(spool, telling, now=now, control_id=control_id, queued=self._ring_tellers)
 
-    def _breaker(self, target: Target | MppsTarget, random: Callable[[], float]) -> Breaker:
+    def _breaker(self, target: Target | MppsTarget | AvailabilityTarget, random: Callable[[], float]) -> Breaker:
         # A day of outage is one trial a minute: short enough that nobody waits for us when it ends
         circuit = Circuit(threshold=2, base=target.retry_base, cap=min(target.retry_cap, timedelta(minutes=1)))
         return Breaker(circuit, now=self._now, random=random)
@@ -200,7 +206,7 @@ class Forward:
 
     @property
     def _parts(self) -> tuple[Part, ...]:
-        telling: tuple[Part, ...] = (*self._relays, *self._tellers, self._order_watch)
+        telling: tuple[Part, ...] = (*self._relays, *self._tellers, *self._notifiers, self._order_watch)
         return (self._preparer, *self._senders, *self._confirmers, self._reporter, *telling)
 
     def _live(self, part: Part) -> None:
