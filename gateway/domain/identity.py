@@ -85,6 +85,7 @@ class Rule(StrEnum):
 
 
 _AGREES: Final = frozenset({Relation.EQUAL, Relation.UNKNOWN, Relation.MISSING})
+_REFORMS: Final = frozenset(comparing.FORMS.values())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,7 +182,7 @@ def _without_key(case: _Case) -> Verdict:
     for rule, places in ((Rule.BY_PATIENT, case.found.patient), (Rule.BY_NAME, case.found.named)):
         open_orders = [case.candidates[place] for place in sorted(places) if _could_be(case, case.candidates[place])]
         if open_orders and all(same_order(open_orders[0], other) for other in open_orders):
-            order = _target(open_orders, open_orders)
+            order = _target(open_orders)
             stands = comparing.relations(case.study, order, case.found)
             findings += comparing.differences(case.study, order, stands)
             return case.verdict(Decision.SUGGEST, rule, order=order, findings=findings, relations=stands)
@@ -200,13 +201,18 @@ def _could_be(case: _Case, order: Candidate) -> bool:
     )
 
 
-def _target(told: Sequence[Candidate], named: Sequence[Candidate]) -> Candidate:
-    """Of several sources of one order the one whose values count: not the desk if there is another, then one that the
-    keys name, then the one confirmed last."""
-    ids = {one.id for one in named}
+def _target(told: Sequence[Candidate]) -> Candidate:
+    """Of several sources of one order the one whose values count, whichever of them a key names: not the desk if there
+    is another, then one that tells an accession number, then the one confirmed last."""
     return max(
         told,
-        key=lambda one: (one.kind is not Kind.DESK, one.id in ids, one.confirmed_at, one.kind is Kind.LIVE, one.id),
+        key=lambda one: (
+            one.kind is not Kind.DESK,
+            bool(one.procedure.accession.value),
+            one.confirmed_at,
+            one.kind is Kind.LIVE,
+            one.id,
+        ),
     )
 
 
@@ -222,7 +228,7 @@ def _with_key(case: _Case) -> Verdict:
         return case.verdict(Decision.HOLD, Rule.SEVERAL_PATIENTS, findings=[ambiguous])
     # Another source may tell the same order without the number that names it
     told = [one for one in case.candidates if one in chosen or any(same_order(one, other) for other in chosen)]
-    order = _target(told, chosen)
+    order = _target(told)
     single = order in chosen and all(same_order(order, other) for other in told)
     stands = comparing.relations(case.study, order, case.found)
     against = [
@@ -284,7 +290,8 @@ def _judged(
     if objections:
         only_row = objections == {Code.WRONG_ROW_SUSPECTED}
         return verdict(Decision.HOLD, Rule.WRONG_ROW if only_row else Rule.OBJECTION)
-    agrees = all(relation in _AGREES for relation in (*_without_sex(stands),))
+    compared = comparing.each_relation(case.study, order, case.found)
+    agrees = all(relation in _AGREES for attribute, relation in compared if attribute != "PatientSex")
     if stands["PatientID"] is Relation.MISSING and not case.policy.wider_guard:
         return verdict(Decision.SUGGEST, Rule.NOT_PROVEN)
     proof = _proof(case, order, stands, single=single)
@@ -315,11 +322,3 @@ def _proof(case: _Case, order: Candidate, stands: Mapping[str, Relation], *, sin
     if identity_proof.by_accession_and_patient(grounds):
         return Rule.ACCESSION_AND_PATIENT
     return Rule.WIDER_GUARD if case.policy.wider_guard and identity_proof.by_wider_guard(grounds) else None
-
-
-_REFORMS: Final = frozenset(comparing.FORMS.values())
-
-
-def _without_sex(stands: Mapping[str, Relation]) -> list[Relation]:
-    """A sex that differs is a warning by itself."""
-    return [relation for attribute, relation in stands.items() if attribute != "PatientSex"]

@@ -38,8 +38,8 @@ UNFIT: Final = frozenset(
 _WORST: Final = (
     Relation.EQUAL,
     Relation.UNKNOWN,
-    Relation.MISSING,
     Relation.ALIAS,
+    Relation.MISSING,
     Relation.SLIP,
     Relation.DIFFERENT,
 )
@@ -82,13 +82,17 @@ CODES: Final[Mapping[tuple[str, Relation], Code]] = {
 
 
 def relations(study: Study, order: Candidate, found: Gathered) -> dict[str, Relation]:
-    """How the identity of the study stands to the order's, by keyword."""
+    """How the identity of the study stands to the order's, by keyword: as its worst image does."""
     worst: dict[str, Relation] = {}
-    for header in study.headers:
-        for attribute, relation in _of_header(header, study, order, found):
-            before = worst.get(attribute, Relation.EQUAL)
-            worst[attribute] = max(before, relation, key=_WORST.index)
+    for attribute, relation in each_relation(study, order, found):
+        worst[attribute] = max(worst.get(attribute, Relation.EQUAL), relation, key=_WORST.index)
     return worst
+
+
+def each_relation(study: Study, order: Candidate, found: Gathered) -> Iterator[tuple[str, Relation]]:
+    """How each image stands to the order."""
+    for header in study.headers:
+        yield from _of_header(header, study, order, found)
 
 
 def _of_header(header: Header, study: Study, order: Candidate, found: Gathered) -> Iterator[tuple[str, Relation]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from gateway.domain.checks import CATALOGUE, Code
@@ -43,3 +45,9 @@ def test_what_is_logged_holds_no_value_of_header_or_order() -> None:
         verdict = decide(case.study, case.orders, case.policy, NOW)
         logged = " ".join([finding.logged for finding in verdict.findings] + list(verdict.rules))
         assert not any(value in logged for value in values)
+
+
+def test_the_page_for_people_lists_every_finding_as_it_is() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "operations" / "findings.md").read_text("utf-8")
+    rows = [f"| `{code}` | {check.severity} | {check.sentence} |" for code, check in sorted(CATALOGUE.items())]
+    assert [line for line in page.splitlines() if line.startswith("| `")] == rows

@@ -32,7 +32,7 @@ from tests.domain import identity_table
 from tests.domain.identity_table import NOW
 
 MANY = settings(
-    max_examples=int(os.environ.get("GATEWAY_EXAMPLES", "300")),
+    max_examples=int(os.environ.get("GATEWAY_EXAMPLES", "150")),
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
@@ -128,7 +128,7 @@ def _agreeing(header: Header, order: Candidate, random: Random) -> Header:
         {name: getattr(header, name)}
         for name in ("PatientID", "PatientName", "PatientBirthDate", "accession", "requests")
     ]
-    wrong += [{"PatientID": Identifier(value=alias.PatientID)} for alias in order.aliases for _ in "12"]
+    wrong += [{"PatientID": Identifier(value=alias.PatientID)} for alias in order.aliases for _ in "1234"]
     wrong += [{"PatientName": "MYLLER^ANNA"}, {"PatientName": "UNKNOWN"}, {"PatientBirthDate": "19700212"}]
     wrong += [
         {"PatientSex": "M"},
@@ -180,17 +180,16 @@ def test_an_order_that_shares_no_key_never_makes_a_change(world: World, seed: in
 
 
 @MANY
-@given(worlds, st.data())
-def test_taking_away_what_agrees_never_turns_a_doubt_into_a_change(world: World, data: st.DataObject) -> None:
-    study, known, policy = world
-    before = decide(study, known, policy, NOW)
-    assume(before.decision in {Decision.HOLD, Decision.SUGGEST, Decision.UNSCHEDULED})
-    agreeing = [name for name, relation in before.relations.items() if relation == "equal"]
-    assume(agreeing)
-    attribute = data.draw(st.sampled_from(agreeing))
-    less = tuple(dict.fromkeys(_without(header, attribute) for header in study.headers))
-    after = decide(replace(study, headers=less), known, policy, NOW)
-    assert after.decision not in WRITES, (attribute, before.because, after.because)
+@given(st.integers(0, 2**48))
+def test_taking_away_what_agrees_never_turns_a_doubt_into_a_change(seed: int) -> None:
+    for study, known, policy in map(made_world, range(seed, seed + 20)):
+        before = decide(study, known, policy, NOW)
+        if before.decision in WRITES | {Decision.PASS}:
+            continue
+        for attribute in (name for name, relation in before.relations.items() if relation == "equal"):
+            less = tuple(dict.fromkeys(_without(header, attribute) for header in study.headers))
+            after = decide(replace(study, headers=less), known, policy, NOW)
+            assert after.decision not in WRITES, (attribute, before.because, after.because)
 
 
 def _without(header: Header, attribute: str) -> Header:
