@@ -120,6 +120,7 @@ def _start_console(config: Config, spool: Spool, stop: asyncio.Event) -> asyncio
         destinations=[destination.name for destination in config.destination],
         refresh={ris.name: ris.refresh for ris in config.ris},
         mpps_peers=config.mpps_peers,
+        order_receivers=config.order_receivers,
         scanners=[
             ConfiguredScanner(
                 ae=scanner.ae,

@@ -48,6 +48,7 @@ def look(books: Reading) -> Overview:
         destinations=[one.name for one in config.destination],
         refresh={ris.name: ris.refresh for ris in config.ris},
         mpps_peers=config.mpps_peers,
+        order_receivers=config.order_receivers,
         now=books.now,
     )
 
@@ -66,6 +67,7 @@ def _as_json(overview: Overview) -> dict[str, object]:
         "worklist": [asdict(one) for one in overview.worklist],
         "never_asked": list(overview.never_asked),
         "mpps": [asdict(one) for one in overview.mpps],
+        "orders_out": [asdict(one) for one in overview.orders_out],
         "disk": None if overview.disk is None else asdict(overview.disk) | {"holds_out_s": _seconds(overview.disk)},
         "alarms": [asdict(one) | {"next_step": step(one.code, one.subject)} for one in overview.alarms],
         "strangers": [asdict(one) for one in overview.strangers],
@@ -112,8 +114,12 @@ def _show(books: Reading, overview: Overview) -> None:
         holds_out = overview.disk.holds_out
         say(screen, disk_sentence(overview.disk, holds_out="" if holds_out is None else span(holds_out)))
     show_table(screen, "Worklist", ("RIS", "Rows", "Age", "Last error"), worklist_rows(overview))
-    relayed = ((one.name, one.waiting, old(one.oldest), one.refused) for one in overview.mpps)
-    show_table(screen, "Performed procedure steps", ("Relayed to", "Waiting", "Oldest", "Refused"), relayed)
+    for title, to, peers in (
+        ("Performed procedure steps", "Relayed to", overview.mpps),
+        ("Orders", "Told to", overview.orders_out),
+    ):
+        relayed = ((one.name, one.waiting, old(one.oldest), one.refused) for one in peers)
+        show_table(screen, title, (to, "Waiting", "Oldest", "Refused"), relayed)
     strangers = (
         (
             one.calling_ae,

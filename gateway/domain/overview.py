@@ -115,6 +115,8 @@ class Overview:
     """How the disk was when forward looked last."""
     mpps: Sequence[Relaying] = ()
     """Each RIS and PACS that performed procedure steps are passed on to."""
+    orders_out: Sequence[Relaying] = ()
+    """Each RIS that is told of its orders."""
 
     @property
     def never_asked(self) -> list[str]:

@@ -87,6 +87,12 @@ def head(c: Connection, *, receiver: str, now: datetime) -> OrderMessage | None:
     return None if waits else message
 
 
+def get(c: Connection, number: int) -> OrderMessage | None:
+    """The message of that number."""
+    row = c.execute(sql("relay_get"), {"id": number, "kind": Subject.ORDER_MESSAGE}).fetchone()
+    return None if row is None else _message(row)
+
+
 def latest(
     c: Connection, *, receiver: str = "", state: RelayState | None = None, limit: int
 ) -> tuple[OrderMessage, ...]:

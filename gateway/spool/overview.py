@@ -24,10 +24,11 @@ def look(
     destinations: Sequence[str],
     refresh: Mapping[str, timedelta],
     mpps_peers: Sequence[str],
+    order_receivers: Sequence[str],
     now: datetime,
 ) -> Overview:
-    """The state of the box. `destinations`, `refresh` (how often each RIS is asked) and `mpps_peers` (whom performed
-    procedure steps are passed on to) are the configuration's."""
+    """The state of the box. `destinations`, `refresh` (how often each RIS is asked), `mpps_peers` (whom performed
+    procedure steps are passed on to) and `order_receivers` (who is told of orders) are the configuration's."""
     return Overview(
         now=now,
         instances=instances.count_by_state(c),
@@ -41,6 +42,7 @@ def look(
         stopped=unclaimed(Path(c.execute("PRAGMA database_list").fetchone()["file"]).parent),
         disk=disk.last(c),
         mpps=relays.standing(c, audit.Subject.MPPS, mpps_peers),
+        orders_out=relays.standing(c, audit.Subject.ORDER_MESSAGE, order_receivers),
     )
 
 

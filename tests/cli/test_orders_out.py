@@ -18,8 +18,7 @@ from tests.spool.order_table import receive, sender
 PATIENT = "PID-774411"
 
 
-@pytest.fixture
-def told(site: Site) -> Site:
+def tell(site: Site) -> None:
     """An order of which the RIS was told the beginning, and refused it; the end waits behind."""
     receive(site.spool, message("01"), sender(), now=site.clock())
     for event in (Event.START, Event.COMPLETE):
@@ -30,6 +29,11 @@ def told(site: Site) -> Site:
     begun = site.write(partial(relays.begin, message=head, now=site.clock()))
     refuse = partial(relays.settle, message=begun, state=RelayState.REFUSED, status="AE 204", now=site.clock())
     site.write(refuse)
+
+
+@pytest.fixture
+def told(site: Site) -> Site:
+    tell(site)
     return site
 
 

@@ -93,6 +93,7 @@ def made(site: Site, *, address: str = "127.0.0.1", port: int = 0) -> Console:
         destinations=["pacs"],
         refresh={"main": timedelta(seconds=30)},
         mpps_peers=["main"],
+        order_receivers=["main"],
         scanners=[ConfiguredScanner(ae="CT1", addresses=("10.1.1.20/32",), profile="generic", worklist=MERGE)],
         added=lambda _: MERGE,
         desk=Desk().policy,

@@ -17,6 +17,7 @@ from gateway.domain.custody import StudyCustody
 from gateway.domain.model import SourceName
 from gateway.roles.console import desk_models, models, order_models
 from gateway.roles.console.mpps import Mpps
+from gateway.roles.console.orders_out import OrderMessage, OrdersOut
 from gateway.spool import query_log, worklist
 from gateway.spool.query_log import QueryOutcome
 from tests.cli import test_mpps as steps
@@ -34,6 +35,7 @@ OPERATIONS: dict[str, type[Any]] = {
     "/api/v1/studies/{uid}/progress": models.StudyProgress,
     "/api/v1/worklist/sources": models.WorklistSources,
     "/api/v1/mpps": Mpps,
+    "/api/v1/orders/out": OrdersOut,
     "/api/v1/worklist/scanners": models.WorklistScanners,
     "/api/v1/worklist/explain": models.WorklistExplanation,
     "/api/v1/alarms": models.Alarms,
@@ -49,8 +51,10 @@ DESK: dict[tuple[str, str], tuple[str, type[models.Answer]]] = {
     ("/api/v1/desk/{entry}/unlink", "post"): ("200", desk_models.DeskEntry),
     ("/api/v1/desk/{entry}/cancel", "post"): ("200", desk_models.DeskEntry),
     ("/api/v1/orders", "post"): ("200", order_models.OrderOutcome),
+    ("/api/v1/orders/out/{message}/retry", "post"): ("200", OrderMessage),
+    ("/api/v1/orders/out/{message}/dismiss", "post"): ("200", OrderMessage),
 }
-"""What decides, or names patients (test_desk.py, test_orders.py)."""
+"""What decides, or names patients (test_desk.py, test_orders.py, test_orders_out.py)."""
 
 
 def asked(path: str) -> str:

@@ -30,6 +30,7 @@ def books(site: Site, *, monotonic: Seconds | None = None, deadline: float = 20.
         destinations=["pacs"],
         refresh={"main": timedelta(seconds=30)},
         mpps_peers=["main"],
+        order_receivers=["main"],
         now=site.clock,
         monotonic=monotonic or Seconds(),
         deadline=deadline,

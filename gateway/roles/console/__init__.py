@@ -53,6 +53,7 @@ class Console:
         destinations: Sequence[str],
         refresh: Mapping[str, timedelta],
         mpps_peers: Sequence[str],
+        order_receivers: Sequence[str],
         scanners: Sequence[ConfiguredScanner],
         added: Callable[[str], ServedBy],
         desk: DeskPolicy,
@@ -71,7 +72,14 @@ class Console:
                 "console.address: is no loopback address, and there are no accounts yet, so anyone there could read;"
                 ' write "127.0.0.1" and come through an SSH tunnel (ssh -L 8080:127.0.0.1:8080)'
             )
-        self._books = Books(spool, destinations=destinations, refresh=refresh, mpps_peers=mpps_peers, now=now)
+        self._books = Books(
+            spool,
+            destinations=destinations,
+            refresh=refresh,
+            mpps_peers=mpps_peers,
+            order_receivers=order_receivers,
+            now=now,
+        )
         rules = DeskRules(policy=desk, stations=[one.ae for one in scanners], zone=place.zone, now=now)
         self._socket = _listening(address, port)
         told = OrderRules(sender=orders, now=now)

@@ -5,7 +5,7 @@ Each operation reads what stands (books.py) and puts it in the types of models.p
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from functools import partial
@@ -133,6 +133,9 @@ def status_of(standing: Standing) -> models.Status:
         mpps_waiting=sum(one.waiting for one in overview.mpps),
         mpps_refused=sum(one.refused for one in overview.mpps),
         mpps_oldest_age_s=max((oldest_age(one, overview) for one in overview.mpps), default=0.0),
+        orders_out_waiting=sum(one.waiting for one in overview.orders_out),
+        orders_out_refused=sum(one.refused for one in overview.orders_out),
+        orders_out_oldest_age_s=max((oldest_age(one, overview) for one in overview.orders_out), default=0.0),
         alarms=len(overview.alarms),
         callers_turned_away=len(overview.strangers),
         disk_free_bytes=standing.free_bytes,
@@ -146,6 +149,12 @@ def status_of(standing: Standing) -> models.Status:
 def oldest_age(one: Towards | Relaying, overview: Overview) -> float:
     """Seconds that the oldest for this peer has waited; 0 if nothing waits."""
     return 0.0 if one.oldest is None else max(0.0, (overview.now - one.oldest).total_seconds())
+
+
+def relay_peer(one: Relaying, overview: Overview, reason_of: Callable[[str], str]) -> models.RelayPeer:
+    """How it stands with a peer; `reason_of` reads the statuses of its kind of messages."""
+    reason = reason_of(one.last_status) if one.last_status else ""
+    return models.RelayPeer(**asdict(one), oldest_age_s=oldest_age(one, overview), reason=reason)
 
 
 def _alarm(one: Alarm) -> models.Alarm:

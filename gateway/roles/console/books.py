@@ -57,15 +57,17 @@ class Books:
         destinations: Sequence[str],
         refresh: Mapping[str, timedelta],
         mpps_peers: Sequence[str],
+        order_receivers: Sequence[str],
         now: Callable[[], datetime],
         monotonic: Callable[[], float] = time.monotonic,
         deadline: float = DEADLINE_SECONDS,
     ) -> None:
-        """`destinations`, `refresh` and `mpps_peers` as gateway.spool.overview.look; `deadline` in seconds."""
+        """The names and `refresh` as gateway.spool.overview.look; `deadline` in seconds."""
         self._spool = spool
         self._destinations = destinations
         self._refresh = refresh
         self._mpps_peers = mpps_peers
+        self._order_receivers = order_receivers
         self._now = now
         self._monotonic = monotonic
         self._deadline = deadline
@@ -126,6 +128,7 @@ class Books:
                 destinations=self._destinations,
                 refresh=self._refresh,
                 mpps_peers=self._mpps_peers,
+                order_receivers=self._order_receivers,
                 now=self._now(),
             ),
             studies=studies.latest(c, limit=LATEST_STUDIES),

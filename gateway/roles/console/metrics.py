@@ -42,7 +42,7 @@ class _Reading(Collector):
         yield InfoMetricFamily("gateway_build", "The version that runs", {"version": version("modality-gateway")})
         yield from self._images()
         yield from self._worklist()
-        yield from self._mpps()
+        yield from self._relays()
         overview = self.standing.overview
         alarms = GaugeMetricFamily("gateway_alarms", "Alarms that stand, by code", labels=["code"])
         standing = Counter(one.code for one in overview.alarms)
@@ -139,15 +139,19 @@ class _Reading(Collector):
             queries.add_metric([outcome], count)
         yield queries
 
-    def _mpps(self) -> Iterator[Metric]:
+    def _relays(self) -> Iterator[Metric]:
         overview = self.standing.overview
-        help_text = "Messages about performed procedure steps that a peer has not taken"
-        messages = GaugeMetricFamily("gateway_mpps_messages", help_text, labels=["peer", "state"])
-        help_text = "Age of the oldest of them that waits; 0 if none does"
-        oldest = GaugeMetricFamily("gateway_mpps_oldest_age_seconds", help_text, labels=["peer"])
-        for one in overview.mpps:
-            messages.add_metric([one.name, "waiting"], one.waiting)
-            messages.add_metric([one.name, "refused"], one.refused)
-            oldest.add_metric([one.name], oldest_age(one, overview))
-        yield messages
-        yield oldest
+        for kind, told, peers in (
+            ("mpps", "about performed procedure steps", overview.mpps),
+            ("orders_out", "about orders", overview.orders_out),
+        ):
+            help_text = f"Messages {told} that a peer has not taken"
+            messages = GaugeMetricFamily(f"gateway_{kind}_messages", help_text, labels=["peer", "state"])
+            help_text = "Age of the oldest of them that waits; 0 if none does"
+            oldest = GaugeMetricFamily(f"gateway_{kind}_oldest_age_seconds", help_text, labels=["peer"])
+            for one in peers:
+                messages.add_metric([one.name, "waiting"], one.waiting)
+                messages.add_metric([one.name, "refused"], one.refused)
+                oldest.add_metric([one.name], oldest_age(one, overview))
+            yield messages
+            yield oldest

@@ -47,6 +47,9 @@ class Status(Answer):
     mpps_waiting: int = Field(description="Messages about performed procedure steps that a RIS has not taken yet.")
     mpps_refused: int
     mpps_oldest_age_s: float = Field(description="Of what waits; 0 if nothing does.")
+    orders_out_waiting: int = Field(description="Messages about orders that a RIS has not taken yet.")
+    orders_out_refused: int
+    orders_out_oldest_age_s: float = Field(description="Of what waits; 0 if nothing does.")
     alarms: int
     callers_turned_away: int
     disk_free_bytes: int
@@ -285,3 +288,16 @@ class Problem(Answer):
     title: str
     status: int
     detail: str
+
+
+class RelayPeer(Answer):
+    """A RIS or PACS that messages are passed on to: performed procedure steps, or what is told of orders."""
+
+    name: str
+    configured: bool = Field(description="False: nobody sends what waits until the configuration names it again.")
+    waiting: int
+    refused: int = Field(description="Wait for a person.")
+    oldest: datetime | None = Field(description="When the oldest that waits came.")
+    oldest_age_s: float
+    last_status: str
+    reason: str = Field(description="The cause and the remedy behind last_status; empty if there is none.")

@@ -5,7 +5,6 @@ No patient, and no UID: a step is named by our own id of it, as in `gateway mpps
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from datetime import datetime
 from functools import partial
 from typing import Annotated
@@ -13,26 +12,12 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from pydantic import Field
 
-from gateway.domain.mpps import Relaying, RelayState, Request, StepStatus, reason_of
-from gateway.domain.overview import Overview
-from gateway.roles.console.api import ERRORS, LISTED, oldest_age
+from gateway.domain.mpps import RelayState, Request, StepStatus, reason_of
+from gateway.roles.console.api import ERRORS, LISTED, relay_peer
 from gateway.roles.console.books import Books
-from gateway.roles.console.models import Answer, Plain
+from gateway.roles.console.models import Answer, Plain, RelayPeer
 from gateway.spool import mpps
 from gateway.spool.mpps import Step
-
-
-class MppsPeer(Answer):
-    """A RIS or PACS that performed procedure steps are passed on to."""
-
-    name: str
-    configured: bool = Field(description="False: nobody sends what waits until the configuration names it again.")
-    waiting: int
-    refused: int = Field(description="Wait for a person.")
-    oldest: datetime | None = Field(description="When the oldest that waits came.")
-    oldest_age_s: float
-    last_status: str
-    reason: str = Field(description="The cause and the remedy behind last_status; empty if there is none.")
 
 
 class MppsMessage(Answer):
@@ -65,7 +50,7 @@ class MppsStep(Answer):
 
 class Mpps(Answer):
     at: datetime
-    peers: list[MppsPeer]
+    peers: list[RelayPeer]
     steps: list[MppsStep]
 
 
@@ -80,16 +65,11 @@ def routes(books: Books) -> APIRouter:
         found = await books.read(partial(mpps.steps, limit=limit))
         return Mpps(
             at=overview.now,
-            peers=[_peer(one, overview) for one in overview.mpps],
+            peers=[relay_peer(one, overview, reason_of) for one in overview.mpps],
             steps=[_step(one) for one in found],
         )
 
     return router
-
-
-def _peer(one: Relaying, overview: Overview) -> MppsPeer:
-    reason = reason_of(one.last_status) if one.last_status else ""
-    return MppsPeer(**asdict(one), oldest_age_s=oldest_age(one, overview), reason=reason)
 
 
 def _step(one: Step) -> MppsStep:

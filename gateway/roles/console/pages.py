@@ -19,7 +19,7 @@ from fastapi.responses import HTMLResponse, Response
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from gateway.domain import mpps
+from gateway.domain import mpps, order_notice
 from gateway.domain.model import InstanceState
 from gateway.domain.overview import Mood, next_steps, sentence
 from gateway.domain.study import Standing as StudyStanding
@@ -68,7 +68,6 @@ class Pages:
             "images": images,
             "moment": self._moment,
             "reason": reason_of,
-            "mpps_reason": mpps.reason_of,
             "admission": lambda ae: _command(admission(ae)) if admission(ae) else "",
             "number": lambda count: f"{count:,}",
             "counted": lambda count, noun: f"{count:,} {noun}{'' if count == 1 else 's'}",
@@ -81,6 +80,8 @@ class Pages:
             "moods": MOODS,
             "standings": STANDINGS,
             "step": step,
+            "mpps_reason": mpps.reason_of,
+            "orders_reason": order_notice.reason_of,
             "InstanceState": InstanceState,
         }
 

@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from gateway.domain.model import TemporaryFailure
-from gateway.roles.console import api, desk, models, mpps, orders, pages, studies, worklist
+from gateway.roles.console import api, desk, models, mpps, orders, orders_out, pages, studies, worklist
 from gateway.roles.console.api import ConfiguredScanner, ServedBy
 from gateway.roles.console.books import Books
 from gateway.roles.console.desk import DeskRules
@@ -63,6 +63,7 @@ def application(site: Site, books: Books) -> ASGIApp:
     app.include_router(desk.routes(books, site.desk, api.ERRORS))
     app.include_router(orders.routes(books, site.orders, api.ERRORS))
     app.include_router(mpps.routes(books))
+    app.include_router(orders_out.routes(books, now=site.now))
     app.include_router(pages.routes(books, shown))
 
     @app.get("/healthz", responses={"503": {"model": models.Problem, "description": "The spool does not answer"}})
