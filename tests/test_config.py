@@ -185,7 +185,7 @@ def test_compression_is_none_or_lossless() -> None:
 def test_another_kind_is_one_problem_that_names_the_kinds(kind: str) -> None:
     found = problems(MINIMAL + f'[[destination]]\nname = "pacs"\nkind = "{kind}"\n')
     assert list(found) == ["destination[pacs]"]
-    assert found["destination[pacs]"].endswith('set kind to one of: "dicom", "dicomweb", "folder"')
+    assert found["destination[pacs]"].endswith('set kind to one of: "dicom", "dicomweb", "folder", "gateway"')
 
 
 @pytest.mark.parametrize(

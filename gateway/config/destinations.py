@@ -124,6 +124,19 @@ class DicomDestination(Remote, Tls):
     """Pass performed procedure steps on to it."""
 
 
+class GatewayDestination(DicomDestination):
+    """Another gateway, on the way to its own destinations."""
+
+    kind: Literal["gateway"] = spelled("gateway")  # type: ignore[assignment]  # the one key that tells them apart
+    """How it is reached: as a DICOM node that answers for its destinations."""
+    port: Port = spelled(11112)
+    """Its DICOM port."""
+    confirm: Literal[Confirm.COMMITMENT] = spelled("commitment")
+    """What proves that an image has arrived: it commits once all of its own destinations have confirmed the image."""
+    commitment_timeout: Duration = spelled("30d")
+    """A result that has not come by then counts as failed: the image is sent again. Its own may be away for long."""
+
+
 class WebDestination(Remote, Certificates):
     """A DICOMweb service."""
 
@@ -169,7 +182,12 @@ class FolderDestination(AnyDestination):
     compared), or "status" (it was written and synced without an error)."""
 
 
-KINDS: Final = {"dicom": DicomDestination, "dicomweb": WebDestination, "folder": FolderDestination}
+KINDS: Final = {
+    "dicom": DicomDestination,
+    "dicomweb": WebDestination,
+    "folder": FolderDestination,
+    "gateway": GatewayDestination,
+}
 """The kinds of destination of this release."""
 
 
@@ -188,7 +206,8 @@ def _known_kind(section: object) -> object:
 Destination = Annotated[
     Annotated[DicomDestination, Tag("dicom")]
     | Annotated[WebDestination, Tag("dicomweb")]
-    | Annotated[FolderDestination, Tag("folder")],
+    | Annotated[FolderDestination, Tag("folder")]
+    | Annotated[GatewayDestination, Tag("gateway")],
     Discriminator(_kind_of),
     BeforeValidator(_known_kind),
 ]
