@@ -248,11 +248,6 @@ def doubtful(c: Connection, *, looked_before: datetime, since: datetime, limit: 
     return [StudyKey(row["study"]) for row in c.execute(sql("check_doubtful"), values)]
 
 
-def forget_decision(c: Connection, study: StudyKey) -> None:
-    """What a person said of the study does not stand any more; it is to be looked at again."""
-    c.execute(sql("check_undecide"), {"study": study})
-
-
 def settled(c: Connection, studies: Collection[StudyKey], *, now: datetime) -> None:
     """They were looked at again, and nothing is different."""
     c.execute(sql("check_settled"), {"studies": json.dumps(sorted(studies)), "now": to_text(now)})

@@ -1218,9 +1218,6 @@ UPDATE study_check SET used_at = :now WHERE study = :study
 -- They were looked at again and nothing is different.
 UPDATE study_check SET again = 0, looked_at = :now WHERE study IN (SELECT value FROM json_each(:studies))
 
--- check_undecide --
-UPDATE study_check SET decision = NULL, again = 1 WHERE study = :study
-
 -- check_doubtful --
 -- What a row of a worklist may have come for since it was looked at last; held ones first.
 SELECT study FROM study_check WHERE decision IS NULL AND verdict IN ('hold', 'suggest', 'unscheduled')

@@ -48,8 +48,11 @@ class Check:
         ordered = sorted(waiting, key=checks.key_of)  # stable: as received within a study
         return [self._looked(c, study, list(group)) for study, group in itertools.groupby(ordered, key=checks.key_of)]
 
-    def look_again(self, c: Connection, study: StudyKey, decision: Decision | None = None) -> Looked:
+    def look_again(
+        self, c: Connection, study: StudyKey, decision: Decision | None = None, *, afresh: bool = False
+    ) -> Looked:
         """What becomes of a study because something changed that it depends on, or because a person decided it.
+        `afresh`: by the rules alone, whatever a person said of it before.
 
         Raises what a fault in the check raises: what stands, stands.
         """
@@ -57,7 +60,7 @@ class Check:
         waiting = {
             one.id for one in late if one.state is InstanceState.RECEIVED and not one.held and not one.quarantine
         }
-        looked = self._tried(c, self._of_study(c, study, late, decision=decision, anew=True))
+        looked = self._tried(c, self._of_study(c, study, late, decision=decision, anew=True, afresh=afresh))
         return looked.without(waiting)
 
     def write(self, c: Connection, looked: Looked) -> Way:
@@ -87,6 +90,7 @@ class Check:
         *,
         decision: Decision | None = None,
         anew: bool = False,
+        afresh: bool = False,
     ) -> Looked:
         standing = checks.of_study(c, study)
         looked = Looked(study=study, instances=tuple(group), standing=standing)
@@ -94,9 +98,9 @@ class Check:
             looked = self._with_headers(c, looked)
         if decision is None and not anew and (standing is not None and not looked.new and not standing.again):
             return looked
-        if decision is None and self._rules.mode is Mode.OFF:
+        if decision is None and not afresh and self._rules.mode is Mode.OFF:
             return looked
-        return self._judge.judged(c, looked, decision, now=self._now())
+        return self._judge.judged(c, looked, decision, afresh=afresh, now=self._now())
 
     def _with_headers(self, c: Connection, looked: Looked) -> Looked:
         links: dict[str, str] = {}

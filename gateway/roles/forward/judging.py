@@ -107,20 +107,22 @@ class Judge:
     def __init__(self, rules: CheckRules) -> None:
         self._rules = rules
 
-    def judged(self, c: Connection, looked: Looked, decision: Decision | None, *, now: datetime) -> Looked:
-        """The study with what is to be written down of it."""
+    def judged(
+        self, c: Connection, looked: Looked, decision: Decision | None, *, afresh: bool, now: datetime
+    ) -> Looked:
+        """The study with what is to be written down of it. `afresh`: what a person said before does not count."""
         case = self._case(c, looked, decision, now)
         standing = looked.standing
         if decision is not None:
             made = self._by_person(case, decision, now, fresh=True)
-        elif (said := _said(c, standing)) is not None and standing is not None:
+        elif not afresh and (said := _said(c, standing)) is not None and standing is not None:
             same = standing.fingerprint == case.evidence
             holds = stands(said.choice, same_evidence=same, verdict=case.verdict)
             made = self._by_person(case, said, now, fresh=False) if holds else self._by_rules(case, now)
-        elif (known := tasks.recall(c, case.evidence)) is not None and self._rules.mode is Mode.APPLY:
+        elif not afresh and (known := tasks.recall(c, case.evidence)) is not None and self._rules.mode is Mode.APPLY:
             made = replace(self._by_person(case, known[1], now, fresh=False), rule=known[0])
         else:
-            made = self._by_rules(case, now)
+            made = replace(self._by_rules(case, now), by_person=afresh)
         return replace(looked, judged=made)
 
     # -- the case --

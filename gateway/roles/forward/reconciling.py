@@ -69,8 +69,8 @@ class Reconciler:
         try:
             if decision.choice is Choice.SEEN:
                 return lambda w: self._seen(w, decision)
-            taken_back = self._takes_back(c, decision)
-            looked = self._check.look_again(c, decision.study, None if taken_back else decision)
+            afresh = self._takes_back(c, decision)
+            looked = self._check.look_again(c, decision.study, None if afresh else decision, afresh=afresh)
         except TemporaryFailure:
             raise
         except LookupError as error:
@@ -96,10 +96,7 @@ class Reconciler:
             return False
         standing = checks.of_study(c, decision.study)
         said = None if standing is None or standing.decision is None else tasks.decision(c, standing.decision)
-        if said is None or said.choice is Choice.ASSIGN:
-            return False
-        self._spool.db.write(lambda w: checks.forget_decision(w, decision.study)).result()
-        return True
+        return said is not None and said.choice is not Choice.ASSIGN
 
     def _seen(self, c: Connection, decision: Decision) -> None:
         wanted = decision.target.get("kind")
