@@ -24,6 +24,7 @@ from gateway.config.mappings import program_sender
 from gateway.domain.model import TemporaryFailure
 from gateway.domain.profile import GENERIC
 from gateway.net.host import notify
+from gateway.net.wake import Bell
 from gateway.spool import Spool
 from gateway.spool.claims import Part
 
@@ -133,6 +134,7 @@ def _start_console(config: Config, spool: Spool, stop: asyncio.Event) -> asyncio
         added=partial(served_by, WorklistPolicy()),
         desk=config.desk.policy,
         orders=program_sender(config),
+        woken=Bell(config.box.runtime_folder / "forward.sock").ring,
         now=now,
     )
     log.info("console", address=config.console.address, port=console.port)

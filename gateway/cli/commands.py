@@ -22,6 +22,7 @@ from gateway.cli import (
     simulate,
     status,
     study,
+    tasks,
     worklist,
 )
 from gateway.cli.failures import Commands
@@ -36,6 +37,7 @@ app = typer.Typer(
 )
 app.command("serve")(serve.serve)
 app.command("check-config")(check_config.check_config)
+check.app.command("summary")(tasks.summary)
 app.add_typer(check.app, name="check")
 app.command("status")(status.status)
 app.command("queue")(queue.queue)
@@ -51,7 +53,12 @@ app.add_typer(compression.app, name="compression")
 app.add_typer(route.app, name="route")
 app.command("send")(send.send)
 app.command("retry")(retry.retry)
+app.add_typer(tasks.app, name="tasks")
+app.command("decide")(tasks.decide)
+app.command("hold")(tasks.hold)
 app.command("release")(retry.release)
+app.command("reject")(tasks.reject)
+app.command("undo")(tasks.undo)
 app.add_typer(simulate.app, name="simulate")
 
 

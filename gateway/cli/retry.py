@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from gateway.cli.failures import DOES_NOT_HOLD, UNKNOWN, CommandFailed
+from gateway.cli.failures import DOES_NOT_HOLD, CommandFailed
 from gateway.cli.options import DEFAULT_CONFIG, ConfigPath, DestinationOption
 from gateway.domain.model import DeliveryState, DestinationName, InstanceId
 
@@ -54,27 +54,33 @@ def retry(
 
 
 def release(
-    instance: Annotated[str, typer.Argument(metavar="INSTANCE_ID", help="The id, from the alarm or `gateway study`.")],
+    key: Annotated[
+        str, typer.Argument(metavar="TASK|STUDY|INSTANCE_ID", help="A task, a study, or a copy in quarantine.")
+    ],
     *,
+    remember: Annotated[
+        bool, typer.Option("--remember", help="For every later study with exactly the same evidence, too.")
+    ] = False,
+    why: Annotated[str, typer.Option("--why", metavar="TEXT", help="For whoever looks at it later; no patient.")] = "",
     config: ConfigPath = DEFAULT_CONFIG,
 ) -> None:
-    """Let a copy out of quarantine: it goes to its destinations like any other image."""
+    """Let a study go on as it came, or a copy out of quarantine."""
     from gateway.cli.opening import writing
+    from gateway.cli.tasks import decided
+    from gateway.domain.task import Choice
     from gateway.spool import instances
 
     with writing(config) as books:
-        instance_id = InstanceId(instance.strip())
-        if instances.get(books.c, instance_id) is None:
-            raise CommandFailed(
-                "release: there is no such instance; `gateway status` names those that wait", status=UNKNOWN
-            )
-        let_go = books.write(
-            partial(instances.release, instance_id=instance_id, now=books.now, by=books.by, why="released")
-        )
-        books.wake_forward()
-    if not let_go:
-        raise CommandFailed("release: the instance is not in quarantine; there is nothing to do", status=DOES_NOT_HOLD)
-    typer.echo(f"{instance_id} goes on its way.")
+        instance = instances.get(books.c, InstanceId(key.strip()))
+        if instance is not None and instance.quarantine:
+            job = partial(instances.release, instance_id=instance.id, now=books.now, by=books.by, why="released")
+            books.write(job)
+            books.wake_forward()
+            typer.echo(f"{instance.id} goes on its way.")
+            return
+    if instance is not None and not instance.held:
+        raise CommandFailed("release: the instance is neither held nor in quarantine", status=DOES_NOT_HOLD)
+    decided(key, Choice.RELEASE, config, why=why, remember=remember)
 
 
 def _refused(books: Writing, destination: str) -> list[int]:

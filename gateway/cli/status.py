@@ -63,6 +63,8 @@ def _as_json(overview: Overview) -> dict[str, object]:
         "at": overview.now,
         "instances": dict(overview.instances),
         "quarantined": overview.quarantined,
+        "studies_held": overview.studies_held,
+        "tasks_open": overview.tasks,
         "destinations": [asdict(one) for one in overview.destinations],
         "worklist": [asdict(one) for one in overview.worklist],
         "never_asked": list(overview.never_asked),

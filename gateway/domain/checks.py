@@ -215,3 +215,8 @@ def finding(code: Code, attribute: str = "", *, has: str = "", expected: str = "
     """A finding with the weight that the catalogue gives it."""
     severity = CATALOGUE[code].severity
     return Finding(code=code, severity=severity, attribute=attribute, has=has, expected=expected)
+
+
+def sentence_of(code: str) -> str:
+    """What a finding with that code says to a person; empty for a code of another release."""
+    return CATALOGUE[Code(code)].sentence if code in set(Code) else ""

@@ -113,6 +113,12 @@ class Overview:
     """Parts of the gateway that no process is: "edge" takes in, "forward" lets out."""
     disk: Disk | None = None
     """How the disk was when forward looked last."""
+    studies_held: int = 0
+    """Studies that a task holds until a person decides."""
+    rejected: Mapping[InstanceState, int] = field(default_factory=dict)
+    """Images that a person rejected, by state: they go nowhere."""
+    tasks: int = 0
+    """Open tasks of persons, those that hold a study included."""
     mpps: Sequence[Relaying] = ()
     """Each RIS and PACS that performed procedure steps are passed on to."""
     orders_out: Sequence[Relaying] = ()
@@ -138,7 +144,13 @@ class Overview:
     @property
     def needs_a_person(self) -> bool:
         """Whether anything stands that does not end by itself."""
-        return bool(self.stopped or self.alarms or self.orphans or any(one.refused for one in self.destinations))
+        return bool(
+            self.stopped
+            or self.studies_held
+            or self.alarms
+            or self.orphans
+            or any(one.refused for one in self.destinations)
+        )
 
     @property
     def mood(self) -> Mood:
@@ -174,12 +186,16 @@ def sentence(overview: Overview) -> str:
     for one in overview.orphans:
         remedy = "write its [[destination]] section again"
         return f"{_wait(one.waiting + one.sent)} for {one.name}, which the configuration does not name: {remedy}."
+    if overview.studies_held:
+        count = overview.studies_held
+        held = "1 study is" if count == 1 else f"{count:,} studies are"
+        return f"{held} held until a person decides: look at `gateway tasks`."
     loud = [alarm.code for alarm in overview.alarms if alarm.code not in _WAITING_ALARMS]
     if loud:
         count = len(loud)
         words = "alarm needs" if count == 1 else "alarms need"
         return f"{count} {words} a person: {', '.join(sorted(set(loud)))}."
-    return " ".join(filter(None, (_waiting(overview) or _well(overview), _stale(overview))))
+    return " ".join(filter(None, (_waiting(overview) or _well(overview), _stale(overview), _asked(overview))))
 
 
 def next_steps(overview: Overview) -> list[str]:
@@ -215,6 +231,7 @@ def _waiting(overview: Overview) -> str:
         if one.sent:
             return f"{images(one.sent)} {_are(one.sent)} sent; {one.name} has not confirmed {_them(one.sent)} yet."
     received = overview.instances[InstanceState.RECEIVED] - overview.quarantined
+    received -= overview.rejected.get(InstanceState.RECEIVED, 0)
     if received > 0:
         return f"{images(received)} {_are(received)} received and not routed yet."
     prepared = overview.instances[InstanceState.PREPARED]
@@ -232,8 +249,20 @@ def _stale(overview: Overview) -> str:
     return f"The worklist of {worst.name} is {age(worst.last_success, overview.now)} old."
 
 
+def _asked(overview: Overview) -> str:
+    """What persons are asked that holds nothing up; empty if nothing is."""
+    if not overview.tasks:
+        return ""
+    return (
+        "1 task is open: `gateway tasks`."
+        if overview.tasks == 1
+        else f"{overview.tasks:,} tasks are open: `gateway tasks`."
+    )
+
+
 def _well(overview: Overview) -> str:
     safe = overview.instances[InstanceState.DELIVERED] + overview.instances[InstanceState.PURGED]
+    safe -= overview.rejected.get(InstanceState.PURGED, 0)
     if safe == 0:
         return "No image has been received yet."
     return (

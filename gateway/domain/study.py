@@ -42,10 +42,12 @@ class Study:
     """Images that at least one destination refused."""
     unrouted: int
     """Images that have nowhere to go."""
+    held: int
+    """Images that wait for a decision of a person, or for an order, and those that a person rejected."""
 
     @property
     def standing(self) -> Standing:
-        if self.quarantined or self.refused or self.unrouted:
+        if self.quarantined or self.refused or self.unrouted or self.held:
             return Standing.PERSON
         return Standing.SAFE if self.settled == self.images else Standing.ON_ITS_WAY
 

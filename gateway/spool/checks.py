@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -353,9 +353,31 @@ def erase(c: Connection, PatientID: str) -> int:
     return gone
 
 
-def tallies(c: Connection, *, since: datetime, until: datetime) -> Sequence[Row]:
-    """What was decided in that time: a row for each decision, applied or not, by the check or by a person."""
-    return c.execute(sql("check_summary"), {"since": to_text(since), "until": to_text(until)}).fetchall()
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tally:
+    """Studies that were decided alike."""
+
+    verdict: str
+    applied: bool
+    """False: in shadow mode, nothing was changed."""
+    blocks: bool
+    by: str
+    """"check" or "person"."""
+    studies: int
+
+
+def tallies(c: Connection, *, since: datetime, until: datetime) -> tuple[Tally, ...]:
+    """What was decided in that time, in counts."""
+    return tuple(
+        Tally(
+            verdict=row["verdict"],
+            applied=bool(row["applied"]),
+            blocks=bool(row["blocks"]),
+            by=CHECK if row["automatic"] else "person",
+            studies=row["studies"],
+        )
+        for row in c.execute(sql("check_summary"), {"since": to_text(since), "until": to_text(until)})
+    )
 
 
 def _check(row: Row) -> StudyCheck:

@@ -101,6 +101,11 @@ def count_quarantined(c: Connection) -> int:
     return int(c.execute(sql("instance_count_quarantined")).fetchone()["n"])
 
 
+def count_rejected(c: Connection) -> dict[InstanceState, int]:
+    """How many that a person rejected stand in each state."""
+    return {InstanceState(row["state"]): int(row["n"]) for row in c.execute(sql("instance_count_rejected"))}
+
+
 def count_by_state(c: Connection) -> dict[InstanceState, int]:
     """How many rows stand in each state; states without rows are 0."""
     found = {InstanceState(row["state"]): int(row["n"]) for row in c.execute(sql("instance_count"))}

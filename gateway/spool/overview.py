@@ -12,7 +12,7 @@ from pathlib import Path
 
 from gateway.domain.model import DeliveryState, DestinationName
 from gateway.domain.overview import Overview, Towards
-from gateway.spool import audit, deliveries, disk, instances, peers, relays, worklist
+from gateway.spool import audit, deliveries, disk, instances, peers, relays, tasks, worklist
 from gateway.spool.claims import unclaimed
 from gateway.spool.db import Connection
 from gateway.spool.deliveries import Backlog
@@ -29,6 +29,7 @@ def look(
 ) -> Overview:
     """The state of the box. `destinations`, `refresh` (how often each RIS is asked), `mpps_peers` (whom performed
     procedure steps are passed on to) and `order_receivers` (who is told of orders) are the configuration's."""
+    open_tasks = tasks.counts(c)
     return Overview(
         now=now,
         instances=instances.count_by_state(c),
@@ -41,6 +42,9 @@ def look(
         strangers=peers.callers(c),
         stopped=unclaimed(Path(c.execute("PRAGMA database_list").fetchone()["file"]).parent),
         disk=disk.last(c),
+        studies_held=sum(one.count for one in open_tasks if one.blocks),
+        tasks=sum(one.count for one in open_tasks),
+        rejected=instances.count_rejected(c),
         mpps=relays.standing(c, audit.Subject.MPPS, mpps_peers),
         orders_out=relays.standing(c, audit.Subject.ORDER_MESSAGE, order_receivers),
     )

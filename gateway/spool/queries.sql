@@ -54,6 +54,9 @@ SELECT * FROM instance WHERE quarantine <> '' AND state <> 'purged' ORDER BY seq
 -- instance_count_quarantined --
 SELECT count(*) AS n FROM instance WHERE quarantine <> '' AND state <> 'purged'
 
+-- instance_count_rejected --
+SELECT state, count(*) AS n FROM instance WHERE held = 'rejected' GROUP BY state
+
 -- instance_count --
 SELECT state, count(*) AS n FROM instance GROUP BY state
 
@@ -170,7 +173,8 @@ SELECT
     )) AS refused,
     count(*) FILTER (WHERE i.state = 'prepared' AND NOT EXISTS (
         SELECT 1 FROM delivery AS d WHERE d.instance = i.id
-    )) AS unrouted
+    )) AS unrouted,
+    count(*) FILTER (WHERE i.held <> '') AS held
 FROM instance AS i WHERE i.StudyInstanceUID = :StudyInstanceUID
 
 -- study_received --
@@ -1255,9 +1259,8 @@ WHERE study IN (SELECT study FROM header WHERE AccessionNumber = :AccessionNumbe
 UPDATE study_check SET again = 1 WHERE study IN (SELECT study FROM header WHERE PatientID = :PatientID) AND NOT again
 
 -- check_summary --
-SELECT verdict, applied, blocks, decided_by = 'check' AS automatic, count(*) AS studies,
-    sum((SELECT count(*) FROM header AS h WHERE h.study = k.study AND h.edits <> '')) AS headers
-FROM study_check AS k WHERE decided_at >= :since AND decided_at < :until
+SELECT verdict, applied, blocks, decided_by = 'check' AS automatic, count(*) AS studies
+FROM study_check WHERE decided_at >= :since AND decided_at < :until
 GROUP BY verdict, applied, blocks, automatic ORDER BY verdict, applied, blocks, automatic
 
 -- check_cursor --

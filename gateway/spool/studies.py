@@ -32,7 +32,10 @@ def study(c: Connection, StudyInstanceUID: UID) -> Study | None:
     row = c.execute(sql("study_tally"), {"StudyInstanceUID": StudyInstanceUID}).fetchone()
     if row["images"] == 0:
         return None
-    counts = {name: row[name] for name in ("images", "size", "settled", "purged", "quarantined", "refused", "unrouted")}
+    counts = {
+        name: row[name]
+        for name in ("images", "size", "settled", "purged", "quarantined", "refused", "unrouted", "held")
+    }
     return Study(
         id=InstanceId(row["id"]),
         StudyInstanceUID=StudyInstanceUID,

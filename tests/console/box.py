@@ -105,6 +105,7 @@ def made(site: Site, *, address: str = "127.0.0.1", port: int = 0) -> Console:
             refuse_conflicts=True,
             refuse_faults=True,
         ),
+        woken=lambda: None,
         now=site.clock,
     )
 

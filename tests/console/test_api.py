@@ -15,7 +15,7 @@ from pydantic import TypeAdapter
 import gateway
 from gateway.domain.custody import StudyCustody
 from gateway.domain.model import SourceName
-from gateway.roles.console import desk_models, models, order_models
+from gateway.roles.console import desk_models, models, order_models, task_models
 from gateway.roles.console.mpps import Mpps
 from gateway.roles.console.orders_out import OrderMessage, OrdersOut
 from gateway.spool import query_log, worklist
@@ -53,8 +53,18 @@ DESK: dict[tuple[str, str], tuple[str, type[models.Answer]]] = {
     ("/api/v1/orders", "post"): ("200", order_models.OrderOutcome),
     ("/api/v1/orders/out/{message}/retry", "post"): ("200", OrderMessage),
     ("/api/v1/orders/out/{message}/dismiss", "post"): ("200", OrderMessage),
+    ("/api/v1/tasks", "get"): ("200", task_models.Tasks),
+    ("/api/v1/tasks/rules", "get"): ("200", task_models.Remembered),
+    ("/api/v1/tasks/rules/{rule}/revoke", "post"): ("201", task_models.Revoked),
+    ("/api/v1/tasks/summary", "get"): ("200", task_models.Summary),
+    ("/api/v1/tasks/{key}", "get"): ("200", task_models.Case),
+    **{
+        (f"/api/v1/tasks/{{key}}/{word}", "post"): ("201", task_models.Decided)
+        for word in ("decide", "release", "hold", "reject", "undo", "done")
+    },
 }
-"""What decides, or names patients (test_desk.py, test_orders.py, test_orders_out.py)."""
+"""What decides, or names patients (test_desk.py, test_orders.py, test_orders_out.py,
+test_tasks.py)."""
 
 
 def asked(path: str) -> str:

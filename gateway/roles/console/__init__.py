@@ -1,9 +1,9 @@
 """Role console: web pages and the REST API over what stands in the spool (promises: pages, api, metrics, guard).
 
-It reads; the desk and the orders alone write (desk, orders). It listens on a loopback address alone until there are
-accounts. Its server runs on a loop and a thread of its own: in `serve all` the loop that scanners hang on never
-renders a page or waits for a browser, and since the server is not on the main thread it leaves the process's signals
-alone.
+It reads; the desk, the orders and the tasks alone write (desk, orders, tasks). It listens on a loopback address alone
+until there are accounts. Its server runs on a loop and a thread of its own: in `serve all` the loop that scanners hang
+on never renders a page or waits for a browser, and since the server is not on the main thread it leaves the process's
+signals alone.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from gateway.roles.console.guard import is_loopback
 from gateway.roles.console.orders import OrderRules
 from gateway.roles.console.pages import Place
 from gateway.roles.console.site import Site, application
+from gateway.roles.console.tasks import TaskRules
 from gateway.spool import Spool
 
 __all__ = ["Console", "Place", "ConfiguredScanner", "ServedBy"]
@@ -58,10 +59,12 @@ class Console:
         added: Callable[[str], ServedBy],
         desk: DeskPolicy,
         orders: Sender,
+        woken: Callable[[], None],
         now: Callable[[], datetime],
     ) -> None:
         """`destinations`, `refresh` (how often each RIS is asked) and `scanners` are the configuration's; `added` is
-        how a scanner of this profile is served that a command added; `orders` is how what programs order is read.
+        how a scanner of this profile is served that a command added; `orders` is how what programs order is read;
+        `woken` tells forward that a decision waits.
 
         Raises ConfigError for an address that is not loopback and for no port, OSError if the port can't be had.
         """
@@ -83,7 +86,8 @@ class Console:
         rules = DeskRules(policy=desk, stations=[one.ae for one in scanners], zone=place.zone, now=now)
         self._socket = _listening(address, port)
         told = OrderRules(sender=orders, now=now)
-        site = Site(place=place, scanners=scanners, added=added, desk=rules, orders=told, now=now)
+        decided = TaskRules(zone=place.zone, now=now, woken=woken)
+        site = Site(place=place, scanners=scanners, added=added, desk=rules, orders=told, tasks=decided, now=now)
         self._server = _server(application(site, self._books))
 
     @property

@@ -136,6 +136,8 @@ def status_of(standing: Standing) -> models.Status:
         orders_out_waiting=sum(one.waiting for one in overview.orders_out),
         orders_out_refused=sum(one.refused for one in overview.orders_out),
         orders_out_oldest_age_s=max((oldest_age(one, overview) for one in overview.orders_out), default=0.0),
+        studies_held=overview.studies_held,
+        tasks_open=overview.tasks,
         alarms=len(overview.alarms),
         callers_turned_away=len(overview.strangers),
         disk_free_bytes=standing.free_bytes,

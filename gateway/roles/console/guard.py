@@ -33,7 +33,7 @@ _HEADERS: Final = (
     (b"cache-control", b"no-store"),
 )
 _METHODS: Final = frozenset({"GET", "HEAD"})
-WRITABLE: Final = {"/api/v1/desk": 16 * 1024, "/api/v1/orders": 128 * 1024}
+WRITABLE: Final = {"/api/v1/desk": 16 * 1024, "/api/v1/orders": 128 * 1024, "/api/v1/tasks": 16 * 1024}
 """The paths, with what is below each, under which POST changes something; and the most bytes of its body."""
 
 

@@ -52,6 +52,10 @@ class _Reading(Collector):
         person = GaugeMetricFamily("gateway_needs_a_person", "1 if anything stands that does not end by itself")
         person.add_metric([], overview.needs_a_person)
         yield person
+        open_tasks = GaugeMetricFamily("gateway_tasks_open", "Tasks of persons that are open", labels=["holds"])
+        open_tasks.add_metric(["yes"], overview.studies_held)
+        open_tasks.add_metric(["no"], overview.tasks - overview.studies_held)
+        yield open_tasks
         strangers = GaugeMetricFamily("gateway_callers_turned_away", "Callers that are remembered as turned away")
         strangers.add_metric([], len(overview.strangers))
         yield strangers

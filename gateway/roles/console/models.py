@@ -50,6 +50,8 @@ class Status(Answer):
     orders_out_waiting: int = Field(description="Messages about orders that a RIS has not taken yet.")
     orders_out_refused: int
     orders_out_oldest_age_s: float = Field(description="Of what waits; 0 if nothing does.")
+    studies_held: int = Field(description="Studies that wait for a person's decision.")
+    tasks_open: int = Field(description="Of persons, those that hold a study included.")
     alarms: int
     callers_turned_away: int
     disk_free_bytes: int
@@ -94,6 +96,7 @@ class Study(Answer):
     quarantined: int
     refused: int
     unrouted: int
+    held: int = Field(description="Held for a decision or an order, or rejected by a person.")
 
 
 class Studies(Answer):

@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from gateway.domain.model import TemporaryFailure
-from gateway.roles.console import api, desk, models, mpps, orders, orders_out, pages, studies, worklist
+from gateway.roles.console import api, desk, models, mpps, orders, orders_out, pages, studies, tasks, worklist
 from gateway.roles.console.api import ConfiguredScanner, ServedBy
 from gateway.roles.console.books import Books
 from gateway.roles.console.desk import DeskRules
@@ -24,6 +24,7 @@ from gateway.roles.console.metrics import exposition
 from gateway.roles.console.orders import OrderRules
 from gateway.roles.console.pages import Pages, Place
 from gateway.roles.console.problems import MEDIA_TYPE, problem
+from gateway.roles.console.tasks import TaskRules
 from gateway.spool import audit
 
 API_VERSION = "1.0"
@@ -41,6 +42,7 @@ class Site:
     """How a scanner of this profile is served that a command added."""
     desk: DeskRules
     orders: OrderRules
+    tasks: TaskRules
     now: Callable[[], datetime]
 
 
@@ -49,8 +51,8 @@ def application(site: Site, books: Books) -> ASGIApp:
     app = FastAPI(
         title="Modality Gateway",
         version=API_VERSION,
-        description="What stands in one gateway. Loopback only. It reads, but for the desk and the orders,"
-        " which take patients; no answer but the desk's has a patient's name or id.",
+        description="What stands in one gateway. Loopback only. It reads, but for the desk, the orders and the"
+        " tasks; no answer but the desk's and that of one task has a patient's name or id.",
         openapi_url="/api/v1/openapi.json",
         docs_url=None,  # it would load scripts from elsewhere
         redoc_url=None,
@@ -62,6 +64,7 @@ def application(site: Site, books: Books) -> ASGIApp:
     app.include_router(worklist.routes(books, site.scanners, added=site.added, errors=api.ERRORS))
     app.include_router(desk.routes(books, site.desk, api.ERRORS))
     app.include_router(orders.routes(books, site.orders, api.ERRORS))
+    app.include_router(tasks.routes(books, site.tasks, api.ERRORS))
     app.include_router(mpps.routes(books))
     app.include_router(orders_out.routes(books, now=site.now))
     app.include_router(pages.routes(books, shown))

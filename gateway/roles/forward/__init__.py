@@ -37,6 +37,7 @@ from gateway.roles.forward.mpps import MppsTarget, MppsWay
 from gateway.roles.forward.order_watch import OrderWatch, Telling
 from gateway.roles.forward.orders_out import OrdersWay, Receiver
 from gateway.roles.forward.preparing import Preparer
+from gateway.roles.forward.read_back import ReadBacks
 from gateway.roles.forward.reconciling import Reconciler
 from gateway.roles.forward.relaying import RelayThread
 from gateway.roles.forward.reports import Reporter
@@ -115,6 +116,7 @@ class Forward:
         self._router = Router(policy, lambda instance: spool.files.path_of(instance.id))
         checking = Check(spool, check, now=now)
         reconciler = Reconciler(spool, checking, check, now=now)
+        self._read_backs = ReadBacks(spool, targets, now=now)
         self._preparer = Preparer(spool, checking, reconciler, self._router, now=now, prepared=self._ring_senders)
         self._retention = retention
         self._disk = disk
@@ -207,7 +209,7 @@ class Forward:
     @property
     def _parts(self) -> tuple[Part, ...]:
         telling: tuple[Part, ...] = (*self._relays, *self._tellers, *self._notifiers, self._order_watch)
-        return (self._preparer, *self._senders, *self._confirmers, self._reporter, *telling)
+        return (self._preparer, self._read_backs, *self._senders, *self._confirmers, self._reporter, *telling)
 
     def _live(self, part: Part) -> None:
         """A thread must not die of one fault: a lane that looks alive and is dead loses nobody's images, only time."""

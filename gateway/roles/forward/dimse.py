@@ -7,9 +7,12 @@ context is that object's matter alone (PERMANENT), all else that goes wrong brea
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from pydicom.datadict import dictionary_VR, tag_for_keyword
+
+from gateway.dicom import charset
 from gateway.dicom.associate import ProposedContext, RoleSelection
 from gateway.dicom.elements import DataSet, Element, ElementError, encode, parse, text_of
 from gateway.dicom.negotiation import NATIVE, STORAGE_COMMITMENT, STUDY_ROOT_FIND, propose
@@ -23,6 +26,7 @@ from gateway.roles.forward.sending import Opened, Wanted, context_of, covers, se
 from gateway.roles.forward.target import Held, by_series
 
 UIDS_PER_QUERY = 50
+_CHARSET, _NONE = 0x00080005, Element("CS", b"")
 _LEVEL, _INSTANCE, _STUDY, _SERIES = 0x00080052, 0x00080018, 0x0020000D, 0x0020000E
 
 
@@ -62,6 +66,12 @@ class Dimse:
     def committer_for(self, instance: Instance) -> str:
         """The scanner's AE title that asks for commitment of this instance; "" for our own."""
         return instance.origin.calling_ae if self.commits_as_scanner else ""
+
+    def shown(self, StudyInstanceUID: str, keywords: Sequence[str]) -> Mapping[str, str] | None:
+        """What it shows of a study, by keyword, by C-FIND at STUDY level (PS3.4 C.6.2.1.2); None if it does not know
+        it. Raises `TemporaryFailure`."""
+        with Requestor.connect(self.peer(""), [ProposedContext(1, STUDY_ROOT_FIND, NATIVE)]) as requestor:
+            return _of_study(requestor, StudyInstanceUID, keywords)
 
     def ask_commitment(self, calling: str) -> Requestor:
         """An association on which storage commitment can be asked. Raises `TemporaryFailure`."""
@@ -134,6 +144,31 @@ def _found(requestor: Requestor, wanted: Sequence[Instance]) -> set[UID]:
         status = message.command.Status or 0
         if status in (0xFF00, 0xFF01):
             found.add(UID(text_of(_read(message.data_set, context.transfer_syntax), _INSTANCE)))
+        elif status != 0:
+            raise TemporaryFailure(f"the query was answered {status:04X}", code=f"{status:04X}")
+    return found
+
+
+def _of_study(requestor: Requestor, StudyInstanceUID: str, keywords: Sequence[str]) -> dict[str, str] | None:
+    context = requestor.context_for(STUDY_ROOT_FIND)
+    if context is None:
+        raise TemporaryFailure("the destination accepted no context for a query", code="context")
+    tags = {tag_for_keyword(keyword) or 0: keyword for keyword in keywords}
+    wanted = {tag: Element(dictionary_VR(tag), b"") for tag in tags}
+    identifier: DataSet = {_LEVEL: _text("CS", "STUDY"), _STUDY: _text("UI", StudyInstanceUID), **wanted}
+    found: dict[str, str] | None = None
+    for message in requestor.find(context, encode(identifier, context.transfer_syntax)):
+        status = message.command.Status or 0
+        if status in (0xFF00, 0xFF01):
+            answer = _read(message.data_set, context.transfer_syntax)
+            names = charset.character_sets(
+                value if isinstance(value := answer.get(_CHARSET, _NONE).value, bytes) else b""
+            )
+            found = {
+                keyword: charset.decode(element.value, element.vr, names)
+                for tag, keyword in tags.items()
+                if (element := answer.get(tag)) is not None and isinstance(element.value, bytes)
+            }
         elif status != 0:
             raise TemporaryFailure(f"the query was answered {status:04X}", code=f"{status:04X}")
     return found
