@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 RisMood = Literal[
     "answer", "hang", "refuse", "empty", "abort_midway", "cut_midway", "slow", "garbled", "garbage", "fail"
 ]
-PacsMood = Literal["up", "down", "refuse", "fail", "drop_response", "abort", "hang", "flap"]
+PacsMood = Literal["up", "down", "refuse", "fail", "warn", "abort_midway", "drop_response", "abort", "hang", "flap"]
 ScannerKind = Literal["CT", "MR", "US", "DX", "SR"]
 
 app = typer.Typer(
