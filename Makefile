@@ -25,6 +25,11 @@ PROGRAMS := dcmdump:dcmtk dciodvfy:dicom3tools Orthanc:orthanc nbdkit:nbdkit nbd
   mkfs.ext4:e2fsprogs ffmpeg:ffmpeg gdcmconv:libgdcm-tools fusermount3:fuse3 ip:iproute2 chromium:chromium node:nodejs npm:npm
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
 
+# Where tests keep their files: in memory if there is room, for most of their time goes into syncing a disk that they
+# share. What is said of disks is tested by those marked safety, which keep theirs on one.
+SCRATCH := if [ "$$(df --output=avail /dev/shm 2>/dev/null | tail -n 1)" -gt 8000000 ] 2>/dev/null; \
+  then mktemp -d /dev/shm/gateway.XXXXXX; else mktemp -d; fi
+
 .DEFAULT_GOAL := help
 .PHONY: help setup system run test check bench fuzz safety soak lock clean
 
@@ -80,7 +85,8 @@ run: .venv/.run ## Simulated RIS, scanner and PACS around the gateway; one study
 # Tests wait more than they work, so several run at a time; those that kill, cut power or besiege have the machine to
 # themselves. Status 5 is pytest's for no test at all, as where ARGS names those of one kind.
 test: setup ## All set-up and all tests
-	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal -m "not safety" $(ARGS); several=$$?; \
+	@where=$$($(SCRATCH)); trap 'rm -rf "$$where"' EXIT; \
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal --basetemp="$$where/tests" -m "not safety" $(ARGS); several=$$?; \
 	[ $$several -le 1 ] || [ $$several = 5 ] || exit $$several; \
 	$(BIN)/python -m pytest -q -m safety $(ARGS); alone=$$?; \
 	case "$$several $$alone" in "0 0" | "0 5" | "5 0") ;; *) exit 1 ;; esac
