@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from bench import checking, ingest, latency, negotiation, orders, plot, polling, report, sending
+from bench import checking, compression, ingest, latency, negotiation, orders, plot, polling, report, sending
 from bench.measure import Result, Table, measure, say
 from bench.places import BUILD
 from bench.profiling import profile_ingest
@@ -27,6 +27,8 @@ TABLES: Final[dict[str, tuple[Build, ...]]] = {
     "single": (ingest.association_each,),
     "tls": (ingest.tls,),
     "sending": (sending.sending, sending.sending_default),
+    "compression": (compression.compression,),
+    "pipeline": (compression.pipeline,),
     "worklist": (latency.worklist, latency.worklist_default),
     "polling": (polling.polling,),
     "during": (latency.during,),

@@ -48,11 +48,12 @@ def objects(kind: str, count: int) -> list[Path]:
         if not path.exists():
             _MAKE[kind](number, folder / "part").rename(path)
     for path in paths:
-        _warm(path)
+        warm(path)
     return paths
 
 
-def _warm(path: Path) -> None:
+def warm(path: Path) -> None:
+    """Read it once, holding a piece of it."""
     with path.open("rb") as file:
         while file.read(_PIECE):
             pass

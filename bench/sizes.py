@@ -27,6 +27,8 @@ class Size:
     """Consoles that poll."""
     orders: tuple[int, int]
     """Messages from many senders, and from one."""
+    pictures: int
+    """Of a hundred objects to compress."""
 
     def files(self, case: str) -> list[Path]:
         """The objects of a case; "ct, 100" is a shorter row of the same objects as "ct"."""
@@ -54,6 +56,7 @@ FULL: Final = Size(
     burst=10.0,
     scanners=200,
     orders=(15_000, 1_000),
+    pictures=100,
 )
 SMOKE: Final = Size(
     counts={
@@ -75,4 +78,5 @@ SMOKE: Final = Size(
     burst=2.0,
     scanners=20,
     orders=(64, 16),
+    pictures=10,
 )

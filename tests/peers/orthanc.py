@@ -48,6 +48,10 @@ class Orthanc:
         """Store a Part 10 file through REST; return Orthanc's id of the instance."""
         return str(json.loads(self._http("/instances", file.read_bytes()))["ID"])
 
+    def transcoded(self, instance: str, asked: Mapping[str, object]) -> bytes:
+        """The file that /modify makes of an instance."""
+        return self._http(f"/instances/{instance}/modify", json.dumps(asked).encode(), method="POST", limit=600)
+
     def instances(self) -> list[str]:
         """Orthanc's ids of every instance it holds."""
         return list(self.rest("/instances"))
