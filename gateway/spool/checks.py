@@ -347,10 +347,13 @@ def forget(c: Connection, *, before: datetime, limit: int) -> int:
 
 
 def erase(c: Connection, PatientID: str) -> int:
-    """Forgets the studies of a patient of which nothing is here any more; how many."""
-    gone = c.execute(sql("check_erase"), {"PatientID": PatientID}).rowcount
+    """Forgets a patient's studies of which no image is here any more: headers, verdict, tasks; how many."""
+    values = {"PatientID": PatientID, "quoted": json.dumps(PatientID, ensure_ascii=False)}
+    studies = [row["study"] for row in c.execute(sql("check_of_patient"), values).fetchall()]
+    for statement in (sql("check_erase_links"), sql("check_erase_tasks"), sql("check_erase_reads"), sql("check_erase")):
+        c.executemany(statement, [{"study": study} for study in studies])
     c.execute(sql("decision_erase"))
-    return gone
+    return len(studies)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,10 +1,11 @@
-"""Erasing a patient from the worklist's books, when a person or the law asks for it.
+"""Erasing a patient from the books of worklist, orders and check, when a person or the law asks for it.
 
 Promises
-- Rows, orders, snapshots, entries of the desk, the memory of removed rows and every question that names the patient
-  are gone after the commit. So are performed procedure steps, but for those that a RIS has not taken: these are
-  its due, and go with their retention, or when they were dismissed before. The place of all that goes is overwritten
-  in the database, and in its log once that begins anew.
+- Rows, orders, snapshots, entries of the desk, the memory of removed rows, HL7 messages as received and every question
+  that names the patient are gone after the commit. So is what the check keeps of a study of which no image is here
+  any more. So are performed procedure steps and what was told of orders, but for those that a RIS has not taken: these
+  are its due, and go with their retention, or when they were dismissed before. The place of all that goes is
+  overwritten in the database, and in its log once that begins anew.
   A question names the patient if it asks by a name or an identifier, and finds him by them.
 - The journal says that, when and by whom something was erased, and how much; nothing of the patient.
 - A RIS that still has the patient sends the row again: it is to be erased there first.
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
+from gateway.domain.hl7_naming import names_patient
 from gateway.domain.matching import PATIENT_KEYS, TagPath, compile_query
 from gateway.domain.worklist import (
     ACCESSION_NUMBER,
@@ -28,7 +30,7 @@ from gateway.domain.worklist import (
     DataSet,
     Element,
 )
-from gateway.spool import audit, checks, desk, mpps, order_books
+from gateway.spool import audit, checks, desk, messages, mpps, order_books, orders_out
 from gateway.spool.datasets import decoder, read
 from gateway.spool.db import Connection
 from gateway.spool.queries import sql
@@ -57,6 +59,10 @@ class Erased:
     """Performed."""
     studies: int = 0
     """Of the check, whose images are gone."""
+    messages: int = 0
+    """As received."""
+    told: int = 0
+    """Messages about orders that their RIS has taken."""
 
 
 def erase_patient(c: Connection, PatientID: str, *, now: datetime, by: str) -> Erased:
@@ -69,6 +75,10 @@ def erase_patient(c: Connection, PatientID: str, *, now: datetime, by: str) -> E
     minted = {entry.PatientID for entry in entries if entry.mints_patient}
     known = [patient, *({"PatientID": one} for one in minted - {patient["PatientID"]})]
     naming = {asked for one in known for asked in _naming(c, one)}
+
+    def names(raw: bytes) -> bool:
+        return any(names_patient(raw, one["PatientID"]) for one in known)
+
     for entry in entries:
         desk.forget(c, entry, now=now, by=by)
     erased = Erased(
@@ -79,6 +89,8 @@ def erase_patient(c: Connection, PatientID: str, *, now: datetime, by: str) -> E
         orders=sum(order_books.erase(c, one["PatientID"]) for one in known),
         steps=sum(mpps.erase(c, one["PatientID"]) for one in known),
         studies=sum(checks.erase(c, one["PatientID"]) for one in known),
+        messages=messages.erase(c, names, now=now),
+        told=orders_out.erase(c, names),
     )
     c.executemany(sql("erase_removals"), known)
     audit.journal(
@@ -91,7 +103,7 @@ def erase_patient(c: Connection, PatientID: str, *, now: datetime, by: str) -> E
         to_state="erased",
         why=f"{erased.rows} rows, {erased.snapshots} snapshots, {erased.queries} queries,"
         f" {erased.entries} desk entries, {erased.orders} orders, {erased.steps} performed steps,"
-        f" {erased.studies} studies",
+        f" {erased.studies} studies, {erased.messages} messages received, {erased.told} told",
     )
     return erased
 

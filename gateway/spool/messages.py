@@ -135,6 +135,15 @@ def trim(c: Connection, *, before: datetime, limit: int, now: datetime) -> int:
     return erased
 
 
+def erase(c: Connection, names: Callable[[bytes], bool], *, now: datetime) -> int:
+    """Erases the messages of which `names` says so, seen or not; how many. An alarm goes with what it was about."""
+    found = [row for row in c.execute(sql("message_bodies")) if names(row["raw"])]
+    c.executemany(sql("message_erase"), [{"id": row["id"]} for row in found])
+    for sender in {row["sender"] for row in found}:
+        _clear_if_none_open(c, sender, now=now)
+    return len(found)
+
+
 def _clear_if_none_open(c: Connection, sender: str, *, now: datetime) -> None:
     if not c.execute(sql("message_count_open"), {"sender": sender}).fetchone()["n"]:
         clear_alarm(c, code=NOT_UNDERSTOOD, subject=sender, now=now)

@@ -10,6 +10,7 @@ Promises
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
@@ -105,10 +106,21 @@ def trim(c: Connection, *, before: datetime, limit: int) -> int:
     """Erases up to `limit` messages that were over before then; how many."""
     values = {"before": to_text(before), "limit": limit}
     old = [row["id"] for row in c.execute(sql("order_message_old"), values).fetchall()]
-    for number in old:
+    _forget(c, old)
+    return len(old)
+
+
+def erase(c: Connection, names: Callable[[bytes], bool]) -> int:
+    """Erases the messages that are over and of which `names` says so; how many. The others are their receivers' due."""
+    found = [row["id"] for row in c.execute(sql("order_message_bodies")) if names(row["body"])]
+    _forget(c, found)
+    return len(found)
+
+
+def _forget(c: Connection, numbers: Sequence[int]) -> None:
+    for number in numbers:
         c.execute(sql("order_message_trim_journal"), {"subject": str(number)})
         c.execute(sql("order_message_forget"), {"id": number})
-    return len(old)
 
 
 def _message(row: Row) -> OrderMessage:

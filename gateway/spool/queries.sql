@@ -697,6 +697,12 @@ DELETE FROM message WHERE id IN (
     SELECT id FROM message WHERE seen_at IS NULL AND sender = :sender ORDER BY id DESC LIMIT -1 OFFSET :most
 )
 
+-- message_bodies --
+SELECT id, sender, raw FROM message
+
+-- message_erase --
+DELETE FROM message WHERE id = :id
+
 -- message_trim --
 DELETE FROM message WHERE id IN (SELECT id FROM message WHERE received_at < :before ORDER BY received_at LIMIT :limit)
 
@@ -1278,12 +1284,26 @@ DELETE FROM study_check WHERE study IN (
     ORDER BY k.used_at LIMIT :limit
 )
 
--- check_erase --
--- What is still on its way is not touched: its edits are needed.
-DELETE FROM study_check WHERE study IN (SELECT study FROM header WHERE PatientID = :PatientID)
-AND NOT EXISTS (
-    SELECT 1 FROM header AS h JOIN instance_header AS l ON l.header = h.id WHERE h.study = study_check.study
+-- check_of_patient --
+-- By a header, or by the evidence of the verdict (JSON). What is still here is not touched: its edits are needed.
+SELECT k.study FROM study_check AS k WHERE (
+    instr(k.basis, :quoted) > 0
+    OR EXISTS (SELECT 1 FROM header AS h WHERE h.study = k.study AND h.PatientID = :PatientID COLLATE BINARY)
 )
+AND NOT EXISTS (SELECT 1 FROM instance AS i WHERE i.StudyInstanceUID = k.study AND i.state <> 'purged')
+AND NOT EXISTS (SELECT 1 FROM instance AS i WHERE i.id = k.study AND i.state <> 'purged')
+
+-- check_erase_links --
+DELETE FROM instance_header WHERE header IN (SELECT id FROM header WHERE study = :study)
+
+-- check_erase_tasks --
+DELETE FROM task WHERE study = :study
+
+-- check_erase_reads --
+DELETE FROM read_back WHERE study = :study
+
+-- check_erase --
+DELETE FROM study_check WHERE study = :study
 
 -- header_known --
 SELECT id, edits FROM header WHERE study = :study AND digest = :digest
@@ -1680,6 +1700,9 @@ ORDER BY m.id LIMIT 1
 -- order_message_latest --
 SELECT * FROM relay WHERE kind = 'order-message' AND :receiver IN ('', target) AND :state IN ('', state)
 ORDER BY settled_at IS NOT NULL, CASE WHEN settled_at IS NULL THEN id ELSE -id END LIMIT :limit
+
+-- order_message_bodies --
+SELECT id, body FROM relay WHERE kind = 'order-message' AND settled_at IS NOT NULL
 
 -- order_message_old --
 SELECT id FROM relay WHERE kind = 'order-message' AND settled_at < :before ORDER BY settled_at LIMIT :limit

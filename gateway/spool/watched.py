@@ -20,7 +20,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -165,6 +165,27 @@ class WatchedFolder:
                         os.unlink(name, dir_fd=folder)
                         gone += 1
         return gone
+
+    def erase_if(self, names: Callable[[bytes], bool]) -> tuple[int, int]:
+        """Erase what was done or failed and of which `names` says so; how many files, and how many can't be read.
+        Answers hold nothing of a patient."""
+        gone = unread = 0
+        for place in (DONE, FAILED):
+            found = self.look("", place)
+            unread += len(found) == MOST_LISTED  # there may be more
+            for name in found:
+                try:
+                    is_named = names(self.read(name, place)[0])
+                except FileNotFoundError:
+                    continue
+                except Unusable:
+                    unread += 1
+                    continue
+                if is_named:
+                    with self._open(place) as folder:
+                        os.unlink(name, dir_fd=folder)
+                    gone += 1
+        return gone, unread
 
     @contextmanager
     def _open(self, place: str = "") -> Iterator[int]:

@@ -8,7 +8,7 @@ from functools import partial
 
 from gateway.domain.model import SourceName
 from gateway.spool import audit, query_log, worklist
-from tests.cli.site import Site
+from tests.cli.site import TOML, Site
 from tests.console.box import PATIENT, scheduled, unanswered
 from tests.spool.test_query_log import QUERY
 
@@ -45,13 +45,29 @@ def test_what_each_scanner_is_served_from_and_was_answered(site: Site) -> None:
     assert [(one["ae"], one["last"]["outcome"]) for one in told["scanners"]] == [("CT1", "answered"), ("MR9", "empty")]
 
 
+def test_files_of_orders_are_erased(site: Site) -> None:
+    assert site.spool.db.broken == ""
+    folder = site.state.parent / "orders"
+    for place in ("done", "failed"):
+        (folder / place).mkdir(parents=True)
+        for name, number in (("one.hl7", PATIENT), ("two.hl7", f"{PATIENT}0")):
+            (folder / place / name).write_text(f"MSH|^~\\&|R|N\rPID|1||{number}^^^N\r")
+    site.config.write_text(TOML + '[orders]\nfolder = "orders"\n')
+    done = site.run("worklist", "erase", "--patient", PATIENT)
+    assert (done.exit_code, "2 files of orders" in done.stdout) == (0, True)
+    assert sorted(path.name for path in folder.glob("*/*")) == ["two.hl7", "two.hl7"]
+    (folder / "failed" / "three.hl7").symlink_to("/dev/null")
+    done = site.run("worklist", "erase", "--patient", PATIENT)
+    assert (done.exit_code, "1 files in done and failed" in done.output) == (1, True)
+
+
 def test_a_patient_is_erased(site: Site) -> None:
     scheduled(site)
     done = site.run("worklist", "erase", "--patient", PATIENT)
     assert (done.exit_code, done.stdout) == (
         0,
         "Erased: 1 in the copy, 0 as shown, 0 of questions, 0 of the desk, 0 of orders, 0 performed steps,"
-        " 0 studies checked.\n",
+        " 0 studies checked, 0 messages received and 0 told, 0 files of orders.\n",
     )
     assert worklist.rows(site.spool.db.read(), worklist.WorklistKeys(), limit=9) == ()
     (entry,) = audit.journal_of(site.spool.db.read(), kind=audit.Subject.WORKLIST, subject="patient")

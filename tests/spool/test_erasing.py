@@ -4,19 +4,39 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from gateway.dicom import elements
+from gateway.domain.header import Marks
+from gateway.domain.hl7_ack import Code, Fault, Outcome
+from gateway.domain.identity_model import Change, Decision, Reason, Verdict
 from gateway.domain.model import AETitle, SourceName
+from gateway.domain.mpps import RelayState
+from gateway.domain.order_notice import Event
+from gateway.domain.task import Way
 from gateway.domain.worklist import DataSet
 from gateway.roles.worklist.rows import as_elements
-from gateway.spool import Spool, audit, query_log, served, worklist
+from gateway.spool import (
+    Spool,
+    audit,
+    checks,
+    messages,
+    orders_out,
+    query_log,
+    read_backs,
+    relays,
+    served,
+    worklist,
+)
+from gateway.spool.checks import CHECK, Excerpt, StudyCheck, StudyKey
 from gateway.spool.erasing import Erased, erase_patient
+from gateway.spool.messages import Received
 from gateway.spool.served import Shown
 from tests.domain.rows import query, row
-from tests.spool.objects import START, Clock, open_spool
+from tests.spool.objects import START, Clock, open_spool, receive
 from tests.spool.test_query_log import QUERY
 from tests.spool.test_worklist import ROW
 
@@ -69,7 +89,8 @@ def test_one_patient_is_erased_and_no_other(spool: Spool, clock: Clock, copied: 
     (entry,) = audit.journal_of(c, kind=audit.Subject.WORKLIST, subject="patient")
     assert (entry.who, entry.to_state) == ("command:me", "erased")
     assert entry.why == (
-        f"{int(copied)} rows, 1 snapshots, {naming} queries, 0 desk entries, 0 orders, 0 performed steps, 0 studies"
+        f"{int(copied)} rows, 1 snapshots, {naming} queries, 0 desk entries, 0 orders, 0 performed steps, 0 studies,"
+        " 0 messages received, 0 told"
     )
 
 
@@ -81,6 +102,101 @@ def test_what_is_erased_is_gone_from_the_disk(tmp_path: Path, clock: Clock) -> N
     kept = (tmp_path / "state" / "gateway.db").read_bytes()
     assert b"TEST^OTTO" in kept
     assert b"TEST^ADA" not in kept
+
+
+ORM = b"MSH|^~\\&|R|N|E|C|20260304||ORM^O01|%s|P|2.3.1\rPID|1||%s^^^NORD_MRN||%s\r"
+
+
+def heard_and_told(spool: Spool, number: str, name: str) -> None:
+    """A message that was not understood; two to a RIS, of which it has taken one; a check without images."""
+    raw = ORM % (number.encode(), number.encode(), name.encode())
+    received = Received(sender="ris", address="10.1.1.9", kind="ORM^O01", control_id=number, raw=raw)
+    fault = Fault(code="207", text="a fault")
+    outcome = Outcome(code=Code.AE, effect="", faults=(fault,))
+    spool.db.write(
+        lambda c: messages.receive(c, received, apply=lambda: outcome, answer=lambda _: b"MSA|AE", now=START)
+    ).result()
+    for event in (Event.START, Event.COMPLETE):
+        job = partial(
+            orders_out.queue, receiver=f"ris {number}", order=None, event=event, body=raw, valid=True, now=START
+        )
+        spool.db.write(partial(job, control_id=f"{number}{event}")).result()
+    head = orders_out.head(spool.db.read(), receiver=f"ris {number}", now=START)
+    assert head is not None
+    begun = spool.db.write(lambda c: relays.begin(c, head, now=START)).result()
+    spool.db.write(lambda c: relays.settle(c, begun, RelayState.SENT, status="AA", now=START)).result()
+    checked(spool, f"2.25.{number[1:]}", number, name)
+
+
+def checked(spool: Spool, uid: str, number: str, name: str, *changes: Change) -> None:
+    """What the check keeps of a study."""
+    study = StudyKey(uid)
+    check = StudyCheck(
+        study=study,
+        verdict=Verdict(decision=Decision.PASS, because="no-order", relations={}, changes=changes),
+        applied=True,
+        way=Way.ROUTES,
+        held_until=None,
+        fingerprint="f",
+        decided_by=CHECK,
+        decision=None,
+        first_at=START,
+        decided_at=START,
+    )
+    spool.db.write(lambda c: checks.record(c, check, now=START)).result()
+    marks = Marks(is_signed=False, has_overlay=False, has_private_copy=False, uids_disagree=False, missing=())
+    excerpt = Excerpt(elements=encoded(row({}, _00100020=number, _00100010=name)), marks=marks)
+    spool.db.write(lambda c: checks.add_header(c, study, excerpt, excerpt.header()) and None).result()
+    spool.db.write(lambda c: read_backs.expect(c, study, "pacs", {"PatientName": name}, now=START)).result()
+
+
+def test_what_was_heard_told_and_checked_is_gone_from_the_disk(tmp_path: Path, clock: Clock) -> None:
+    """But for what a RIS has not taken yet: it is its due, until it is dismissed."""
+    spool = open_spool(tmp_path / "state", clock)
+    for number, name in (("P1", "TEST^ADA"), ("P10", "TEST^OTTO")):
+        heard_and_told(spool, number, name)
+    erased = spool.db.write(lambda c: erase_patient(c, "P1", now=clock(), by="command")).result()
+    assert (erased.messages, erased.told, erased.studies) == (1, 1, 1)
+    c = spool.db.read()
+    assert [one.received.control_id for one in messages.latest(c, limit=9)] == ["P10"]
+    assert [one.subject for one in audit.active_alarms(c)] == ["ris"], "another of this sender's is still open"
+    (due,) = orders_out.latest(c, receiver="ris P1", limit=9)
+    assert due.state is RelayState.QUEUED
+    assert dismissed(spool, due.id)
+    assert spool.db.write(lambda c: erase_patient(c, "P1", now=clock(), by="command")).result().told == 1
+    assert len(orders_out.latest(spool.db.read(), receiver="ris P10", limit=9)) == 2
+    assert checks.of_study(spool.db.read(), StudyKey("2.25.10")) is not None
+    spool.close()  # the log is written back
+    kept = b"".join(path.read_bytes() for path in (tmp_path / "state").rglob("*") if path.is_file())
+    assert b"TEST^OTTO" in kept
+    assert b"TEST^ADA" not in kept
+
+
+def dismissed(spool: Spool, number: int) -> bool:
+    job = partial(relays.decide, kind=audit.Subject.ORDER_MESSAGE, number=number, state=RelayState.DISMISSED)
+    return spool.db.write(partial(job, now=START, by="command")).result()
+
+
+def test_a_check_goes_only_when_its_images_have_gone(spool: Spool, clock: Clock) -> None:
+    heard_and_told(spool, "P1", "TEST^ADA")
+    image = spool.accepting().submit(receive(spool.files, "2.25.9", b"x")).result(30).instance
+    (header,) = checks.headers_of(spool.db.read(), StudyKey("2.25.1"))
+    spool.db.write(lambda c: checks.link(c, image.id, header.id)).result()
+    erase = partial(erase_patient, PatientID="P1", now=clock(), by="command")
+    assert spool.db.write(erase).result().studies == 0
+    spool.db.write(lambda c: c.execute("UPDATE instance SET state = 'purged'") and None).result()
+    assert spool.db.write(erase).result().studies == 1
+    assert checks.headers_of(spool.db.read(), StudyKey("2.25.1")) == []
+
+
+def test_a_check_goes_that_found_the_patient_behind_another_number(spool: Spool, clock: Clock) -> None:
+    correction = Change(attribute="PatientID", value="P1", reason=Reason.CORRECT, rule="r")
+    checked(spool, "2.25.5", "WRONG", "TEST^ADA", correction)
+    checked(spool, "2.25.6", "WRONG", "TEST^OTTO", replace(correction, value="P10"))
+    erased = spool.db.write(lambda c: erase_patient(c, "P1", now=clock(), by="command")).result()
+    assert erased.studies == 1
+    assert checks.of_study(spool.db.read(), StudyKey("2.25.5")) is None
+    assert checks.of_study(spool.db.read(), StudyKey("2.25.6")) is not None
 
 
 def test_nobody_is_no_patient(spool: Spool, clock: Clock) -> None:
