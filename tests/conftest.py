@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import ssl
-import subprocess
 import sys
 
 import pytest
@@ -12,7 +10,7 @@ import structlog
 from hypothesis import HealthCheck, settings
 
 from gateway.simulate import acceptor
-from tests.net.wire import Certificate
+from tests.net.wire import Certificate, self_signed
 
 # CI and the other sessions share two cores: a slow example is no fault of the code under test
 settings.register_profile("house", deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
@@ -42,23 +40,4 @@ def logs_aside() -> None:
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
     """A self-signed certificate for localhost, trusted by the client's context alone."""
-    folder = tmp_path_factory.mktemp("tls")
-    key, path = folder / "key.pem", folder / "certificate.pem"
-    command = [
-        "/usr/bin/openssl",
-        "req",
-        "-x509",
-        "-newkey",
-        "rsa:2048",
-        "-nodes",
-        "-days",
-        "2",
-        "-subj",
-        "/CN=localhost",
-    ]
-    names = ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", str(key), "-out", str(path)]
-    subprocess.run([*command, *names], check=True, capture_output=True, timeout=60)
-    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    server.load_cert_chain(path, key)
-    client = ssl.create_default_context(cafile=str(path))
-    return Certificate(server=server, client=client, path=path, key=key)
+    return self_signed(tmp_path_factory.mktemp("tls"))

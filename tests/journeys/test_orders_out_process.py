@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from pathlib import Path
 
 import hl7
@@ -12,6 +13,7 @@ from pynetdicom.sop_class import Verification
 from tests.hl7_messages import message
 from tests.journeys.gateway_process import From, Gateway, gateway
 from tests.net.mllp_wire import Caller
+from tests.net.wire import Certificate, self_signed
 from tests.peers import pynetdicom_scu
 from tests.peers.mllp_receiver import Ris, ack, mllp_receiver
 from tests.peers.processes import HOST, free_port
@@ -87,3 +89,33 @@ def test_a_kill_before_an_answer_is_written_down_sends_the_same_message_again(tm
         assert ris.told[2] == ris.told[3]
         assert len(set(ris.ids())) == 2
         assert box.alarms() <= {"worklist-stale"}
+
+
+def test_over_tls_and_to_nobody_who_is_not_trusted(tmp_path: Path, certificate: Certificate) -> None:
+    """Whoever shows another certificate at the RIS's address is told nothing; the RIS asks for ours, and is told."""
+    port, mllp = free_port(), free_port()
+    (tmp_path / "other").mkdir()
+    other = self_signed(tmp_path / "other").server
+    tls = f'tls = true, ca = "{certificate.path}", certificate = "{certificate.path}", key = "{certificate.key}"'
+    out = f'orders_out = {{ host = "{HOST}", port = {port}, timeout = "3s", {tls} }}'
+    demanding = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    demanding.load_cert_chain(certificate.path, certificate.key)
+    demanding.load_verify_locations(certificate.path)
+    demanding.verify_mode = ssl.CERT_REQUIRED
+    settings: dict[str, object] = {
+        "mllp": mllp,
+        "ris": [From(port=free_port(), more=out)],
+        "orders": 'quiet = "1s"',
+    }
+    status = "SELECT last_status, attempts FROM relay"
+    with gateway(tmp_path / "gw", **settings) as box:  # type: ignore[arg-type]
+        with mllp_receiver(port, tls=other) as stranger:
+            ordered(mllp)
+            assert Scanner(box.port).create(begun(study=STUDY, sps=STEP), "2.25.1").Status == 0
+            box.until(
+                lambda: [row["last_status"] for row in box.rows(status)] == ["connect"], what="the stranger is refused"
+            )
+            assert stranger.told == []
+        with mllp_receiver(port, tls=demanding) as ris:
+            box.until(lambda: told(box) == ["sent"], what="the RIS is told")
+            assert [str(one.segment("ORC")[5]) for one in ris.messages] == ["IP"]

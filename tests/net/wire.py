@@ -6,6 +6,7 @@ import asyncio
 import socket
 import ssl
 import struct
+import subprocess
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -405,3 +406,26 @@ class Certificate:
     client: ssl.SSLContext
     path: Path
     key: Path
+
+
+def self_signed(folder: Path) -> Certificate:
+    """A certificate for localhost that nobody signed; its `client` context trusts it alone."""
+    key, path = folder / "key.pem", folder / "certificate.pem"
+    command = [
+        "/usr/bin/openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-days",
+        "2",
+        "-subj",
+        "/CN=localhost",
+    ]
+    names = ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", str(key), "-out", str(path)]
+    subprocess.run([*command, *names], check=True, capture_output=True, timeout=60)
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(path, key)
+    client = ssl.create_default_context(cafile=str(path))
+    return Certificate(server=server, client=client, path=path, key=key)
