@@ -42,7 +42,6 @@ from gateway.domain.identity_model import (
     Decision,
     Finding,
     Level,
-    Reason,
     Relation,
     Severity,
     Study,
@@ -305,8 +304,8 @@ def _judged(
         return verdict(Decision.PASS, Rule.AGREES)
     if Code.SIGNED in own:
         return verdict(Decision.PASS if agrees else Decision.HOLD, Rule.SIGNED)
-    renamed = any(one.attribute == "PatientID" and one.reason is Reason.CORRECT for one in made)
-    if renamed and Code.IDENTITY_IN_IMAGE in own:
+    named = stands["PatientID"] is Relation.MISSING and any(one.attribute == "PatientID" for one in made)
+    if named and Code.IDENTITY_IN_IMAGE in own:
         return verdict(Decision.HOLD, Rule.IDENTITY_IN_IMAGE)
     if not case.policy.automatic:
         return verdict(Decision.PASS if agrees else Decision.HOLD, Rule.STOPPED)

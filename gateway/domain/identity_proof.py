@@ -74,9 +74,12 @@ def by_wider_guard(grounds: Grounds) -> bool:
     )
     if not exact or not grounds.single or any(map(grounds.may_be_of, range(len(grounds.candidates)))):
         return False
-    if Relation.DIFFERENT in grounds.stands.values() or not is_one_person(grounds):
-        return False
     stands = grounds.stands
+    # Numbers are dense: one character off is as often another patient's number, or another order's
+    if Relation.DIFFERENT in stands.values() or Relation.SLIP in {stands["PatientID"], stands["AccessionNumber"]}:
+        return False
+    if not is_one_person(grounds):
+        return False
     weight = (
         1.0 * (stands["PatientID"] in SAME)
         + 1.0 * (stands["PatientName"] in _KNOWN | {Relation.SLIP})
