@@ -110,7 +110,7 @@ class DicomDestination(Remote, Tls):
     commitment; the strongest, if it can), "query" (we find the image there by C-FIND), or "status" (its answer
     to the C-STORE alone; the weakest)."""
     learned_for: Duration = spelled("12h")
-    """How long we believe what it accepted of what we offered."""
+    """How long compressed forms that it refused for a SOP class are not offered again."""
     commitment_ae: CallingAE = spelled("own")
     """Who asks it for commitment, and is told: "own", or as calling_ae for a PACS that answers only who sent."""
     commitment_return: Literal["any", "listener"] = spelled("any")

@@ -20,16 +20,14 @@ def test_lines_are_added_one_for_each_success_and_one_remains_after_a_failure() 
     assert allowed == [2, 3, 3, 1, 2]
 
 
-def test_what_was_accepted_is_known_for_a_while_and_by_class() -> None:
+def test_what_was_refused_is_known_for_a_while_and_by_class() -> None:
     now = [datetime(2026, 7, 6, tzinfo=UTC)]
     learned = Learned(keep=timedelta(hours=12), now=lambda: now[0])
-    assert learned.accepted(CT) is None
+    assert learned.refused(CT) == frozenset()
     learned.record({CT: {NATIVE, JPEG_LS}, SR: {NATIVE}}, [(CT, NATIVE)])
-    assert (learned.accepted(CT), learned.refused(CT)) == ({NATIVE}, {JPEG_LS})
-    assert learned.accepted(SR) == frozenset()
+    assert (learned.refused(CT), learned.refused(SR)) == ({JPEG_LS}, {NATIVE})
     now[0] += timedelta(hours=11)
-    learned.record({CT: {JPEG_LS}}, [(CT, JPEG_LS)])
-    assert learned.accepted(CT) == {NATIVE, JPEG_LS}
+    learned.record({SR: {NATIVE}}, [(SR, NATIVE)])
+    assert (learned.refused(CT), learned.refused(SR)) == ({JPEG_LS}, frozenset())
     now[0] += timedelta(hours=2)
-    assert learned.accepted(CT) == {JPEG_LS}
-    assert learned.accepted(SR) is None
+    assert learned.refused(CT) == frozenset()

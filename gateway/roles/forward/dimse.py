@@ -46,7 +46,7 @@ class Dimse:
         """Raises `TemporaryFailure`."""
         calling = self.caller_for(found[0])
         same_caller = (one for one in found if self.caller_for(one) == calling)
-        wanted = wanted_contexts(same_caller, offered=offered)
+        wanted = wanted_contexts(same_caller, offered=offered, refused=self.learned.refused)
         contexts = propose(wanted)
         requestor = Requestor.connect(self.peer(calling), contexts)
         accepted = [(context.abstract_syntax, context.transfer_syntax) for context in requestor.contexts]

@@ -1,8 +1,8 @@
 """What a destination accepted of what it was offered: transfer syntaxes by SOP class, for a while.
 
 What is promised: nothing is known that was not negotiated, and nothing for longer than `keep`: a destination may be
-changed at any time. It tells in what form objects are worth preparing; what is proposed does not depend on it, so a
-class that was refused once is asked for again. Safe from any thread.
+changed at any time. It saves presentation contexts for compressed forms that were refused; the form an object has,
+and native ones, are asked for each time. Safe from any thread.
 """
 
 from __future__ import annotations
@@ -29,17 +29,9 @@ class Learned:
                 answers = self._answers.setdefault(sop_class, {})
                 answers.update({syntax: ((sop_class, syntax) in taken, now) for syntax in syntaxes})
 
-    def accepted(self, sop_class: str) -> frozenset[str] | None:
-        """The transfer syntaxes it took for this class; None if nothing is known."""
-        fresh = self._fresh(sop_class)
-        return frozenset(syntax for syntax, taken in fresh.items() if taken) if fresh else None
-
     def refused(self, sop_class: str) -> frozenset[str]:
-        """Those it did not take."""
-        return frozenset(syntax for syntax, taken in self._fresh(sop_class).items() if not taken)
-
-    def _fresh(self, sop_class: str) -> dict[str, bool]:
+        """The transfer syntaxes it did not take for this class."""
         since = self._now() - self._keep
         with self._lock:
             answers = self._answers.get(sop_class, {})
-            return {syntax: taken for syntax, (taken, at) in answers.items() if at > since}
+            return frozenset(syntax for syntax, (taken, at) in answers.items() if not taken and at > since)

@@ -44,16 +44,22 @@ class SpoolDamaged(PermanentFailure):
     """The file is not what was received: it must not be sent."""
 
 
-def wanted_contexts(instances: Iterable[Instance], *, offered: Iterable[str] = ()) -> Wanted:
+def wanted_contexts(
+    instances: Iterable[Instance],
+    *,
+    offered: frozenset[str] = frozenset(),
+    refused: Callable[[str], frozenset[str]] = lambda _: frozenset(),
+) -> Wanted:
     """What to propose for these instances, as many of them as fit into 128 contexts, first come first.
 
     `offered`: the transfer syntaxes that native ones can be compressed to. What is encapsulated may be made native.
+    `refused` says which of these the destination did not take for a SOP class lately: they are not worth a context.
     """
     wanted: Wanted = {}
     for instance in instances:
         syntaxes: set[str] = {instance.TransferSyntaxUID, EXPLICIT_VR_LITTLE_ENDIAN}
         if instance.TransferSyntaxUID in CONVERTIBLE:
-            syntaxes.update(offered)
+            syntaxes.update(offered - refused(instance.SOPClassUID))
         more = {**wanted, instance.SOPClassUID: wanted.get(instance.SOPClassUID, frozenset()) | syntaxes}
         if contexts_needed(more) > MAX_CONTEXTS:
             break
