@@ -168,6 +168,21 @@ def test_what_a_destination_has_is_not_sent_again_by_itself(tmp_path: Path) -> N
         assert edited(room, late)["PatientName"] == "Okafor-Lindqvist^Ada"
 
 
+def test_an_order_that_changes_nothing_for_a_study_moves_none_of_its_images(tmp_path: Path) -> None:
+    with reading_room(tmp_path, rules(resend=Resend.ALWAYS)) as room:
+        room.order(ADA, "ACC1")
+        image = room.image(AccessionNumber="ACC1", **WRONG_NAME)
+        room.rounds()
+        room.deliver()
+        before = room.edits(image)
+        room.clock.pass_(minutes=5)
+        room.order(ADA, "ACC2", study=objects.uid("another"))
+        room.rounds()
+        assert room.state(image) == (DELIVERED, "")
+        assert room.edits(image) == before
+        assert room.kinds() == []
+
+
 def test_what_a_destination_has_is_sent_again_where_the_site_says_so(tmp_path: Path) -> None:
     with reading_room(tmp_path, rules(resend=Resend.ALWAYS)) as room:
         image = room.image(AccessionNumber="ACC1", **WRONG_NAME)

@@ -100,8 +100,11 @@ class _Recording:
         for digest, excerpt in self._looked.new.items():
             ids[digest] = checks.add_header(c, check.study, excerpt, excerpt.header())
         fresh = not is_same(self._looked.standing, self._judged)
+        stored = {one.digest: one.edits for one in before}
         edits = {
-            ids[digest]: made for digest, made in self._judged.edits.items() if fresh or digest in self._looked.new
+            ids[digest]: made
+            for digest, made in self._judged.edits.items()
+            if digest in self._looked.new or (fresh and not _says_the_same(stored.get(digest, ""), made))
         }
         changed = checks.set_edits(c, edits)
         if self._judged.rule is not None and fresh:
@@ -184,6 +187,13 @@ class _Recording:
         if person or any(change.reason is Reason.CORRECT for change in check.verdict.changes):
             self._open(TaskKind.AFTER_DELIVERY, "changed-after-delivery")
         return False
+
+
+def _says_the_same(stored: str, made: str) -> bool:
+    """Whether two patches change the same in the same way, whenever they were decided."""
+    if not stored or not made:
+        return stored == made
+    return from_json(stored).edits == from_json(made).edits
 
 
 def _expected(one: KnownHeader, judged: Judged) -> dict[str, str]:

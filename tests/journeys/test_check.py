@@ -1,0 +1,144 @@
+"""Images whose header is wrong, from a scanner to an archive of another make, with orders that come by HL7."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydicom import Dataset, dcmread
+from pydicom.filebase import DicomBytesIO
+from typer.testing import CliRunner
+
+from gateway.cli.commands import app
+from tests.journeys.gateway_process import Gateway, To, gateway
+from tests.net.mllp_wire import Caller
+from tests.peers import needs, objects, pynetdicom_scu
+from tests.peers.orthanc import Orthanc, orthanc
+from tests.peers.processes import free_port
+
+pytestmark = [pytest.mark.slow, needs.orthanc]
+
+ADA = {
+    "PatientID": "70011111",
+    "PatientName": "Okafor-Lindqvist^Ada",
+    "PatientBirthDate": "19800229",
+    "PatientSex": "F",
+}
+BEN = {"PatientID": "70022222", "PatientName": "Orlov^Ben", "PatientBirthDate": "19510705", "PatientSex": "M"}
+SLIPPED = {**ADA, "PatientName": "Okafor-Lindqist^Ada"}
+ORDERED, OTHER, MIXED, LATE = (objects.uid("journey", name) for name in ("ordered", "other", "mixed", "late"))
+NOW = datetime.now(UTC)
+
+
+def order(port: int, patient: dict[str, str], accession: str, study: str) -> None:
+    """The RIS orders a CT of now, and is acknowledged."""
+    stamp = f"{datetime.now(UTC):%Y%m%d%H%M%S}"
+    name, birth, sex = patient["PatientName"], patient["PatientBirthDate"], patient["PatientSex"]
+    segments = (
+        f"MSH|^~\\&|RIS|NORD|GW|CT|{stamp}||ORM^O01|{accession}-{stamp}|P|2.3.1||||||8859/1",
+        f"PID|1||{patient['PatientID']}^^^HOSP^MR||{name}||{birth}|{sex}",
+        f"ORC|NW|P{accession}^HIS|F{accession}^RIS||SC||1^once^^{stamp}^^R||{stamp}",
+        f"OBR|1|P{accession}^HIS|F{accession}^RIS|CTHEAD^CT head^RIS|R|||||||||||||{accession}|RP{accession}"
+        f"|SPS{accession}||||CT|||1^once^^{stamp}^^R",
+        f"ZDS|{study}^RIS^Application^DICOM",
+        "",
+    )
+    with Caller(port) as caller:
+        assert b"MSA|AA|" in (caller.ask("\r".join(segments).encode()) or b"")
+
+
+def scanned(folder: Path, box: Gateway, seed: int, *, study: str, accession: str, **patient: str) -> str:
+    """The scanner sends an image; its SOP Instance UID."""
+    day, time = f"{NOW:%Y%m%d}", f"{NOW:%H%M%S}"
+    image = objects.ct(
+        seed,
+        study=study,
+        StudyInstanceUID=study,
+        AccessionNumber=accession,
+        **dict.fromkeys(("StudyDate", "SeriesDate", "AcquisitionDate", "ContentDate"), day),
+        StudyTime=time,
+        **patient,
+    )
+    path = objects.write(folder, image)
+    (sent,) = pynetdicom_scu.send_verbatim(box.port, [path], called="GATEWAY")
+    assert sent.status == 0
+    return path.stem
+
+
+def arrived(pacs: Orthanc, uid: str) -> Dataset:
+    return dcmread(DicomBytesIO(pacs.file(pacs.by_sop_instance_uid()[uid])))
+
+
+def told(box: Gateway, *words: str) -> Any:
+    done = CliRunner().invoke(app, [*words, "--config", str(box.folder / "gateway.toml")], catch_exceptions=False)
+    assert done.exit_code in {0, 1}, done.stderr
+    return json.loads(done.stdout) if "--json" in words else done.stdout
+
+
+def test_a_slip_is_corrected_at_the_archive_and_a_mix_up_waits_for_a_person(tmp_path: Path) -> None:
+    port = free_port()
+    with (
+        orthanc(tmp_path / "orthanc") as pacs,
+        gateway(tmp_path / "gw", to=[To(port=pacs.port, ae="ORTHANC", confirm="query")], mllp=port) as box,
+    ):
+        order(port, ADA, "ACC1", ORDERED)
+        order(port, BEN, "ACC2", OTHER)
+        slipped = scanned(tmp_path / "sent", box, 1, study=ORDERED, accession="ACC1", **SLIPPED)
+        mixed = scanned(tmp_path / "sent", box, 2, study=MIXED, accession="ACC1", **BEN)
+        late = scanned(tmp_path / "sent", box, 3, study=LATE, accession="ACC3", **SLIPPED)
+        box.until_confirmed([slipped, late])
+
+        # Proven: corrected, what was there before is in the image, and not a bit of its picture is different
+        sent = dcmread(tmp_path / "sent" / f"{slipped}.dcm")
+        got = arrived(pacs, slipped)
+        assert got.PatientName == ADA["PatientName"]
+        originals = got.OriginalAttributesSequence
+        assert {one.ReasonForTheAttributeModification for one in originals} <= {"CORRECT", "COERCE"}
+        assert SLIPPED["PatientName"] in [one.ModifiedAttributesSequence[0].get("PatientName") for one in originals]
+        assert got.PixelData == sent.PixelData
+        assert (got.StudyInstanceUID, got.SOPInstanceUID) == (sent.StudyInstanceUID, sent.SOPInstanceUID)
+
+        # Nothing known: gone at once as it came, and a person is asked; the order that comes late corrects no more
+        assert arrived(pacs, late).PatientName == SLIPPED["PatientName"]
+        order(port, ADA, "ACC3", LATE)
+
+        # Two patients: held through a crash, until a person says whose it is
+        box.until(lambda: told(box, "tasks", "--json")["tasks"], what="a person is asked")
+        box.kill()
+        box.start()
+        (task,) = [one for one in told(box, "tasks", "--json")["tasks"] if one["blocks"]]
+        assert task["study"] == MIXED
+        assert mixed not in pacs.by_sop_instance_uid()
+        told(box, "decide", str(task["id"]), "--order", "ACC2", "--why", "wristband")
+        box.until_confirmed([mixed])
+        got = arrived(pacs, mixed)
+        assert (got.PatientID, got.AccessionNumber) == (BEN["PatientID"], "ACC2")
+
+        def asked() -> list[tuple[str, str]]:
+            return [(one["kind"], one["study"]) for one in told(box, "tasks", "--json")["tasks"]]
+
+        box.until(lambda: asked() == [("after-delivery", LATE)], what="only what the archive has already is asked")
+
+
+def test_undo_after_delivery_is_read_back_and_an_archive_that_keeps_the_old_is_named(tmp_path: Path) -> None:
+    port = free_port()
+    with (
+        orthanc(tmp_path / "orthanc", config={"OverwriteInstances": True}) as pacs,
+        gateway(tmp_path / "gw", to=[To(port=pacs.port, ae="ORTHANC", confirm="query")], mllp=port) as box,
+    ):
+        order(port, ADA, "ACC1", ORDERED)
+        slipped = scanned(tmp_path / "sent", box, 1, study=ORDERED, accession="ACC1", **SLIPPED)
+        box.until_confirmed([slipped])
+        assert arrived(pacs, slipped).PatientName == ADA["PatientName"]
+        told(box, "undo", ORDERED, "--why", "married since")
+
+        def outcomes() -> list[str]:
+            return [row["outcome"] for row in box.rows("SELECT outcome FROM read_back")]
+
+        box.until(lambda: outcomes() == ["shown"], what="the archive shows what came from the scanner")
+        got = arrived(pacs, slipped)
+        assert got.PatientName == SLIPPED["PatientName"]
+        assert "OriginalAttributesSequence" not in got
