@@ -12,7 +12,7 @@ from gateway.app.destinations import target_of
 from gateway.app.peers import caller_of, now, tls_of
 from gateway.config import Backoff, Config, DicomDestination, Ris, load_check_rules, load_rules
 from gateway.domain.completeness import Patience
-from gateway.domain.model import DestinationName, Lane
+from gateway.domain.model import DestinationName, Lane, SourceName
 from gateway.domain.order_notice import Format, Header
 from gateway.domain.task import Mode, Resend
 from gateway.net.codec import Codecs
@@ -85,6 +85,7 @@ def check_rules(config: Config) -> CheckRules:
         policy=config.check.policy(config.site.timezone, emergencies),
         patience=config.check.patience({one.ae: one.hold for one in config.scanner if one.hold is not None}),
         resend=Resend(config.check.resend),
+        senders=tuple(SourceName(one.name) for one in config.sender),
         expects_orders=bool(config.ris or config.sender or config.orders.folder),
         system=config.box.ae,
         headers=load_check_rules(config.check.rules),

@@ -38,6 +38,7 @@ app = typer.Typer(
 app.command("serve")(serve.serve)
 app.command("check-config")(check_config.check_config)
 check.app.command("summary")(tasks.summary)
+check.app.command("resume")(tasks.resume)
 app.add_typer(check.app, name="check")
 app.command("status")(status.status)
 app.command("queue")(queue.queue)

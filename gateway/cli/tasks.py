@@ -148,10 +148,10 @@ def summary(
 ) -> None:
     """Count what the check decided, applied or, in shadow mode, would have."""
     from gateway.cli.opening import reading
-    from gateway.spool import checks
+    from gateway.spool import corrections
 
     with reading(config) as books:
-        counted = checks.tallies(books.c, since=books.now - timedelta(days=days), until=books.now)
+        counted = corrections.tallies(books.c, since=books.now - timedelta(days=days), until=books.now)
     if as_json:
         show_json({"since": books.now - timedelta(days=days), "verdicts": [asdict(one) for one in counted]})
         return
@@ -162,6 +162,21 @@ def summary(
     show_table(console(), f"Studies of {days} days", ("Verdict", "Mode", "By", "Holds", "Studies"), lines)
     if not counted:
         say(console(), "No study was checked.")
+
+
+def resume(*, config: ConfigPath = DEFAULT_CONFIG) -> None:
+    """Let the check correct again, now that the cause of its stop is known."""
+    from gateway.cli.opening import writing
+    from gateway.spool import corrections
+
+    with writing(config) as books:
+        ended = books.write(partial(corrections.resume, by=books.by, now=books.now))
+        books.wake_forward()
+    if not ended:
+        raise CommandFailed(
+            "check: corrections are not stopped by anything that waits for a person", status=DOES_NOT_HOLD
+        )
+    typer.echo("The check corrects again.")
 
 
 # -- decisions --

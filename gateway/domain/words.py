@@ -80,6 +80,12 @@ STEPS: Final = {
     " then `gateway desk reconcile {subject} --to ACCESSION`, or `gateway desk cancel {subject}`.",
     "desk-doubt": "An order carries a number of desk entry {subject} and may be another patient's: compare them with"
     " `gateway desk suggest {subject}`, then `gateway desk reconcile {subject} --to ACCESSION`, or correct the order.",
+    "correction-rate": "{subject} is corrected far more often than before, so nothing of it is corrected any more:"
+    " look at its settings and at `gateway tasks`, then `gateway check resume`.",
+    "corrections-to-one-patient": "One patient got correction after correction, so nothing is corrected any more: look"
+    " at `gateway check summary` and at the orders, then `gateway check resume`.",
+    "orders-stale": "No source of orders was heard for a day, {subject} among them, so nothing is corrected: look at"
+    " their connections; it ends by itself.",
     "study-held": "Images wait for a person, as {subject} says: look at it with `gateway tasks`, then `gateway decide`,"
     " `gateway release` or `gateway reject` it.",
     "worklist-stale": "Check that {subject} runs and can be reached; meanwhile scanners are answered from the copy, as"

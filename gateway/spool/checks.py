@@ -25,6 +25,7 @@ from pydantic import TypeAdapter
 from gateway.dicom import charset
 from gateway.domain.header import Marks
 from gateway.domain.header import read as read_header
+from gateway.domain.identity_model import Decision as Ruling
 from gateway.domain.identity_model import Header, Verdict
 from gateway.domain.model import AETitle, Instance, InstanceId, InstanceState
 from gateway.domain.task import Way
@@ -60,6 +61,8 @@ class StudyCheck:
     """The person's decision that stands, if one does."""
     first_at: datetime
     """When its first image came."""
+    calling_ae: str = ""
+    """Of its scanner, or one of them."""
     decided_at: datetime
     again: bool = False
     """It is to be looked at again: something it depends on changed."""
@@ -191,6 +194,8 @@ def record(c: Connection, check: StudyCheck, *, now: datetime) -> None:
         "decided_by": check.decided_by,
         "decision": check.decision,
         "first_at": to_text(check.first_at),
+        "calling_ae": check.calling_ae,
+        "corrected_patient": _corrected_patient(check),
         "now": to_text(now),
     }
     c.execute(sql("check_set"), values)
@@ -356,31 +361,13 @@ def erase(c: Connection, PatientID: str) -> int:
     return len(studies)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tally:
-    """Studies that were decided alike."""
-
-    verdict: str
-    applied: bool
-    """False: in shadow mode, nothing was changed."""
-    blocks: bool
-    by: str
-    """"check" or "person"."""
-    studies: int
-
-
-def tallies(c: Connection, *, since: datetime, until: datetime) -> tuple[Tally, ...]:
-    """What was decided in that time, in counts."""
-    return tuple(
-        Tally(
-            verdict=row["verdict"],
-            applied=bool(row["applied"]),
-            blocks=bool(row["blocks"]),
-            by=CHECK if row["automatic"] else "person",
-            studies=row["studies"],
-        )
-        for row in c.execute(sql("check_summary"), {"since": to_text(since), "until": to_text(until)})
-    )
+def _corrected_patient(check: StudyCheck) -> str:
+    """A digest of the patient to whom the check itself corrected the study; empty if it did not."""
+    verdict = check.verdict
+    by_rules = check.applied and check.decision is None and verdict.decision is Ruling.CORRECT
+    if not by_rules or verdict.order is None:
+        return ""
+    return hashlib.blake2b(repr(verdict.order.key).encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()
 
 
 def _check(row: Row) -> StudyCheck:
@@ -394,6 +381,7 @@ def _check(row: Row) -> StudyCheck:
         decided_by=row["decided_by"],
         decision=row["decision"],
         first_at=from_text(row["first_at"]),
+        calling_ae=row["calling_ae"],
         decided_at=from_text(row["decided_at"]),
         again=bool(row["again"]),
     )

@@ -1210,16 +1210,36 @@ SELECT * FROM study_check WHERE study = :study
 -- check_set --
 INSERT INTO study_check (
     study, verdict, blocks, applied, way, held_until, basis, fingerprint, bound, decided_by, decision, first_at,
-    decided_at, used_at, looked_at
+    decided_at, used_at, looked_at, calling_ae, corrected_patient
 ) VALUES (
     :study, :verdict, :blocks, :applied, :way, :held_until, :basis, :fingerprint, :bound, :decided_by, :decision,
-    :first_at, :now, :now, :now
+    :first_at, :now, :now, :now, :calling_ae, :corrected_patient
 )
 ON CONFLICT (study) DO UPDATE SET
     verdict = excluded.verdict, blocks = excluded.blocks, applied = excluded.applied, way = excluded.way,
     held_until = excluded.held_until, basis = excluded.basis, fingerprint = excluded.fingerprint,
     bound = excluded.bound, decided_by = excluded.decided_by, decision = excluded.decision,
-    decided_at = excluded.decided_at, used_at = excluded.used_at, looked_at = excluded.looked_at, again = 0
+    decided_at = excluded.decided_at, used_at = excluded.used_at, looked_at = excluded.looked_at, again = 0,
+    calling_ae = excluded.calling_ae, corrected_patient = excluded.corrected_patient
+
+-- corrections_by_scanner --
+SELECT calling_ae, count(*) FILTER (WHERE decided_at >= :lately) AS studies,
+    count(*) FILTER (WHERE decided_at >= :lately AND corrected_patient <> '') AS corrected,
+    count(*) FILTER (WHERE decided_at < :lately) AS studies_before,
+    count(*) FILTER (WHERE decided_at < :lately AND corrected_patient <> '') AS corrected_before
+FROM study_check WHERE decided_at >= :since AND calling_ae <> '' GROUP BY calling_ae
+
+-- corrections_to_one --
+SELECT max(n) AS most FROM (
+    SELECT count(*) AS n FROM study_check WHERE decided_at >= :since AND corrected_patient <> ''
+    GROUP BY corrected_patient
+)
+
+-- corrections_resumed --
+SELECT resumed_at FROM check_cursor
+
+-- corrections_resume --
+UPDATE check_cursor SET resumed_at = :now
 
 -- check_used --
 UPDATE study_check SET used_at = :now WHERE study = :study

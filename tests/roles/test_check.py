@@ -10,7 +10,7 @@ import pytest
 from gateway.domain.edits import from_json
 from gateway.domain.model import AETitle, InstanceState
 from gateway.domain.task import Choice, Mode, Patience, Resend
-from gateway.spool import checks, read_backs, tasks
+from gateway.spool import checks, corrections, read_backs, tasks
 from gateway.spool.checks import StudyKey
 from tests.peers import objects
 from tests.roles.reading_room import ADA, BEN, ORDER, Room, reading_room, rules
@@ -377,3 +377,29 @@ def test_the_map_outlives_the_images_and_is_forgotten(tmp_path: Path) -> None:
         room.spool.purge(retention=timedelta(days=7), limit=10)
         room.spool.db.write(lambda c: c.execute("DELETE FROM instance_header")).result()  # as trimming does
         assert room.spool.db.write(job).result() == 1
+
+
+def test_corrections_stop_by_themselves_and_a_person_resumes(tmp_path: Path) -> None:
+    with reading_room(tmp_path) as room:
+        for number in range(6):
+            study = objects.uid("slip", number)
+            room.order(ADA, f"ACC{number}", study=study)
+            room.image(study=study, AccessionNumber=f"ACC{number}", **WRONG_NAME)
+            room.rounds()
+            assert room.check(study).verdict.decision == "correct"
+        room.clock.pass_(minutes=2)
+        room.rounds()
+        assert set(room.alarms()) == {"correction-rate", "corrections-to-one-patient"}
+        stopped = objects.uid("after the stop")
+        room.order(ADA, "ACC9", study=stopped)
+        image = room.image(study=stopped, AccessionNumber="ACC9", **WRONG_NAME)
+        room.rounds()
+        assert (room.check(stopped).verdict.decision, room.edits(image)) == ("hold", "")
+        assert room.state(image) == (PREPARED, "")
+        assert room.check(objects.uid("slip", 0)).verdict.decision == "correct"  # what was corrected stays so
+        room.clock.pass_(seconds=1)
+        assert room.spool.db.write(lambda c: corrections.resume(c, by="ada", now=room.clock())).result() == 2
+        room.clock.pass_(minutes=2)
+        room.rounds()
+        assert room.alarms() == []
+        assert "Lindqvist" in room.edits(image)  # looked at again

@@ -19,7 +19,7 @@ from gateway.domain.checks import sentence_of
 from gateway.domain.task import Choice
 from gateway.roles.console import task_models as models
 from gateway.roles.console.books import Books
-from gateway.spool import Connection, checks, reconciliation, tasks
+from gateway.spool import Connection, corrections, reconciliation, tasks
 from gateway.spool.checks import StudyKey
 from gateway.spool.reconciliation import Case, DecisionRefused
 
@@ -69,7 +69,7 @@ def _tell(router: APIRouter, books: Books, rules: TaskRules) -> None:
         """What the check decided in the last days, applied or, in shadow mode, would have."""
         until = rules.now()
         since = until - timedelta(days=days)
-        found = await books.read(partial(checks.tallies, since=since, until=until))
+        found = await books.read(partial(corrections.tallies, since=since, until=until))
         return models.Summary(since=since, until=until, verdicts=[models.Tally(**asdict(one)) for one in found])
 
     @router.get("/{key}")

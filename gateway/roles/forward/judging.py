@@ -18,10 +18,10 @@ from gateway.domain.edits import to_json
 from gateway.domain.identity import decide
 from gateway.domain.identity_model import Candidate, CheckPolicy, Header, Study, Verdict
 from gateway.domain.identity_model import Decision as Ruling
-from gateway.domain.model import UID, Instance, InstanceId
+from gateway.domain.model import UID, Instance, InstanceId, SourceName
 from gateway.domain.task import Choice, Mode, Patience, Resend, Way, fingerprint, hold, stands
 from gateway.domain.worklist import DataSet
-from gateway.spool import Connection, candidates, checks, tasks
+from gateway.spool import Connection, candidates, checks, corrections, tasks
 from gateway.spool.candidates import Asked, Found
 from gateway.spool.checks import CHECK, Excerpt, Origins, StudyCheck, StudyKey
 from gateway.spool.tasks import Decision
@@ -39,6 +39,8 @@ class CheckRules:
     policy: CheckPolicy
     patience: Patience
     resend: Resend
+    senders: tuple[SourceName, ...] = ()
+    """Who sends orders by message: how long ago they did counts (kill switch)."""
     expects_orders: bool
     """Somebody sends or answers orders here, so a study without one is worth a look."""
     system: str
@@ -145,12 +147,19 @@ class Judge:
             StudyInstanceUID=target.get("StudyInstanceUID", ""),
         )
         found = candidates.find(c, asked, now=now)
-        verdict = self._verdict(looked, of_headers, origins, found, now)
+        verdict = self._verdict(c, looked, of_headers, origins=origins, found=found, now=now)
         evidence = fingerprint(of_headers, verdict)
         return _Case(looked=looked, headers=headers, origins=origins, found=found, verdict=verdict, evidence=evidence)
 
+    def _policy(self, c: Connection, looked: Looked, origins: Origins) -> CheckPolicy:
+        """The site's, without corrections while these are stopped; what was corrected before the stop stays so."""
+        corrected = looked.standing is not None and bool(looked.standing.verdict.changes)
+        if corrected or not corrections.are_stopped(c, origins.scanners):
+            return self._rules.policy
+        return replace(self._rules.policy, automatic=False)
+
     def _verdict(
-        self, looked: Looked, headers: Sequence[Header], origins: Origins, found: Found, now: datetime
+        self, c: Connection, looked: Looked, headers: Sequence[Header], *, origins: Origins, found: Found, now: datetime
     ) -> Verdict:
         if not headers:
             return Verdict(decision=Ruling.PASS, because="check-off")
@@ -164,7 +173,7 @@ class Judge:
             patients=found.patients,
             before=found.before,
         )
-        verdict = decide(study, found.candidates, self._rules.policy, now)
+        verdict = decide(study, found.candidates, self._policy(c, looked, origins), now)
         if verdict.changes and not found.complete:
             return demoted(verdict, TOO_MANY)
         return verdict
@@ -233,6 +242,7 @@ class Judge:
             decided_by=CHECK if decision is None else decision.decided_by,
             decision=None if decision is None else decision.id,
             first_at=case.origins.first,
+            calling_ae=min(case.origins.scanners),
             decided_at=now,
         )
         return Judged(check=check, edits=edits, by_person=False)

@@ -15,12 +15,13 @@ from typing import Final
 
 import structlog
 
+from gateway.domain.kill_switch import Limits
 from gateway.domain.model import TemporaryFailure
 from gateway.domain.task import Choice, TaskKind
 from gateway.roles.forward.check import Check
 from gateway.roles.forward.judging import CheckRules
 from gateway.roles.forward.recording import is_same
-from gateway.spool import Connection, Spool, checks, order_books, order_changes, tasks
+from gateway.spool import Connection, Spool, checks, corrections, order_books, order_changes, tasks
 from gateway.spool.checks import StudyKey
 from gateway.spool.tasks import Decision
 
@@ -28,6 +29,8 @@ AT_ONCE: Final = 50
 CHANGES_AT_ONCE: Final = 500
 DOUBT_EVERY: Final = timedelta(seconds=15)
 """How long a study in doubt is left alone before the worklists are looked at again for it."""
+WATCH_EVERY: Final = timedelta(minutes=1)
+"""How often it is looked whether corrections must stop."""
 DOUBT_FOR: Final = timedelta(days=7)
 SETTLED_BY_HAND: Final = (
     TaskKind.IDENTITY,
@@ -47,6 +50,7 @@ class Reconciler:
         self._check = check
         self._rules = rules
         self._now = now
+        self._watched_at = now() - WATCH_EVERY
 
     def round(self) -> bool:
         """Whether anything was changed."""
@@ -55,6 +59,7 @@ class Reconciler:
         self._follow_changes(c)
         changed.append(self._look_again(c))
         self._escalate(c)
+        self._watch_corrections()
         return any(changed)
 
     # -- decisions --
@@ -154,6 +159,15 @@ class Reconciler:
             return True
         self._spool.db.write(lambda w: self._check.write(w, looked)).result()
         return False
+
+    def _watch_corrections(self) -> None:
+        """Stop correcting when something is not as it was (`gateway.domain.kill_switch`)."""
+        now = self._now()
+        if now - self._watched_at < WATCH_EVERY:
+            return
+        self._watched_at = now
+        senders = self._rules.senders
+        self._spool.db.write(lambda w: corrections.watch(w, senders=senders, limits=Limits(), now=now)).result()
 
     def _escalate(self, c: Connection) -> None:
         now = self._now()
