@@ -87,6 +87,12 @@ def test_functions_stay_short() -> None:
     assert {name: lines for name, lines in lengths.items() if lines > FUNCTION_LINES} == {}
 
 
+def test_migrations_are_numbered_without_twins_or_gaps() -> None:
+    """They are applied by name. Whoever lands second takes the next free number; what was released is never renamed."""
+    numbers = [path.name.split("_")[0] for path in sorted((ROOT / "gateway" / "spool" / "schema").glob("*.sql"))]
+    assert numbers == [f"{number:04}" for number in range(1, len(numbers) + 1)]
+
+
 def test_modules_state_their_contract() -> None:
     without = [
         path for path in modules() if path.read_text().strip() and not ast.get_docstring(ast.parse(path.read_text()))

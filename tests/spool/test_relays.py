@@ -32,7 +32,7 @@ def updated(folder: Path) -> Spool:
     earlier = sqlite.connect(folder / "gateway.db", isolation_level=None)
     earlier.execute("CREATE TABLE migration (name TEXT PRIMARY KEY, applied_at TEXT NOT NULL) STRICT")
     for script in sorted(files("gateway.spool").joinpath("schema").iterdir(), key=lambda entry: entry.name):
-        if script.name < "0015":
+        if script.name < "0016":
             earlier.executescript(script.read_text(encoding="utf-8"))
             earlier.execute("INSERT INTO migration VALUES (?, '')", (script.name,))
     earlier.executescript(EARLIER.format(at="2026-03-01T08:00:00.000000Z"))
