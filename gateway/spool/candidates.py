@@ -91,7 +91,7 @@ class _Search:
             self._studies |= {header.StudyInstanceUID, *(one.StudyInstanceUID for one in header.requests)}
             self._accessions |= {header.accession.value, *(one.accession.value for one in header.requests)}
             self._patients |= {header.PatientID.value, *(one.value for one in header.OtherPatientIDs)}
-        self._aliases: defaultdict[str, set[PatientKey]] = defaultdict(set)
+        self._aliases: defaultdict[str, set[tuple[PatientKey, PatientKey]]] = defaultdict(set)
         self._minted: list[Row] = []
 
     def found(self) -> Found:
@@ -125,8 +125,16 @@ class _Search:
     def _follow_aliases(self) -> None:
         for row in self._rows(sql("candidate_aliases")):
             old, new = PatientKey(row["issuer"], row["PatientID"]), PatientKey(row["to_issuer"], row["to_PatientID"])
-            self._aliases[new.PatientID].add(old)
+            self._aliases[new.PatientID].add((new, old))
             self._patients |= {old.PatientID, new.PatientID}
+
+    def _given_up_for(self, key: PatientKey) -> frozenset[PatientKey]:
+        """Numbers that were merged into a patient's. Two issuers may have the same number for two patients: where
+        nobody said whose the key is, and several have it, none counts."""
+        merged = [(new, old) for new, old in self._aliases.get(key.PatientID, ()) if new.may_be(key)]
+        if not key.issuer and len({new.issuer for new, _ in merged}) > 1:
+            return frozenset()
+        return frozenset(old for _, old in merged)
 
     def _follow_desk(self) -> None:
         """What the desk minted stands for the order that was linked to it."""
@@ -139,7 +147,7 @@ class _Search:
     def _known_patients(self, made: Sequence[Candidate]) -> frozenset[Naming]:
         told = {PatientKey(row["issuer"], row["PatientID"]) for row in self._rows(sql("candidate_patients"))}
         told |= {one.key for one in made if one.key.PatientID in self._patients}
-        merged = {old for olds in self._aliases.values() for old in olds}
+        merged = {old for pairs in self._aliases.values() for _, old in pairs}
         return frozenset(Naming(key, patients.resolve(self._c, key).key) for key in told | merged)
 
     def _rows(self, statement: str, **more: Any) -> list[Row]:
@@ -255,7 +263,7 @@ class _Search:
                 one,
                 studies=one.studies | studies,
                 accessions=one.accessions | accessions,
-                aliases=aliases | frozenset(self._aliases.get(one.key.PatientID, ())),
+                aliases=aliases | self._given_up_for(one.key),
                 performed=tuple(step for step in steps if _names(step, one)),
                 is_contradicted=one.id in conflicts,
                 taken_by=frozenset(taken.get(one.id, ())),

@@ -89,7 +89,7 @@ class Room:
 
     def _patient(self, patient: dict[str, str]) -> str:
         name, birth, sex = patient["PatientName"], patient["PatientBirthDate"], patient["PatientSex"]
-        return f"PID|1||{patient['PatientID']}^^^HOSP^MR||{name}||{birth}|{sex}"
+        return f"PID|1||{patient['PatientID']}^^^{patient.get('issuer', 'HOSP')}^MR||{name}||{birth}|{sex}"
 
     def _tell(self, kind: str, *segments: str) -> None:
         self._messages += 1

@@ -8,12 +8,15 @@ from pathlib import Path
 import pytest
 
 from gateway.domain.edits import from_json
+from gateway.domain.identity_model import Header
 from gateway.domain.model import AETitle, InstanceState
+from gateway.domain.order_model import Identifier, PatientKey
 from gateway.domain.task import Choice, Mode, Patience, Resend
-from gateway.spool import checks, corrections, read_backs, tasks
+from gateway.spool import candidates, checks, corrections, read_backs, tasks
+from gateway.spool.candidates import Asked
 from gateway.spool.checks import StudyKey
 from tests.peers import objects
-from tests.roles.reading_room import ADA, BEN, ORDER, Room, reading_room, rules
+from tests.roles.reading_room import ADA, BEN, ORDER, ZONE, Room, reading_room, rules
 
 RECEIVED, PREPARED, DELIVERED = InstanceState.RECEIVED, InstanceState.PREPARED, InstanceState.DELIVERED
 WRONG_NAME = {**ADA, "PatientName": "Okafor-Lindqist^Ada"}
@@ -152,6 +155,29 @@ def test_a_merge_reopens_what_is_not_gone_yet(tmp_path: Path) -> None:
         late = room.image(AccessionNumber="ACC1", **old)
         room.rounds()
         assert edited(room, late)["PatientID"] == ADA["PatientID"]
+
+
+def test_a_number_merged_at_one_issuer_says_nothing_of_the_same_number_at_another(tmp_path: Path) -> None:
+    former = {**ADA, "PatientID": "79990001"}
+    elsewhere = {**BEN, "PatientID": ADA["PatientID"], "issuer": "CLINIC"}
+    with reading_room(tmp_path) as room:
+        room.order(ADA, "ACC1")
+        room.merge(former, ADA)
+        room.order(elsewhere, "ACC2", study=objects.uid("another study"))
+        room.image(AccessionNumber="ACC2", **former)
+        c, found = room.spool.db.read(), {}
+        for accession in ("ACC1", "ACC2"):
+            header = Header(accession=Identifier(value=accession), PatientID=Identifier(value=former["PatientID"]))
+            asked = Asked(
+                study=StudyKey(ORDER),
+                headers=[header],
+                scanners=frozenset({AETitle("CT1")}),
+                first_received=room.clock(),
+                zone=ZONE,
+            )
+            found |= {one.key: one.aliases for one in candidates.find(c, asked, now=room.clock()).candidates}
+        assert found[PatientKey("HOSP", ADA["PatientID"])] == {PatientKey("HOSP", former["PatientID"])}
+        assert found[PatientKey("CLINIC", ADA["PatientID"])] == frozenset()
 
 
 def test_what_a_destination_has_is_not_sent_again_by_itself(tmp_path: Path) -> None:
