@@ -71,18 +71,21 @@ def toml(
     sender: str = "",
     limits: str = "",
     orders: str = "",
+    check: str = "",
     worklist: str = 'mode = "merge", deadline = "1s", fresh_for = "1s", max_stale = "24h"',
     runtime: Path,
 ) -> str:
     """A whole `gateway.toml`: loopback, short retries, and waits that suit a test.
 
-    With an `mllp` port or lines of a `sender` there is one `[[sender]]`; `orders` are lines of `[orders]`.
+    With an `mllp` port or lines of a `sender` there is one `[[sender]]`; `orders` and `check` are lines of these
+    sections; a destination named "aside" is that of what can't be verified.
     """
     parts = [
         '[site]\nname = "test"\ntimezone = "UTC"',
         f'[box]\nid = "test"\nstate = "state"\nruntime = "{runtime}"',
         f"[limits]\n{limits}",
         f"[orders]\n{orders}",
+        f"[check]\n{check}",
         f'[[listen]]\naddress = "{HOST}"\nport = {port}\nae = ["GATEWAY", "GATEWAY_MWL", "SECOND"]',
         f'[mllp]\naddress = "{HOST}"\nport = {mllp}',
         "[console]\nport = 0",
@@ -105,8 +108,9 @@ def toml(
             f'retry = {{ base = "100ms", cap = "500ms" }}\ncommitment_wait = "2s"\n{place.more}'
         )
     if to:
-        names = ", ".join(f'"{place.name}"' for place in to)
-        parts.append(f'[routing]\ndefault = [{names}]\nunverified = "{to[0].name}"')
+        aside = next((place.name for place in to if place.name == "aside"), to[0].name)
+        names = ", ".join(f'"{place.name}"' for place in to if place.name != "aside")
+        parts.append(f'[routing]\ndefault = [{names}]\nunverified = "{aside}"')
     return "\n\n".join(parts) + "\n"
 
 

@@ -28,6 +28,7 @@ ADA = {
     "PatientSex": "F",
 }
 BEN = {"PatientID": "70022222", "PatientName": "Orlov^Ben", "PatientBirthDate": "19510705", "PatientSex": "M"}
+EVA = {"PatientID": "70033333", "PatientName": "Nilsson^Eva", "PatientBirthDate": "20010930", "PatientSex": "F"}
 SLIPPED = {**ADA, "PatientName": "Okafor-Lindqist^Ada"}
 ORDERED, OTHER, MIXED, LATE = (objects.uid("journey", name) for name in ("ordered", "other", "mixed", "late"))
 NOW = datetime.now(UTC)
@@ -142,3 +143,42 @@ def test_undo_after_delivery_is_read_back_and_an_archive_that_keeps_the_old_is_n
         got = arrived(pacs, slipped)
         assert got.PatientName == SLIPPED["PatientName"]
         assert "OriginalAttributesSequence" not in got
+
+
+def test_a_hold_ends_with_the_order_or_with_its_time_but_for_two_patients(tmp_path: Path) -> None:
+    port = free_port()
+    with (
+        orthanc(tmp_path / "pacs") as pacs,
+        orthanc(tmp_path / "aside") as aside,
+        gateway(
+            tmp_path / "gw",
+            to=[
+                To(port=pacs.port, ae="ORTHANC", confirm="query"),
+                To(port=aside.port, ae="ORTHANC", name="aside", confirm="query"),
+            ],
+            mllp=port,
+            check='hold = { default = "12s" }',
+        ) as box,
+    ):
+        order(port, ADA, "ACC1", ORDERED)
+        order(port, BEN, "ACC2", OTHER)
+        awaited = scanned(tmp_path / "sent", box, 1, study=LATE, accession="ACC3", **SLIPPED)
+        mixed = scanned(tmp_path / "sent", box, 2, study=MIXED, accession="ACC1", **BEN)
+        unknown = scanned(tmp_path / "sent", box, 3, study=objects.uid("nobody"), accession="ACC9", **EVA)
+        order(port, ADA, "ACC3", LATE)
+        box.until_confirmed([awaited])
+        assert arrived(pacs, awaited).PatientName == ADA["PatientName"]
+        box.until_confirmed([unknown], destination="aside")
+        assert list(arrived(aside, unknown)) == list(dcmread(tmp_path / "sent" / f"{unknown}.dcm"))
+        assert set(pacs.by_sop_instance_uid()) == {awaited}
+        assert set(aside.by_sop_instance_uid()) == {unknown}
+        (task,) = [one for one in told(box, "tasks", "--json")["tasks"] if one["blocks"]]
+        assert task["study"] == MIXED
+        told(box, "release", mixed_id(box, mixed))
+        box.until_confirmed([mixed])
+
+
+def mixed_id(box: Gateway, uid: str) -> str:
+    """Our id of the image."""
+    (row,) = [one for one in box.instances() if one["SOPInstanceUID"] == uid]
+    return str(row["id"])

@@ -9,14 +9,14 @@ import pytest
 
 from gateway.domain.edits import from_json
 from gateway.domain.identity_model import Header
-from gateway.domain.model import AETitle, InstanceState
+from gateway.domain.model import AETitle, InstanceState, Lane
 from gateway.domain.order_model import Identifier, PatientKey
 from gateway.domain.task import Choice, Mode, Patience, Resend
-from gateway.spool import candidates, checks, corrections, read_backs, tasks
+from gateway.spool import candidates, checks, corrections, deliveries, read_backs, tasks
 from gateway.spool.candidates import Asked
 from gateway.spool.checks import StudyKey
 from tests.peers import objects
-from tests.roles.reading_room import ADA, BEN, ORDER, ZONE, Room, reading_room, rules
+from tests.roles.reading_room import ADA, BEN, ORDER, PACS, ZONE, Room, reading_room, rules
 
 RECEIVED, PREPARED, DELIVERED = InstanceState.RECEIVED, InstanceState.PREPARED, InstanceState.DELIVERED
 WRONG_NAME = {**ADA, "PatientName": "Okafor-Lindqist^Ada"}
@@ -178,6 +178,22 @@ def test_a_number_merged_at_one_issuer_says_nothing_of_the_same_number_at_anothe
             found |= {one.key: one.aliases for one in candidates.find(c, asked, now=room.clock()).candidates}
         assert found[PatientKey("HOSP", ADA["PatientID"])] == {PatientKey("HOSP", former["PatientID"])}
         assert found[PatientKey("CLINIC", ADA["PatientID"])] == frozenset()
+
+
+def test_what_is_being_sent_as_a_merge_comes_is_sent_again_corrected(tmp_path: Path) -> None:
+    old = {**ADA, "PatientID": "79990001"}
+    with reading_room(tmp_path) as room:
+        room.order(old, "ACC1")
+        image = room.image(AccessionNumber="ACC1", **old)
+        room.rounds()
+        room.spool.db.write(
+            lambda c: deliveries.claim(
+                c, destination=PACS, lane=Lane.ROUTINE, now=room.clock(), lease=timedelta(minutes=5), limit=9
+            )
+        ).result()
+        room.merge(old, ADA)
+        room.rounds()
+        assert room.queues(image) == [("pacs", "sending"), ("pacs", "queued")]
 
 
 def test_what_a_destination_has_is_not_sent_again_by_itself(tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ DOUBT_EVERY: Final = timedelta(seconds=15)
 """How long a study in doubt is left alone before the worklists are looked at again for it."""
 WATCH_EVERY: Final = timedelta(minutes=1)
 """How often it is looked whether corrections must stop."""
+A_DAY: Final = timedelta(days=1)
 DOUBT_FOR: Final = timedelta(days=7)
 SETTLED_BY_HAND: Final = (
     TaskKind.IDENTITY,
@@ -51,6 +52,7 @@ class Reconciler:
         self._rules = rules
         self._now = now
         self._watched_at = now() - WATCH_EVERY
+        self._told_at = now()
 
     def round(self) -> bool:
         """Whether anything was changed."""
@@ -60,6 +62,7 @@ class Reconciler:
         changed.append(self._look_again(c))
         self._escalate(c)
         self._watch_corrections()
+        self._tell_the_day(c)
         return any(changed)
 
     # -- decisions --
@@ -168,6 +171,15 @@ class Reconciler:
         self._watched_at = now
         senders = self._rules.senders
         self._spool.db.write(lambda w: corrections.watch(w, senders=senders, limits=Limits(), now=now)).result()
+
+    def _tell_the_day(self, c: Connection) -> None:
+        """Once a day, a log line for each kind of verdict: in shadow mode, what would have been done."""
+        now = self._now()
+        if now - self._told_at < A_DAY:
+            return
+        for one in corrections.tallies(c, since=self._told_at, until=now):
+            log.info("checked in a day", verdict=one.verdict, applied=one.applied, by=one.by, studies=one.studies)
+        self._told_at = now
 
     def _escalate(self, c: Connection) -> None:
         now = self._now()
