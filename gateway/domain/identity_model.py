@@ -329,7 +329,7 @@ class Verdict:
     order: Candidate | None = None
     """The order that it is, or that is suggested."""
     evidence: tuple[Evidence, ...] = ()
-    relations: Mapping[str, Relation] = field(default_factory=lambda: MappingProxyType({}))
+    relations: Mapping[str, Relation] = field(default_factory=dict)
     """Of the header's PatientID, PatientName, PatientBirthDate, PatientSex and accession to the order's."""
     version: str = RULES_VERSION
     findings: tuple[Finding, ...] = ()

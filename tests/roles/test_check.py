@@ -445,3 +445,14 @@ def test_corrections_stop_by_themselves_and_a_person_resumes(tmp_path: Path) -> 
         room.rounds()
         assert room.alarms() == []
         assert "Lindqvist" in room.edits(image)  # looked at again
+
+
+def test_a_person_decides_where_the_check_is_off(tmp_path: Path) -> None:
+    with reading_room(tmp_path, rules(mode=Mode.OFF)) as room:
+        image = room.image(**ADA)
+        room.rounds()
+        assert room.state(image) == (PREPARED, "")
+        room.decide(Choice.HOLD)
+        assert room.state(image)[1] != ""
+        room.decide(Choice.RELEASE)
+        assert room.state(image) == (PREPARED, "")
