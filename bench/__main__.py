@@ -13,7 +13,19 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from bench import checking, compression, ingest, latency, negotiation, orders, plot, polling, report, sending
+from bench import (
+    checking,
+    compression,
+    forwarding,
+    ingest,
+    latency,
+    negotiation,
+    orders,
+    plot,
+    polling,
+    report,
+    sending,
+)
 from bench.measure import Result, Table, measure, say
 from bench.places import BUILD
 from bench.profiling import profile_ingest
@@ -29,6 +41,9 @@ TABLES: Final[dict[str, tuple[Build, ...]]] = {
     "sending": (sending.sending, sending.sending_default),
     "compression": (compression.compression,),
     "pipeline": (compression.pipeline,),
+    "slow": (forwarding.slow,),
+    "link": (forwarding.narrow,),
+    "stat": (forwarding.stat,),
     "worklist": (latency.worklist, latency.worklist_default),
     "polling": (polling.polling,),
     "during": (latency.during,),

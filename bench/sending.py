@@ -141,9 +141,12 @@ def _forward(size: Size, case: str, *, tuned: bool) -> Cell:
     return Cell(case=case, variant=WHOLE, run=run)
 
 
-def filled_spool(files: Sequence[Path], case: str) -> Path:
-    """A state folder whose spool holds these files, routed to the destination; made once in a run of the bench."""
-    home = BUILD / "filled" / f"{case.replace(', ', '-')}-{os.getpid()}"
+def filled_spool(files: Sequence[Path], case: str, *, destinations: Sequence[DestinationName] = (PACS,)) -> Path:
+    """A state folder whose spool holds these files, routed to the destinations; made once in a run of the bench.
+
+    Without destinations they stay as they were received: the gateway checks and routes them itself.
+    """
+    home = BUILD / "filled" / "-".join([*case.split(", "), *destinations, str(os.getpid())])
     if home.exists():
         return home / "state"
     home.mkdir(parents=True)
@@ -156,8 +159,8 @@ def filled_spool(files: Sequence[Path], case: str) -> Path:
             raise CellFailed(f"the spool to send from holds {len(waiting)} of {len(files)} objects")
 
         def route(c: Connection) -> None:
-            for instance in waiting:
-                routes = [Route(destination=PACS, lane=Lane.ROUTINE)]
+            routes = [Route(destination=name, lane=Lane.ROUTINE) for name in destinations]
+            for instance in waiting if routes else ():
                 deliveries.prepare(c, instance.id, routes=routes, now=_now(), by="bench", why="bench")
 
         spool.db.write(route).result()

@@ -19,7 +19,7 @@ import psutil
 
 from bench.places import BUILD, environment, python
 from tests.peers.orthanc import Orthanc
-from tests.peers.processes import Program, free_port, program, wait_until_connected
+from tests.peers.processes import HOST, Program, free_port, program, wait_until_connected
 
 SCANNER: Final = "BENCH"
 """The AE title we call with."""
@@ -57,12 +57,12 @@ name = "feed"
 """
 _DESTINATION: Final = """\
 [[destination]]
-name = "pacs"
-host = "127.0.0.1"
+name = "{name}"
+host = "{host}"
 port = {port}
 ae = "STORESCP"
 confirm = "status"
-compression = "none"
+compression = "{compression}"
 """
 
 
@@ -126,9 +126,14 @@ def write_config(folder: Path, *, port: int, tls: bool = False, destination: int
         secure = f'tls = true\ncertificate = "{certificate}"\nkey = "{key}"'
     text = _TOML.format(port=port, tls=secure, scanner=SCANNER, console=free_port(), mllp=mllp)
     path = folder / "gateway.toml"
-    text += _DESTINATION.format(port=destination) if destination else ""
+    text += destination_section(destination) if destination else ""
     path.write_text(text + (_SENDER if mllp else ""), "utf-8")
     return path
+
+
+def destination_section(port: int, *, name: str = "pacs", host: str = HOST, compression: str = "none") -> str:
+    """Lines of a gateway.toml."""
+    return _DESTINATION.format(port=port, name=name, host=host, compression=compression)
 
 
 def objects_in(state: Path) -> int:
