@@ -50,7 +50,7 @@ def test_below_the_reserve_everything_is_refused_and_what_is_held_stays(tmp_path
         (file,) = box.object_files()
         before = file.read_bytes()
         assert box.stop() == 0
-    with gateway(folder, to=[To(port=pacs)], limits='disk_reserve = "99%"') as box:
+    with gateway(folder, to=[To(port=pacs)], limits='disk_reserve = "1000000GiB"') as box:
         assert _stores(box.port, more, kept) == [A700, A700]
         assert box.object_files() == [file]
         assert file.read_bytes() == before

@@ -69,7 +69,7 @@ def test_a_lost_database_is_made_again_from_the_files(tmp_path: Path) -> None:
             box.until_confirmed(uids)
             assert sorted(one.SOPInstanceUID for one in pacs.received) == sorted(uids)
         after = {row["id"]: row for row in box.instances()}
-        changing = ("seq", "state")
+        changing = ("seq", "state", "delivered_at")
         for instance, row in before.items():
             assert {k: v for k, v in after[instance].items() if k not in changing} == {
                 k: v for k, v in row.items() if k not in changing
