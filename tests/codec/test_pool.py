@@ -30,6 +30,34 @@ for line in sys.stdin:
     {fault}
 """
 
+NOTING = """
+import os, sys, threading
+import jpeg_ls, openjpeg.utils, rle.utils
+from gateway.net import codec_worker
+
+book = os.open({book!r}, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+
+def noting(call):
+    def noted(content, *rest, **named):
+        where = threading.current_thread() is threading.main_thread()
+        os.write(book, f"{{os.getpid()}} begin {{where}} {{type(content).__name__}} {{call.__name__}}\\n".encode())
+        try:
+            return call(content, *rest, **named)
+        finally:
+            os.write(book, f"{{os.getpid()}} end\\n".encode())
+    return noted
+
+for library, names in (
+    (jpeg_ls, ("encode_buffer", "decode_pixel_data")),
+    (openjpeg.utils, ("encode_buffer", "decode_pixel_data")),
+    (rle.utils, ("encode_pixel_data", "decode_pixel_data")),
+):
+    for name in names:
+        setattr(library, name, noting(getattr(library, name)))
+codec_worker.main()
+"""
+"""A codec process that writes down each call of a library."""
+
 
 @contextmanager
 def codecs(*, workers: int = 1, memory: int = MEMORY, tasks: int = 500, **options: object) -> Iterator[Codecs]:
@@ -63,6 +91,28 @@ def test_the_gateway_itself_has_no_way_to_a_codec() -> None:
     script = "import sys, gateway.app; print([one for one in sys.modules if one.startswith('gateway.net.codec_')])"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert "codec_frames" not in done.stdout
+
+
+def test_2_18_a_process_calls_one_codec_at_a_time_in_its_main_thread_and_with_bytes(tmp_path: Path) -> None:
+    """openjpeg has crashed in threads and with a bytearray: neither ever happens, however much waits."""
+    script, book = tmp_path / "noting.py", tmp_path / "book"
+    script.write_text(NOTING.format(book=str(book)))
+    names = ("frames", "rgb-frames", "rgb-planar-frames", "signed-14-of-16")
+    with codecs(workers=2, command=(sys.executable, str(script))) as pool:
+        asked = [
+            task(corpus.made(name, tmp_path), accepted=(syntax,), target=tmp_path / f"{name}{number}")
+            for name in names
+            for number, syntax in enumerate((JPEG_2000, JPEG_LS, RLE))
+        ]
+        answers = [future.result(60) for future in [pool.submit(one, urgency=1) for one in asked]]
+    assert sum(isinstance(one, Made) for one in answers) >= len(names)
+    lines = [line.split() for line in book.read_text().splitlines()]
+    for process in {pid for pid, *_ in lines}:
+        steps = [rest for pid, *rest in lines if pid == process]
+        assert [step[0] for step in steps] == ["begin", "end"] * (len(steps) // 2)
+    begun = [rest for _, what, *rest in lines if what == "begin"]
+    assert {tuple(one[:2]) for one in begun} == {("True", "bytes")}
+    assert {one[2] for one in begun} == {"encode_buffer", "encode_pixel_data", "decode_pixel_data"}
 
 
 def test_a_process_that_dies_costs_two_attempts_and_then_the_object_stays_as_it_is(tmp_path: Path) -> None:

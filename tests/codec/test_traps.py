@@ -3,7 +3,8 @@
 Numbered as they were found: 4 and 5 sign extension and overlay bits, 6 colour planes, 7 the colour transform, 8
 encapsulated input, 9 big endian, 10 YBR_FULL_422, 11 one bit, 32 bits and float, 12 odd frames, 13 the extended offset
 table, 14 icons, 15 padding values, 16 objects without pixels, 17 what would grow. 1 (UIDs) holds for every object of
-the corpus. 2, 3 and 18 (threads, the GIL, bytearrays) are why codecs live in processes: `test_pool`.
+the corpus. 2, 3 and 18 (threads, the GIL, bytearrays) are why codecs live in processes: `test_pool`, and
+`tests/journeys/test_compressed.py` for the gateway that calls none itself.
 """
 
 from __future__ import annotations

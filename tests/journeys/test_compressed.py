@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib import import_module
 from io import BytesIO
 from pathlib import Path
 
@@ -29,6 +30,11 @@ from tests.peers.pynetdicom_scp import STANDARD_STORAGE, serving, storage_scp
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
 NATIVE = [ExplicitVRLittleEndian, ImplicitVRLittleEndian]
+CODEC_CALLS = {
+    "_CharLS": ("_encode", "_decode", "decode"),
+    "_openjpeg": ("encode_array", "encode_buffer", "decode"),
+    "rle.utils": ("encode_pixel_data", "decode_pixel_data", "encode_array", "decode_frame"),
+}
 ALL = [*NATIVE, JPEG_LS, JPEG_2000, RLE, DEFLATED]
 
 
@@ -108,6 +114,46 @@ def test_two_destinations_share_a_form_and_one_that_wants_none_gets_none(
     forms = [scp.stored(uid)[0].TransferSyntaxUID for scp in (one, two, three)]
     assert forms == [JPEG_LS, JPEG_LS, ExplicitVRLittleEndian]
     assert len(asked) == 1
+
+
+def test_2_3_the_gateways_own_process_calls_no_codec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Codecs hold the GIL and crash in threads: objects go out smaller, and native again, while here every codec is
+    poisoned."""
+    names = ("frames", "rgb-frames")
+    plain = [corpus.made(name, tmp_path) for name in names]
+    asked = [task(path, accepted=(JPEG_2000, JPEG_LS, RLE)) for path in plain]
+    small = [as_file(one, made) for one, made in ((one, work(one)) for one in asked) if isinstance(made, Made)]
+    assert len(small) == len(names)
+    called = poison(monkeypatch)
+    for scp_takes, paths in ((ALL, plain), (NATIVE, small)):
+        folder = tmp_path / str(len(scp_takes))
+        folder.mkdir()
+        with (
+            storage_scp(transfer_syntaxes=scp_takes) as scp,
+            forwarding(folder, [target(scp.port, lossless=True)], monkeypatch=monkeypatch) as role,
+        ):
+            uids = [role.put(path) for path in paths]
+            role.until_all(uids)
+            sent = {str(scp.stored(uid)[0].TransferSyntaxUID) in NATIVE for uid in uids}
+        assert sent == {scp_takes is NATIVE}
+    assert called == []
+
+
+def poison(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Every way into the codec libraries, in this process, raises; which were taken."""
+    called: list[str] = []
+
+    def poisoned(name: str) -> Callable[..., None]:
+        def call(*_: object, **__: object) -> None:
+            called.append(name)
+            raise AssertionError(f"{name} was called in the gateway's own process")
+
+        return call
+
+    for module, names in CODEC_CALLS.items():
+        for name in names:
+            monkeypatch.setattr(import_module(module), name, poisoned(f"{module}.{name}"))
+    return called
 
 
 def test_a_pacs_that_takes_nothing_but_native_gets_what_was_encapsulated_decoded(
