@@ -106,14 +106,14 @@ def get_request(c: Connection, *, transaction_uid: UID, scanner: AETitle) -> Com
     return None if row is None else _request(row)
 
 
-def decide_request(c: Connection, *, transaction_uid: UID, scanner: AETitle, outcome: Outcome) -> bool:
+def decide_request(c: Connection, *, transaction_uid: UID, scanner: AETitle, outcome: Outcome, now: datetime) -> bool:
     """Keeps what the scanner is to be told. False if no such request is open."""
     result = {
         "succeeded": [_pair(item) for item in outcome.succeeded],
         "failed": [[*_pair(item), reason] for item, reason in outcome.failed],
     }
-    values = {"transaction_uid": transaction_uid, "scanner": scanner, "result": json.dumps(result)}
-    return c.execute(sql("request_decide"), values).rowcount > 0
+    values = {"transaction_uid": transaction_uid, "scanner": scanner, "now": to_text(now)}
+    return c.execute(sql("request_decide"), {**values, "result": json.dumps(result)}).rowcount > 0
 
 
 def answer_request(c: Connection, *, transaction_uid: UID, scanner: AETitle, now: datetime) -> bool:

@@ -618,7 +618,7 @@ ON CONFLICT (transaction_uid, scanner) DO NOTHING
 SELECT * FROM commitment_request WHERE state = :state ORDER BY received_at, rowid LIMIT :limit OFFSET :offset
 
 -- request_decide --
-UPDATE commitment_request SET state = 'decided', result = :result
+UPDATE commitment_request SET state = 'decided', result = :result, decided_at = :now
 WHERE transaction_uid = :transaction_uid AND scanner = :scanner AND state = 'open'
 
 -- request_get --
@@ -728,7 +728,7 @@ DELETE FROM commitment_transaction WHERE state = 'settled' AND answered_at < :be
 
 -- trim_requests --
 -- A decided one that its scanner never took has nobody left to take it.
-DELETE FROM commitment_request WHERE state <> 'open' AND received_at < :before
+DELETE FROM commitment_request WHERE state <> 'open' AND coalesce(answered_at, decided_at) < :before
 
 -- trim_alarms --
 DELETE FROM alarm WHERE cleared_at < :before

@@ -29,7 +29,7 @@ def test_a_request_stands_until_it_is_answered(spool: Spool, clock: Clock) -> No
 
     def decide() -> bool:
         return spool.db.write(
-            lambda c: commitments.decide_request(c, transaction_uid=THEIRS, scanner=CT1, outcome=outcome)
+            lambda c: commitments.decide_request(c, transaction_uid=THEIRS, scanner=CT1, outcome=outcome, now=clock())
         ).result()
 
     def answer() -> bool:

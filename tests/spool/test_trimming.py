@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from gateway.domain.model import UID, DestinationName, InstanceId, Lane
+import pytest
+
+from gateway.domain.model import UID, AETitle, DestinationName, InstanceId, Lane
 from gateway.domain.routing import Route
 from gateway.spool import Connection, Spool, audit, commitments, deliveries, instances
+from gateway.spool.commitments import Outcome
 from gateway.spool.trimming import trim
 from tests.spool.objects import Clock, receive
 
@@ -72,3 +75,37 @@ def test_ended_commitments_and_cleared_alarms_go_open_ones_stay(spool: Spool, cl
     assert commitments.get_transaction(c, UID("2.25.7")) is None
     assert commitments.get_transaction(c, UID("2.25.8")) is not None
     assert c.execute("SELECT subject FROM alarm").fetchone()["subject"] == "new"
+
+
+@pytest.mark.parametrize("taken", [True, False])
+def test_what_a_scanner_is_to_be_told_is_kept_from_the_time_that_it_is_known(
+    spool: Spool, clock: Clock, taken: bool
+) -> None:
+    uid, ct1 = UID("2.25.9"), AETitle("CT1")
+
+    def ask(c: Connection) -> bool:
+        return commitments.record_request(c, transaction_uid=uid, scanner=ct1, referenced=[], now=clock())
+
+    def decide(c: Connection) -> bool:
+        told = Outcome(succeeded=(), failed=())
+        return commitments.decide_request(c, transaction_uid=uid, scanner=ct1, outcome=told, now=clock())
+
+    def answer(c: Connection) -> bool:
+        return commitments.answer_request(c, transaction_uid=uid, scanner=ct1, now=clock())
+
+    def kept() -> bool:
+        spool.db.write(lambda c: trim(c, before=clock() - LONG, limit=9)).result()
+        return commitments.get_request(spool.db.read(), transaction_uid=uid, scanner=ct1) is not None
+
+    assert spool.db.write(ask).result()
+    clock.pass_(days=100)
+    assert kept()
+    assert spool.db.write(decide).result()
+    assert kept()
+    clock.pass_(days=80)
+    if taken:
+        assert spool.db.write(answer).result()
+    clock.pass_(days=20)
+    assert kept() is taken
+    clock.pass_(days=80)
+    assert not kept()

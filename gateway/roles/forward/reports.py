@@ -105,6 +105,7 @@ class Reporter:
                         transaction_uid=request.transaction_uid,
                         scanner=request.scanner,
                         outcome=outcome,
+                        now=self._now(),
                     )
                 )
         for request in self._next(c, CommitmentState.DECIDED):
