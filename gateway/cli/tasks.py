@@ -159,7 +159,9 @@ def summary(
         (one.verdict, "applied" if one.applied else "shadow", one.by, "yes" if one.blocks else "-", one.studies)
         for one in counted
     )
-    show_table(console(), f"Studies of {days} days", ("Verdict", "Mode", "By", "Holds", "Studies"), lines)
+    show_table(
+        console(), f"Studies of {days} day{'s'[: days - 1]}", ("Verdict", "Mode", "By", "Holds", "Studies"), lines
+    )
     if not counted:
         say(console(), "No study was checked.")
 

@@ -223,11 +223,24 @@ def _fill_image(study: Dataset, shape: Shape, number: int, seed: int) -> None:
     study["PixelData"].VR = "OB" if shape.bits <= 8 else "OW"
 
 
+_ACQUIRED: Final[dict[Modality, dict[str, object]]] = {
+    Modality.CT: {"KVP": 120, "AcquisitionNumber": 1},
+    Modality.MR: {
+        **{"ScanningSequence": "SE", "SequenceVariant": "NONE", "ScanOptions": None, "MRAcquisitionType": "2D"},
+        **{"EchoTime": 10, "EchoTrainLength": 1, "RepetitionTime": 500},
+    },
+}
+"""What the image modules of CT and MR ask for (PS3.3 C.8.2.1, C.8.3.1)."""
+
+
 def _fill_slice(study: Dataset, shape: Shape, number: int, seed: int) -> None:
     """A CT or MR slice with its place in the patient (PS3.3 C.7.6.2)."""
     _fill_image(study, shape, number, seed)
     study.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
     study.FrameOfReferenceUID = _uid(study.SeriesInstanceUID, "frame of reference")
+    study.PositionReferenceIndicator = None
+    for keyword, value in _ACQUIRED[Modality(study.Modality)].items():
+        setattr(study, keyword, value)
     study.PatientPosition = "HFS"
     study.ImagePositionPatient = [0, 0, number]
     study.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
