@@ -84,7 +84,7 @@ def _slow(size: Size, variant: str) -> Callable[[Path], Sample]:
         ):
             places = {"one": (HOST, one), "two": (HOST, two), "three": (FAR, three)}
             config = _config(folder, {name: places[name] for name in names})
-            with _running(between, folder, config, "forward"), _books(folder / "state") as books:
+            with _forwarding(between, folder, config), _books(folder / "state") as books:
                 _until(lambda: all(_confirmed(books, name) == len(files) for name in TWO), "two of three destinations")
                 third = _confirmed(books, "three")
                 took = max(_last(books, name) for name in TWO) - min(_first(books, name) for name in TWO)
@@ -122,11 +122,11 @@ def narrow(size: Size) -> Table:
         environment="tuned",
         title="A CT study over a link of 20 Mbit/s",
         note=(
-            "Shaped by tc-tbf in a network namespace; at its far end storescp keeps the objects. Seconds until the "
-            "last object is there. Ours: from the start of the process `gateway serve forward`, the start of Python "
-            "held, over a spool that has just been received: it checks, compresses, verifies every frame, sends, and "
-            "confirms. storescu: from its start to its end. dcmsend: the same, with the time of dcmcjpls before it, "
-            "one on each core."
+            "Shaped by tc-tbf in a network namespace, no delay added; at its far end storescp keeps the objects. "
+            "Seconds until the last object is there. Ours: from the start of the process `gateway serve forward`, the "
+            "start of Python in it, over a spool that has just been received: it checks, compresses, verifies every "
+            "frame, sends, and confirms. storescu: from its start to its end. dcmsend: the same, with the time of "
+            "dcmcjpls before it, one on each core."
         ),
         columns=(Column(metric="seconds", title="seconds", digits=1), Column(metric="mb", title="MB there", digits=1)),
         cells=[Cell(case=case, variant=name, run=_over_link(size, run)) for name, run in runs.items()],
@@ -164,7 +164,7 @@ def _lossless(files: Sequence[Path], folder: Path, between: Link, port: int) -> 
     config = _config(folder, {"pacs": (FAR, port)}, compression="lossless")
     os.sync()
     began = time.monotonic()
-    with _running(between, folder, config, "forward"), _books(folder / "state") as books:
+    with _forwarding(between, folder, config), _books(folder / "state") as books:
         _until(lambda: _confirmed(books, PACS) == len(files), "the study")
         return time.monotonic() - began
 
@@ -250,7 +250,7 @@ def _stat(size: Size, megabits: float | None) -> Callable[[Path], Sample]:
             os.sync()
             with (
                 listening(between.near, edge, port=port, folder=folder / "edge"),
-                _running(between, folder, config, "forward"),
+                _forwarding(between, folder, config),
                 _books(folder / "state") as books,
             ):
                 _until(lambda: _confirmed(books, PACS) > 0, "the beginning of the backlog")
@@ -297,9 +297,9 @@ def _storescp(*options: str, port: int) -> list[str]:
 
 
 @contextmanager
-def _running(between: Link, folder: Path, config: Path, role: str) -> Iterator[None]:
-    """`gateway serve ROLE` at the near end; a failure shows the end of what it said."""
-    command = at(between.near, python("gateway", "serve", role, "--config", config))
+def _forwarding(between: Link, folder: Path, config: Path) -> Iterator[None]:
+    """`gateway serve forward` at the near end; a failure shows the end of what it said."""
+    command = at(between.near, python("gateway", "serve", "forward", "--config", config))
     try:
         with servers.background(command, folder, tuned=True):
             yield
