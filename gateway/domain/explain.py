@@ -130,6 +130,8 @@ class PastQuery:
 
     first_asked: datetime
     last_asked: datetime
+    answered: datetime
+    """When that was over, at the latest: its RISs were asked meanwhile, so its rows may be younger than it."""
     query: Query | None
     """None if it could not be read, or was too long to be kept."""
     dropped: Mapping[Stage, int]
@@ -245,7 +247,7 @@ def _removed(case: Case, gone: Gone) -> Reason:
 
 def _of_row(case: Case, row: CopiedRow) -> Explanation:
     kept = _kept_back(case, row)
-    since = [query for query in case.queries if query.last_asked >= row.since]
+    since = [query for query in case.queries if query.answered >= row.since]
     judged = [(query, _by_query(case, row, query)) for query in since if query.query is not None]
     query, reasons = min(judged, key=lambda one: len(one[1]), default=(None, [_not_asked(case, row)]))
     return Explanation(

@@ -148,6 +148,7 @@ def _past(logged: LoggedQuery, scanner: AskedBy) -> PastQuery:
     return PastQuery(
         first_asked=logged.first_asked,
         last_asked=logged.last_asked,
+        answered=logged.last_asked + logged.slowest,
         query=query if logged.identifier else None,
         dropped=logged.dropped,
         sources=logged.sources,

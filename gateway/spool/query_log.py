@@ -68,7 +68,7 @@ class LoggedQuery:
     age: timedelta | None
     """Of the oldest copy that was looked at; None if there was none."""
     slowest: timedelta
-    """From the question to our last response, the longest of these."""
+    """From the question to our last response, the longest of these; kept in whole milliseconds, never less."""
 
     @property
     def outcome(self) -> QueryOutcome:
@@ -113,7 +113,7 @@ def _values(query: LoggedQuery) -> dict[str, object]:
         "answered": query.answered,
         "sources": sources,
         "age_ms": None if query.age is None else query.age // _MILLISECOND,
-        "slowest_ms": query.slowest // _MILLISECOND,
+        "slowest_ms": -(-query.slowest // _MILLISECOND),
     }
 
 

@@ -42,7 +42,7 @@ def test_a_missing_patient_is_explained_all_along(tmp_path: Path) -> None:
     accession, others = (text(row, ACCESSION_NUMBER) for row in (late, other))
     with quiet(), hosted(ris) as host, gateway(tmp_path / "gw", ris=[From(port=ris.port)]) as box:
         box.until(lambda: len(asked(box)) == 1, what="the copy is filled")
-        assert explained(box, accession)["stage"] == "not-ordered"
+        box.until(lambda: explained(box, accession)["stage"] == "not-ordered", what="the RIS has answered whole")
         ris.rows = [other, late]
         box.until(lambda: explained(box, accession)["stage"] == "not-asked", what="the order is in the copy")
         assert asked(box, ScheduledStationAETitle="CT1") == [accession]

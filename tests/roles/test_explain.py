@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -19,8 +19,11 @@ from gateway.domain.merge import Kind
 from gateway.domain.model import SourceName
 from gateway.domain.profile import Profile
 from gateway.domain.worklist import DataSet, Element
+from gateway.net.dicom_client import Peer
+from gateway.roles.worklist import Upstream
 from gateway.roles.worklist.rows import validated
 from gateway.simulate.acceptor import hosted
+from gateway.simulate.ris import RisSimulator
 from gateway.spool import worklist
 from tests.cli.site import Site
 from tests.domain.rows import row
@@ -64,8 +67,10 @@ def scene(site: Site) -> Iterator[Scene]:
 
 
 @contextmanager
-def standing(site: Site, *, profile: Profile | None = None, live: bool = False) -> Iterator[Scene]:
-    front = Front(site, profile=profile, live=live)
+def standing(
+    site: Site, *, upstreams: Sequence[Upstream] = (), profile: Profile | None = None, live: bool = False
+) -> Iterator[Scene]:
+    front = Front(site, upstreams=upstreams, profile=profile, live=live)
     with hosted(front):
         yield Scene(site, front)
 
@@ -75,6 +80,20 @@ def site(tmp_path: object) -> Iterator[Site]:
     made = Site(tmp_path)  # type: ignore[arg-type]
     yield made
     made.close()
+
+
+def upstream(port: int) -> Upstream:
+    """A RIS that is asked when a scanner asks, and at no other time."""
+    peer = Peer(host="127.0.0.1", port=port, called_ae="RIS", calling_ae="BOX", connect_timeout=5.0, timeout=20.0)
+    return Upstream(
+        name=MAIN,
+        peer=lambda _: peer,
+        refresh=timedelta(hours=1),
+        past=timedelta(days=1),
+        ahead=timedelta(days=7),
+        most_rows=1000,
+        probe=timedelta(),
+    )
 
 
 def told(scene: Scene, stage: Stage, *words: str) -> None:
@@ -102,6 +121,21 @@ def test_a_row_that_is_shown_is_said_to_be(scene: Scene) -> None:
     plain = scene.site.run("worklist", "explain", "--aet", "CT1", *ORDER)
     assert plain.exit_code == 0
     assert "The scanner is shown it." in plain.stdout
+
+
+def test_a_row_that_came_by_the_very_question_is_said_to_be_shown(site: Site) -> None:
+    """The RIS is asked while the scanner waits: the row is in the copy a moment after the scanner asked."""
+
+    def rows() -> list[DataSet]:
+        site.clock.pass_(microseconds=300)
+        return [scene.order({"_00400001": "CT2"})]
+
+    ris = RisSimulator(rows=rows)
+    with hosted(ris), standing(site, upstreams=[upstream(ris.port)]) as scene:
+        assert scene.ask() == ["A1"]
+        assert scene.explained()[0] is None
+        assert scene.ask(ScheduledStationAETitle="CT1") == []
+        assert scene.explained()[0] is None
 
 
 def test_1_not_ordered(scene: Scene) -> None:
