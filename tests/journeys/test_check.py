@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydicom import Dataset, dcmread
 from pydicom.filebase import DicomBytesIO
+from pydicom.filereader import read_dataset
+from pydicom.uid import ImplicitVRLittleEndian
 from typer.testing import CliRunner
 
 from gateway.cli.commands import app
+from gateway.domain.edits import from_json
 from tests.journeys.gateway_process import Gateway, To, gateway
 from tests.net.mllp_wire import Caller
 from tests.peers import needs, objects, pynetdicom_scu
 from tests.peers.orthanc import Orthanc, orthanc
 from tests.peers.processes import free_port
+from tests.peers.pynetdicom_scp import StorageSCP, storage_scp
 
 pytestmark = [pytest.mark.slow, needs.orthanc]
 
@@ -34,21 +39,38 @@ ORDERED, OTHER, MIXED, LATE = (objects.uid("journey", name) for name in ("ordere
 NOW = datetime.now(UTC)
 
 
-def order(port: int, patient: dict[str, str], accession: str, study: str) -> None:
-    """The RIS orders a CT of now, and is acknowledged."""
-    stamp = f"{datetime.now(UTC):%Y%m%d%H%M%S}"
+def tell(port: int, kind: str, *segments: str) -> None:
+    """The RIS sends a message, and is acknowledged."""
+    now = datetime.now(UTC)
+    header = f"MSH|^~\\&|RIS|NORD|GW|CT|{now:%Y%m%d%H%M%S}||{kind}|{now:%Y%m%d%H%M%S%f}|P|2.3.1||||||8859/1"
+    with Caller(port) as caller:
+        assert b"MSA|AA|" in (caller.ask("\r".join([header, *segments, ""]).encode()) or b"")
+
+
+def person(patient: dict[str, str]) -> str:
+    """The PID segment of a patient."""
     name, birth, sex = patient["PatientName"], patient["PatientBirthDate"], patient["PatientSex"]
-    segments = (
-        f"MSH|^~\\&|RIS|NORD|GW|CT|{stamp}||ORM^O01|{accession}-{stamp}|P|2.3.1||||||8859/1",
-        f"PID|1||{patient['PatientID']}^^^HOSP^MR||{name}||{birth}|{sex}",
+    return f"PID|1||{patient['PatientID']}^^^HOSP^MR||{name}||{birth}|{sex}"
+
+
+def order(port: int, patient: dict[str, str], accession: str, study: str) -> None:
+    """The RIS orders a CT of now."""
+    stamp = f"{datetime.now(UTC):%Y%m%d%H%M%S}"
+    tell(
+        port,
+        "ORM^O01",
+        person(patient),
         f"ORC|NW|P{accession}^HIS|F{accession}^RIS||SC||1^once^^{stamp}^^R||{stamp}",
         f"OBR|1|P{accession}^HIS|F{accession}^RIS|CTHEAD^CT head^RIS|R|||||||||||||{accession}|RP{accession}"
         f"|SPS{accession}||||CT|||1^once^^{stamp}^^R",
         f"ZDS|{study}^RIS^Application^DICOM",
-        "",
     )
-    with Caller(port) as caller:
-        assert b"MSA|AA|" in (caller.ask("\r".join(segments).encode()) or b"")
+
+
+def merge(port: int, former: dict[str, str], survivor: dict[str, str]) -> None:
+    """Two numbers are one patient: the former is given up."""
+    stamp = f"{datetime.now(UTC):%Y%m%d%H%M%S}"
+    tell(port, "ADT^A40", f"EVN|A40|{stamp}", person(survivor), f"MRG|{former['PatientID']}^^^HOSP^MR")
 
 
 def scanned(folder: Path, box: Gateway, seed: int, *, study: str, accession: str, **patient: str) -> str:
@@ -73,10 +95,31 @@ def arrived(pacs: Orthanc, uid: str) -> Dataset:
     return dcmread(DicomBytesIO(pacs.file(pacs.by_sop_instance_uid()[uid])))
 
 
+def taken(pacs: StorageSCP, uid: str) -> list[Dataset]:
+    """The image, each time that the archive took it."""
+    return [
+        read_dataset(BytesIO(one.dataset), one.TransferSyntaxUID == ImplicitVRLittleEndian, is_little_endian=True)
+        for one in pacs.stored(uid)
+    ]
+
+
+def edited(box: Gateway, study: str, PatientID: str) -> bool:
+    """Whether the books have it that images of the study are sent under that number."""
+    rows = box.rows("SELECT edits FROM header WHERE study = :study AND edits <> ''", study=study)
+    return any(
+        one.name == "PatientID" and one.value == PatientID for row in rows for one in from_json(row["edits"]).edits
+    )
+
+
 def told(box: Gateway, *words: str) -> Any:
     done = CliRunner().invoke(app, [*words, "--config", str(box.folder / "gateway.toml")], catch_exceptions=False)
     assert done.exit_code in {0, 1}, done.stderr
     return json.loads(done.stdout) if "--json" in words else done.stdout
+
+
+def asked(box: Gateway) -> list[tuple[str, str]]:
+    """What a person is asked, and of which study."""
+    return [(one["kind"], one["study"]) for one in told(box, "tasks", "--json")["tasks"]]
 
 
 def test_a_slip_is_corrected_at_the_archive_and_a_mix_up_waits_for_a_person(tmp_path: Path) -> None:
@@ -117,11 +160,7 @@ def test_a_slip_is_corrected_at_the_archive_and_a_mix_up_waits_for_a_person(tmp_
         box.until_confirmed([mixed])
         got = arrived(pacs, mixed)
         assert (got.PatientID, got.AccessionNumber) == (BEN["PatientID"], "ACC2")
-
-        def asked() -> list[tuple[str, str]]:
-            return [(one["kind"], one["study"]) for one in told(box, "tasks", "--json")["tasks"]]
-
-        box.until(lambda: asked() == [("after-delivery", LATE)], what="only what the archive has already is asked")
+        box.until(lambda: asked(box) == [("after-delivery", LATE)], what="only what the archive has already is asked")
 
 
 def test_undo_after_delivery_is_read_back_and_an_archive_that_keeps_the_old_is_named(tmp_path: Path) -> None:
@@ -176,6 +215,42 @@ def test_a_hold_ends_with_the_order_or_with_its_time_but_for_two_patients(tmp_pa
         assert task["study"] == MIXED
         told(box, "release", mixed_id(box, mixed))
         box.until_confirmed([mixed])
+
+
+def test_a_merge_reaches_what_has_not_left_and_what_follows_and_leaves_what_has_left_alone(tmp_path: Path) -> None:
+    port, place = free_port(), free_port()
+    former = {**ADA, "PatientID": "79990001"}
+    with gateway(tmp_path / "gw", to=[To(port=place)], mllp=port) as box:
+        order(port, former, "ACC1", ORDERED)
+        order(port, former, "ACC2", OTHER)
+        with storage_scp(place) as pacs:
+            left = scanned(tmp_path / "sent", box, 1, study=OTHER, accession="ACC2", **former)
+            box.until_confirmed([left])
+            assert [str(one.PatientID) for one in taken(pacs, left)] == [former["PatientID"]]
+        waiting = scanned(tmp_path / "sent", box, 2, study=ORDERED, accession="ACC1", **former)
+        box.until(lambda: waiting in box.states(), what="it is prepared for an archive that is away")
+        merge(port, former, ADA)
+        # Nothing else makes the study be looked at again: the archive stays away and no image of it comes until then
+        box.until(lambda: edited(box, ORDERED, ADA["PatientID"]), what="the merge is followed to what waits")
+        box.until(lambda: edited(box, OTHER, ADA["PatientID"]), what="the merge is followed to what has left")
+
+        with storage_scp(place) as pacs:
+            late = scanned(tmp_path / "sent", box, 3, study=ORDERED, accession="ACC1", **former)
+            box.until_confirmed([waiting, late])
+            for uid in (waiting, late):
+                sent, images = dcmread(tmp_path / "sent" / f"{uid}.dcm"), taken(pacs, uid)
+                assert images
+                for got in images:
+                    assert got.PatientID == ADA["PatientID"]
+                    assert former["PatientID"] in [
+                        one.ModifiedAttributesSequence[0].get("PatientID") for one in got.OriginalAttributesSequence
+                    ]
+                    assert got.PixelData == sent.PixelData
+                    assert (got.StudyInstanceUID, got.SOPInstanceUID) == (ORDERED, uid)
+            # An archive renames what it has by its own ADT (IHE PIR): nothing is sent again, and nobody is asked
+            assert not pacs.stored(left)
+            assert [row["state"] for row in box.deliveries() if row["SOPInstanceUID"] == left] == ["confirmed"]
+        assert asked(box) == []
 
 
 def mixed_id(box: Gateway, uid: str) -> str:
