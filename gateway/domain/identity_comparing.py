@@ -144,7 +144,7 @@ def fitness(study: Study, order: Candidate, policy: CheckPolicy, now: datetime) 
     """What speaks against the order itself."""
     if order.kind is Kind.DESK:
         yield finding(Code.ORDER_PROVISIONAL)
-    if order.is_contradicted or order.is_disputed:
+    if order.is_contradicted:
         yield finding(Code.ORDER_CONTRADICTED)
     if now - order.confirmed_at > policy.order_age:
         yield finding(Code.ORDER_STALE)

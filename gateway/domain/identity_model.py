@@ -151,8 +151,6 @@ class Candidate:
     """The performed procedure steps that name it."""
     is_contradicted: bool = False
     """Another source has the same step for another patient, or an order was set aside for it: never evidence."""
-    is_disputed: bool = False
-    """A merge of its patient waits for a person."""
     taken_by: frozenset[str] = frozenset()
     """PatientIDs of other studies that were bound to it."""
 

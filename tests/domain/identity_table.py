@@ -153,7 +153,6 @@ def order(**written: Any) -> Candidate:
         shown=tuple(Shown(calling_ae=AETitle("CT1"), at=NOW, **one) for one in values.pop("shown", ())),
         performed=tuple(performed(**one) for one in values.pop("performed", ())),
         is_contradicted=values.pop("is_contradicted", False),
-        is_disputed=values.pop("is_disputed", False),
         procedure=Procedure(
             accession=_number(values, "AccessionNumber"),
             admission=Identifier(value=values.pop("AdmissionID", "")),
