@@ -17,7 +17,6 @@ import structlog
 import uvloop
 
 from gateway.app.edge import start_edge
-from gateway.app.forward import start_forward
 from gateway.app.peers import now
 from gateway.config import Config, WorklistPolicy, load_profiles
 from gateway.config.mappings import program_sender
@@ -54,6 +53,8 @@ async def _serve(config: Config, roles: frozenset[str]) -> int:
         if roles & EDGE:
             stack.enter_context(spool.claim(Part.EDGE))
         if "forward" in roles:
+            from gateway.app.forward import start_forward  # noqa: PLC0415  edge starts without it
+
             stack.enter_context(spool.claim(Part.FORWARD))
         running = await start_edge(config, spool, roles, stop, stack) if roles & EDGE else []
         if "forward" in roles:

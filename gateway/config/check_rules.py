@@ -14,7 +14,7 @@ from typing import Annotated, Any, Final
 from pydantic import Field, Strict, ValidationError
 from pydicom.datadict import dictionary_VR, keyword_for_tag, tag_for_keyword
 
-from gateway.config.files import tables, texts
+from gateway.config.files import rules_in
 from gateway.config.problems import ConfigError, Problem, problem_of
 from gateway.config.rules import LONGEST_PATTERN, conditions
 from gateway.config.section import Section, spelled
@@ -62,17 +62,12 @@ def load_check_rules(folder: Path) -> tuple[CheckRule, ...]:
 
 def read_check_rules(folder: Path) -> tuple[tuple[CheckRule, ...], list[Problem]]:
     """The rules of the folder and every fault; there are no rules if there is a fault. The folder need not exist."""
-    found, problems = texts(folder)
-    raw, faults = tables(found)
-    problems += faults
-    rules: list[CheckRule] = []
     seen: set[str] = set()
-    for name, table in raw.items():
-        faults = list(_faults(table, seen))
-        problems += [Problem(key=f"{name}.toml {one.key}", wrong=one.wrong, remedy=one.remedy) for one in faults]
-        if not faults:
-            rules += map(_rule, CheckRulesFile.model_validate(table).rule)
-    return (() if problems else tuple(rules)), problems
+    return rules_in(
+        folder,
+        lambda table: _faults(table, seen),
+        lambda table: map(_rule, CheckRulesFile.model_validate(table).rule),
+    )
 
 
 def _faults(table: dict[str, Any], seen: set[str]) -> Iterator[Problem]:

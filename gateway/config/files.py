@@ -7,11 +7,13 @@ files; what can't be read is a Problem that names the file, and hides no other.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from gateway.config.problems import Problem
+
+Made = TypeVar("Made")
 
 FILES: Final = 500
 """Files read from a folder."""
@@ -50,6 +52,24 @@ def tables(found: Mapping[str, str]) -> tuple[dict[str, dict[str, Any]], list[Pr
             remedy = "correct that line; text needs quotes, and a key is written once"
             problems.append(Problem(key=name, wrong=f"is not TOML: {error}", remedy=remedy))
     return raw, problems
+
+
+def rules_in(
+    folder: Path,
+    faults: Callable[[dict[str, Any]], Iterable[Problem]],
+    made: Callable[[dict[str, Any]], Iterable[Made]],
+) -> tuple[tuple[Made, ...], list[Problem]]:
+    """What `made` takes from the files in their order, and every fault; there is nothing of it if there is a fault."""
+    found, problems = texts(folder)
+    raw, unread = tables(found)
+    problems += unread
+    rules: list[Made] = []
+    for name, table in raw.items():
+        wrong = list(faults(table))
+        problems += [Problem(key=f"{name}.toml {one.key}", wrong=one.wrong, remedy=one.remedy) for one in wrong]
+        if not wrong:
+            rules += made(table)
+    return (() if problems else tuple(rules)), problems
 
 
 def _unreadable(key: str, error: OSError) -> Problem:

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BeforeValidator, Field, ValidationError
 from pydicom.datadict import dictionary_VR, keyword_dict, tag_for_keyword
 
-from gateway.config.files import tables, texts
+from gateway.config.files import rules_in
 from gateway.config.problems import ConfigError, Problem, problem_of
 from gateway.config.section import Section, spelled
 from gateway.config.values import Flag, Name, invalid, shape, suggestion
@@ -76,17 +76,12 @@ def load_rules(folder: Path, destinations: Collection[str]) -> tuple[Rule, ...]:
 
 def read_rules(folder: Path, destinations: Collection[str]) -> tuple[tuple[Rule, ...], list[Problem]]:
     """The rules of the folder and every fault; there are no rules if there is a fault. The folder need not exist."""
-    found, problems = texts(folder)
-    raw, faults = tables(found)
-    problems += faults
-    rules: list[Rule] = []
     seen: set[str] = set()
-    for name, table in raw.items():
-        faults = list(_faults(table, destinations, seen))
-        problems += [Problem(key=f"{name}.toml {one.key}", wrong=one.wrong, remedy=one.remedy) for one in faults]
-        if not faults:
-            rules += map(_rule, RulesFile.model_validate(table).rule)
-    return (() if problems else tuple(rules)), problems
+    return rules_in(
+        folder,
+        lambda table: _faults(table, destinations, seen),
+        lambda table: map(_rule, RulesFile.model_validate(table).rule),
+    )
 
 
 def _faults(table: dict[str, Any], destinations: Collection[str], seen: set[str]) -> Iterator[Problem]:
