@@ -1746,3 +1746,52 @@ DELETE FROM compression_bar WHERE destination = :destination RETURNING subject
 -- delivery_still_to_send --
 SELECT DISTINCT instance FROM delivery
 WHERE instance IN (SELECT value FROM json_each(:instances)) AND state IN ('queued', 'sending')
+
+-- outbox_state --
+SELECT * FROM outbox
+
+-- outbox_begin --
+UPDATE outbox SET starts = starts + 1
+
+-- outbox_number --
+UPDATE outbox SET last_seq = last_seq + 1 RETURNING last_seq
+
+-- outbox_insert --
+INSERT INTO outbox_event (seq, rank, at, body) VALUES (:seq, :rank, :at, :body)
+
+-- outbox_after --
+SELECT seq, body FROM outbox_event WHERE seq > :seq AND seq <= :upto ORDER BY seq LIMIT :limit
+
+-- outbox_oldest --
+SELECT at FROM outbox_event WHERE seq > (SELECT acked FROM outbox) ORDER BY seq LIMIT 1
+
+-- outbox_acked --
+UPDATE outbox SET acked = :upto
+
+-- outbox_forget --
+DELETE FROM outbox_event WHERE seq IN (
+    SELECT seq FROM outbox_event WHERE seq <= (SELECT acked FROM outbox) ORDER BY seq LIMIT :limit
+)
+
+-- outbox_count --
+SELECT count(*) AS n FROM outbox_event WHERE seq > (SELECT acked FROM outbox)
+
+-- outbox_give_up --
+DELETE FROM outbox_event WHERE seq IN (
+    SELECT seq FROM outbox_event WHERE seq > (SELECT acked FROM outbox) ORDER BY rank, seq LIMIT :limit
+) RETURNING seq
+
+-- outbox_studies --
+UPDATE outbox SET study_seq = :study_seq
+
+-- outbox_alarms --
+SELECT * FROM outbox_alarm ORDER BY seq
+
+-- outbox_alarm_keep --
+INSERT INTO outbox_alarm (code, inst, state, sev, since, changed_at, count, seq, eid)
+VALUES (:code, :inst, :state, :sev, :since, :changed_at, :count, :seq, :eid)
+ON CONFLICT (code, inst) DO UPDATE SET state = excluded.state, sev = excluded.sev, since = excluded.since,
+    changed_at = excluded.changed_at, count = excluded.count, seq = excluded.seq, eid = excluded.eid
+
+-- outbox_alarm_forget --
+DELETE FROM outbox_alarm WHERE code = :code AND inst = :inst
