@@ -110,6 +110,7 @@ class Database:
         self._local = threading.local()
         self._readers: weakref.WeakSet[Connection] = weakref.WeakSet()
         self._writer = _connect(path)
+        self._synchronous = "FULL"
         try:
             _enter_wal(self._writer)
             migrate(self._writer, now=now)
@@ -196,8 +197,7 @@ class Database:
         if self._broken:
             return _fail(group, TemporaryFailure(self._broken, code="A700"))
         try:
-            rebuildable = all(job.rebuildable for job in group)
-            self._writer.execute(f"PRAGMA synchronous = {'NORMAL' if rebuildable else 'FULL'}")
+            self._sync("NORMAL" if all(job.rebuildable for job in group) else "FULL")
             _begin(self._writer)
             done = [job for job in group if _run_in_savepoint(self._writer, job)]
             self._writer.execute("COMMIT")
@@ -212,6 +212,12 @@ class Database:
         for job in done:
             job.future.set_result(job.answer)
         return None
+
+    def _sync(self, much: str) -> None:
+        """Each statement gives up the interpreter and has to get it back: say it only where it changes."""
+        if much != self._synchronous:
+            self._writer.execute(f"PRAGMA synchronous = {much}")
+            self._synchronous = much
 
     def _roll_back(self) -> None:
         with contextlib.suppress(sqlite.DatabaseError):
@@ -361,15 +367,15 @@ def _run_in_savepoint(c: Connection, job: _Job) -> bool:
         return True
     except Exception as error:  # whatever a job raises belongs to its future, not to the others
         if not c.in_transaction or error_code(error) in {*_BREAKING, sqlite.SQLITE_FULL}:
-            raise error if isinstance(error, sqlite.DatabaseError) else _rolled_back(error) from error
+            if isinstance(error, sqlite.DatabaseError):
+                raise
+            raise TemporaryFailure(
+                f"a job ended its transaction ({type(error).__name__})", code="rolled-back"
+            ) from error
         c.execute("ROLLBACK TO job")
         c.execute("RELEASE job")
         job.future.set_exception(_as_failure(error))
         return False
-
-
-def _rolled_back(error: Exception) -> TemporaryFailure:
-    return TemporaryFailure(f"a job ended its transaction ({type(error).__name__})", code="rolled-back")
 
 
 def _fail(group: Sequence[_Job], error: Exception) -> None:
