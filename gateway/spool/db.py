@@ -62,10 +62,8 @@ _TEMPORARY: Final = {
 }
 _BREAKING: Final = {sqlite.SQLITE_IOERR, sqlite.SQLITE_CORRUPT, sqlite.SQLITE_NOTADB}
 
-
-_ESCAPED: Final = range(0xDC80, 0xDD00)
-"""What `surrogateescape` makes of bytes that are no text."""
-_TO_COLUMN: Final = {escaped: escaped - 0xDC80 + 0xF780 for escaped in _ESCAPED}
+_TO_COLUMN: Final = {escaped: escaped - 0xDC80 + 0xF780 for escaped in range(0xDC80, 0xDD00)}
+"""What `surrogateescape` makes of bytes that are no text, and what is kept of it."""
 _FROM_COLUMN: Final = {stored: escaped for escaped, stored in _TO_COLUMN.items()}
 
 
@@ -369,9 +367,8 @@ def _run_in_savepoint(c: Connection, job: _Job) -> bool:
         if not c.in_transaction or error_code(error) in {*_BREAKING, sqlite.SQLITE_FULL}:
             if isinstance(error, sqlite.DatabaseError):
                 raise
-            raise TemporaryFailure(
-                f"a job ended its transaction ({type(error).__name__})", code="rolled-back"
-            ) from error
+            text = f"a job ended its transaction ({type(error).__name__})"
+            raise TemporaryFailure(text, code="rolled-back") from error
         c.execute("ROLLBACK TO job")
         c.execute("RELEASE job")
         job.future.set_exception(_as_failure(error))
