@@ -54,8 +54,8 @@ def look(books: Reading) -> Overview:
 
 
 def _as_json(overview: Overview) -> dict[str, object]:
+    from gateway.domain.issues import step
     from gateway.domain.overview import sentence
-    from gateway.domain.words import step
 
     return {
         "sentence": sentence(overview),
@@ -83,8 +83,9 @@ def _seconds(disk: Disk) -> float | None:
 
 def _show(books: Reading, overview: Overview) -> None:
     from gateway.domain.disk import sentence as disk_sentence
+    from gateway.domain.issues import step
     from gateway.domain.overview import sentence
-    from gateway.domain.words import admission, span, step
+    from gateway.domain.words import admission, span
 
     zone, screen = books.config.site.timezone, console()
 

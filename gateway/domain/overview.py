@@ -14,10 +14,11 @@ from enum import StrEnum
 from typing import Final
 
 from gateway.domain.disk import Disk
+from gateway.domain.issues import step
 from gateway.domain.model import AETitle, InstanceState, SourceName
 from gateway.domain.mpps import Relaying
 from gateway.domain.retry import TransportFailure
-from gateway.domain.words import age, images, in_short, step
+from gateway.domain.words import age, images, in_short
 from gateway.domain.worklist import Freshness, freshness
 
 STALE_AFTER: Final = timedelta(minutes=10)

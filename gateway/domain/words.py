@@ -1,7 +1,6 @@
 """Codes, counts and ages of the books in words an operator can act on, the same on every screen.
 
-What is promised: every alarm code has a next step (a closed list: a test looks for others), and a command that
-quotes a peer is safe to paste.
+What is promised: a command that quotes a peer is safe to paste. What is done about each alarm: `gateway.domain.issues`.
 """
 
 from __future__ import annotations
@@ -44,88 +43,6 @@ _SHORT: Final = {
     TransportFailure.REJECTED: "rejects our association",
     TransportFailure.CONTEXT_REFUSED: "takes the images in no form we have",
 }
-STEPS: Final = {
-    "duplicate-differs": "Another object came under a UID that we hold; this copy waits. Compare them, then send it on"
-    " with `gateway release {subject}`, or leave it.",
-    "file-missing": "An image is gone from the disk: send its study again from the scanner, and check the disk.",
-    "object-unreadable": "A file that is no whole image lies in the quarantine folder of the spool: send what was"
-    " lately interrupted again from the scanner, and check the disk.",
-    "spool-damaged": "A stored file is not what was received: send its study again from the scanner, and check the"
-    " disk.",
-    "delivery-refused": "Look at `gateway queue --refused`; when the cause is gone,"
-    " `gateway retry --refused --destination {subject}`.",
-    "destination-unreachable": "Check that {subject} runs, that it can be reached at its address and port, and that it"
-    " knows our AE title; we try again by ourselves.",
-    "delivery-late": "Check that {subject} runs and can be reached; the images are sent by themselves when it can.",
-    "compression-refused": "{subject} took images as they came that it did not take compressed, and gets their class so"
-    " since: look at `gateway compression`; when the cause is gone, `gateway compression allow {subject}`.",
-    "compression-mismatch": "A codec did not give back what went in, and such images go out as they came: have the"
-    " memory of the machine checked, install the newest release, then `gateway compression allow --codecs`.",
-    "codecs-unavailable": "No codec process starts, so everything goes out as it came: look for `codec` in the log, and"
-    " at [compression] memory; then restart the gateway.",
-    "no-route": "Images have nowhere to go: name a destination in [routing] default, then restart the gateway.",
-    "routing-rules": "The routing rules could not look at an image, and it went to the default destinations: see the"
-    " log for `routed by default`, then `gateway route test INSTANCE_ID`.",
-    "disk-high": "The disk of the spool is above its high mark, and all that is confirmed was let go: bring back the"
-    " destination that is behind (`gateway queue`), or give the spool a larger disk.",
-    "disk-full": "New images are refused (A700) as the disk's reserve is reached; nothing is lost, scanners send again:"
-    " bring back the destination that is behind (`gateway queue`), or give the spool a larger disk.",
-    "disk-short": "There is room for less than [disk] warning at the rate that images come, should destinations confirm"
-    " nothing more: see `gateway status`, and bring back the destination that is behind (`gateway queue`).",
-    "availability-refused": "{subject} does not take notifications of what is available: allow them there, or set"
-    " ian = false in its [[ris]] section.",
-    "not-committed": "{subject} did not promise to keep images, so they are sent again: look at its log for storage"
-    " commitment.",
-    "desk-unreconciled": "The order of desk entry {subject} has not come: look at `gateway desk suggest {subject}`,"
-    " then `gateway desk reconcile {subject} --to ACCESSION`, or `gateway desk cancel {subject}`.",
-    "desk-doubt": "An order carries a number of desk entry {subject} and may be another patient's: compare them with"
-    " `gateway desk suggest {subject}`, then `gateway desk reconcile {subject} --to ACCESSION`, or correct the order.",
-    "correction-rate": "{subject} is corrected far more often than before, so nothing of it is corrected any more:"
-    " look at its settings and at `gateway tasks`, then `gateway check resume`.",
-    "corrections-to-one-patient": "One patient got correction after correction, so nothing is corrected any more: look"
-    " at `gateway check summary` and at the orders, then `gateway check resume`.",
-    "orders-stale": "No source of orders was heard for a day, {subject} among them, so nothing is corrected: look at"
-    " their connections; it ends by itself.",
-    "study-held": "Images wait for a person, as {subject} says: look at it with `gateway tasks`, then `gateway decide`,"
-    " `gateway release` or `gateway reject` it.",
-    "worklist-stale": "Check that {subject} runs and can be reached; meanwhile scanners are answered from the copy, as"
-    " `gateway worklist` shows it.",
-    "worklist-conflict": "{subject} have the same step for two patients: compare the order in both and correct the one"
-    " that is wrong; until then no image is corrected by it.",
-    "worklist-capped": "{subject} asks for more steps than its profile lets it take, so it is shown those nearest to"
-    " now: narrow what it asks for by station or modality, or raise max_answers in a profile of its own.",
-    "mpps-late": "Check that {subject} runs, can be reached and takes performed procedure steps from our AE title; they"
-    " are sent by themselves when it does. If it never will, set mpps = false in its section and run"
-    " `gateway mpps dismiss --to {subject}`.",
-    "mpps-refused": "Look at `gateway mpps --refused`; when the cause is gone, `gateway mpps retry --to {subject}`.",
-    "orders-out-late": "Check that {subject} takes HL7 messages at the host and port of its orders_out; what waits is"
-    " sent by itself when it can, as `gateway orders out list` shows.",
-    "orders-out-refused": "Look at `gateway orders out list`; when the cause is gone, `gateway orders out retry --to"
-    " {subject}`, or book it there by hand and `gateway orders out dismiss --to {subject}`.",
-    "order-identity-conflict": "An order of {subject} names another patient than the one we know, and was set aside:"
-    " look at `gateway orders conflicts`, correct it in the RIS, then settle it there.",
-    "hl7-not-understood": "Messages of {subject} were kept and not used: look at `gateway messages list --waiting`, act"
-    " on each or have it corrected and sent again, then `gateway messages seen`.",
-    "folder-refused": "Files of orders were refused: look into `failed` of the folder of [orders], correct what sent"
-    " them, then take them away there.",
-    "folder-away": "The folder of [orders] can't be read or written: check that it is mounted, and its owner.",
-    "worklist-files": "Worklist files in the folder of [orders] can't be read, or all went at once, so their last rows"
-    " stay on the worklist: look into the folder and at what writes it.",
-    "cancelled-but-performed": "The RIS ended {subject} whose images are here: look at it with `gateway orders show`"
-    " and tell the RIS what was done.",
-    "order-changed-after-start": "The RIS changed {subject} that is under way: look at `gateway orders show`; its"
-    " steps were left as they are.",
-    "order-identifier-changed": "The RIS gave {subject} another identifier after a scanner had it: look at it with"
-    " `gateway orders show`; the scanner's identifier was kept.",
-    "confirmation-refused": "{subject} does not answer for what it holds: allow it there, or set another confirm in its"
-    " [[destination]] section.",
-}
-"""What to do about each alarm; `{subject}` is what it is about."""
-
-
-def step(code: str, subject: str) -> str:
-    """The next step for an alarm."""
-    return STEPS.get(code, "Look for this code in the gateway's log.").format(subject=subject)
 
 
 def reason_of(code: str) -> str:

@@ -2,8 +2,8 @@
 
 Promises
 - Every move of state has one journal row, written in the same transaction as the move.
-- An alarm is raised once per (code, subject) and counts further raisings until it is cleared; a
-  cleared alarm stays as history.
+- An alarm has a code of the closed vocabulary (gateway.domain.issues). It is raised once per (code, subject) and counts
+  further raisings until it is cleared; a cleared alarm stays as history.
 - Subjects, reasons and codes are ours: ids, AE titles, configured names. `raise_alarm` and
   `journal` refuse a subject that could be a person's name (a caret, or characters outside printable
   ASCII), so that a slip shows in a test and not in a log (invariant 9).
@@ -17,18 +17,18 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
+from gateway.domain.issues import KINDS
 from gateway.domain.overview import Alarm
 from gateway.spool.db import Connection, Row
 from gateway.spool.queries import sql
 from gateway.spool.times import from_text, to_text
 
-_CODE: Final = re.compile(r"[a-z][a-z0-9-]{0,63}")
 _SUBJECT: Final = re.compile(r"[ -\]_-~]{0,128}")
 """Printable ASCII without the caret that parts the components of a PN."""
 
 
 class AlarmCode(StrEnum):
-    """The alarms the spool raises itself. Roles have codes of their own, of the same form."""
+    """The alarms the spool raises itself, among those of gateway.domain.issues."""
 
     DUPLICATE_DIFFERS = "duplicate-differs"
     """Same SOP Instance UID, other bytes: this copy waits in quarantine. Subject: instance id."""
@@ -100,8 +100,8 @@ def journal_of(c: Connection, *, kind: Subject, subject: str) -> tuple[JournalRo
 
 def raise_alarm(c: Connection, *, code: str, subject: str, now: datetime) -> None:
     """Raises the alarm, or counts one more raising of an active one."""
-    if _CODE.fullmatch(code) is None:
-        raise ValueError(f"alarm code of {len(code)} characters: use lower-case words with hyphens")
+    if code not in KINDS:
+        raise ValueError(f"alarm code of {len(code)} characters: it is not in gateway.domain.issues, add it there")
     refuse_foreign_text("subject", subject)
     c.execute(sql("alarm_raise"), {"code": code, "subject": subject, "now": to_text(now)})
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from gateway.domain import health
 from gateway.domain.model import DeliveryState, DestinationName
 from gateway.domain.overview import Overview, Towards
 from gateway.spool import audit, deliveries, disk, instances, peers, relays, tasks, worklist
@@ -38,7 +39,7 @@ def look(
         worklist=worklist.sources(c),
         copied=worklist.copied(c),
         refresh=refresh,
-        alarms=audit.active_alarms(c),
+        alarms=health.told(audit.active_alarms(c)),
         strangers=peers.callers(c),
         stopped=unclaimed(Path(c.execute("PRAGMA database_list").fetchone()["file"]).parent),
         disk=disk.last(c),

@@ -1795,3 +1795,25 @@ ON CONFLICT (code, inst) DO UPDATE SET state = excluded.state, sev = excluded.se
 
 -- outbox_alarm_forget --
 DELETE FROM outbox_alarm WHERE code = :code AND inst = :inst
+
+-- health_probed --
+INSERT INTO health_probe (hop, peer, at, last_good, latency_ms, code)
+VALUES (:hop, :peer, :at, CASE WHEN :code = '' THEN :at END, :latency_ms, :code)
+ON CONFLICT (hop, peer) DO UPDATE SET
+    at = excluded.at, last_good = coalesce(excluded.last_good, last_good), latency_ms = excluded.latency_ms,
+    code = excluded.code
+
+-- health_probes --
+SELECT hop, peer, at, last_good, latency_ms, code FROM health_probe ORDER BY peer, hop
+
+-- health_probe_forget --
+DELETE FROM health_probe WHERE hop = :hop AND peer = :peer
+
+-- health_reading --
+INSERT INTO health_reading (name, value, at) VALUES (:name, :value, :at)
+
+-- health_readings --
+SELECT name, value, at FROM health_reading
+
+-- health_readings_forget --
+DELETE FROM health_reading

@@ -6,7 +6,7 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from gateway.domain.words import STEPS
+from gateway.domain.issues import KINDS
 from tests.cli import test_mpps as steps
 from tests.cli.site import Site
 from tests.console.box import NAME, PATIENT, STRANGER, STUDY, Served, bad_night
@@ -52,7 +52,7 @@ def test_the_counts_of_the_books(site: Site, console: Served, accept: str) -> No
 
 def test_rules_find_their_series_before_anything_happened(console: Served) -> None:
     found = samples(console)
-    assert {key[1] for key in found if key[0] == "gateway_alarms"} == STEPS.keys()
+    assert {key[1] for key in found if key[0] == "gateway_alarms"} == KINDS.keys()
     assert found["gateway_deliveries", "pacs", "waiting"] == 0
     assert found["gateway_delivery_oldest_age_seconds", "pacs"] == 0
 

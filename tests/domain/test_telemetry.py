@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.domain import telemetry, topics
+from gateway.domain.issues import KINDS
 from gateway.domain.telemetry import (
     BACKFILL_BYTES,
     BACKFILL_ITEMS,
@@ -35,7 +36,6 @@ from gateway.domain.telemetry import (
     read,
 )
 from gateway.domain.telemetry_fields import OTHER, aliases, eid, ref, sid, sid_order
-from gateway.domain.words import STEPS
 
 NOW = datetime(2026, 11, 22, 4, 30, 0, 123456, tzinfo=UTC)
 ENVELOPE: dict[str, Any] = {
@@ -78,7 +78,7 @@ EXAMPLES: tuple[Any, ...] = (
     Backfill(**ENVELOPE, acked=0, after=0, upto=3, items=(EVENT, HEALTH)),
     Ack(log="g0123abcd", event_upto=7),
 )
-WRITER = Writer(box="ct1-room", names=["pacs", "main"], codes=STEPS)
+WRITER = Writer(box="ct1-room", names=["pacs", "main"], codes=KINDS)
 CANARIES = [
     "MUELLER^ANNA",
     "Anna Mueller",
@@ -172,7 +172,7 @@ def test_a_name_that_has_the_form_and_is_not_configured_is_refused() -> None:
     for wrong in (replace(EVENT, inst="MUELLER"), replace(EVENT, code="mueller"), replace(EVENT, kind="anna")):
         with pytest.raises(ValueError, match="value_error"):
             WRITER.encode(wrong)
-    assert read(Event, Writer(box="ct1-room", names=["MUELLER"], codes=STEPS).encode(replace(EVENT, inst="MUELLER")))
+    assert read(Event, Writer(box="ct1-room", names=["MUELLER"], codes=KINDS).encode(replace(EVENT, inst="MUELLER")))
 
 
 @given(st.text(), st.sampled_from(FIELDS))
@@ -182,7 +182,7 @@ def test_no_text_at_all_passes_but_the_listed(text: str, field: tuple[Any, str])
         payload = WRITER.encode(replace(message, **{name: text}))
     except ValueError:
         return
-    assert text in {"pacs", "main", OTHER, "ct1-room", *STEPS, *telemetry.Kind, *State, *Severity, *Standing} or (
+    assert text in {"pacs", "main", OTHER, "ct1-room", *KINDS, *telemetry.Kind, *State, *Severity, *Standing} or (
         name in {"schema", "log", "sid", "eid", "study", "sbom", "config", "sw", "model"} and text in payload.decode()
     )
 

@@ -22,6 +22,9 @@ from tests.spool.objects import Clock, open_spool
 BERLIN = ZoneInfo("Europe/Berlin")
 ANYONE = Sender(name="ris-hl7")
 
+EFFECT = "order-changed-after-start"
+"""An alarm that stands for the effect of a message: it counts how often it took place."""
+
 
 def order(
     control: str = "M1",
@@ -51,7 +54,7 @@ class Books:
         return partial(self.apply, message=message, sender=sender, now=now)
 
     def apply(self, c: Connection, message: Message, sender: str, now: datetime) -> Outcome:
-        audit.raise_alarm(c, code="done", subject=f"{sender} {message.get('MSH-10')}", now=now)
+        audit.raise_alarm(c, code=EFFECT, subject=f"{sender} {message.get('MSH-10')}", now=now)
         if failure := self.fails(message):
             raise failure
         return Outcome(code=Code.AA, silent=True) if message.get("MSH-9").startswith("ORR") else self.outcome
@@ -66,7 +69,7 @@ class Desk:
 
     def done(self) -> dict[str, int]:
         """How often the effect of each message took place."""
-        return {alarm.subject: alarm.count for alarm in audit.active_alarms(self.spool.db.read(), code="done")}
+        return {alarm.subject: alarm.count for alarm in audit.active_alarms(self.spool.db.read(), code=EFFECT)}
 
     def ask(self, message: bytes, *, source: str = "127.0.0.1") -> list[str]:
         with Caller(self.post.port, source=source) as caller:

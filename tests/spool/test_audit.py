@@ -11,10 +11,10 @@ from tests.spool.objects import START, Clock
 
 def test_an_alarm_counts_until_it_is_cleared_and_begins_anew(spool: Spool, clock: Clock) -> None:
     def raise_(c: Connection) -> None:
-        audit.raise_alarm(c, code="disk-low", subject="", now=clock())
+        audit.raise_alarm(c, code="disk-high", subject="", now=clock())
 
     def clear(c: Connection) -> bool:
-        return audit.clear_alarm(c, code="disk-low", subject="", now=clock())
+        return audit.clear_alarm(c, code="disk-high", subject="", now=clock())
 
     spool.db.write(raise_).result()
     clock.pass_(minutes=1)
@@ -24,7 +24,7 @@ def test_an_alarm_counts_until_it_is_cleared_and_begins_anew(spool: Spool, clock
     assert [spool.db.write(clear).result() for _ in range(2)] == [True, False]
     assert audit.active_alarms(spool.db.read()) == ()
     spool.db.write(raise_).result()
-    (again,) = audit.active_alarms(spool.db.read(), code="disk-low")
+    (again,) = audit.active_alarms(spool.db.read(), code="disk-high")
     assert (again.count, again.since) == (1, clock())
     assert audit.active_alarms(spool.db.read(), code="other") == ()
 
@@ -32,7 +32,7 @@ def test_an_alarm_counts_until_it_is_cleared_and_begins_anew(spool: Spool, clock
 @pytest.mark.parametrize("subject", ["DOE^JANE", "M\u00fcller", "a\nb", "x" * 129])
 def test_what_may_be_a_patient_is_no_subject(spool: Spool, subject: str) -> None:
     refused = [
-        spool.db.write(lambda c: audit.raise_alarm(c, code="disk-low", subject=subject, now=START)),
+        spool.db.write(lambda c: audit.raise_alarm(c, code="disk-high", subject=subject, now=START)),
         spool.db.write(
             lambda c: audit.journal(
                 c,
@@ -52,9 +52,9 @@ def test_what_may_be_a_patient_is_no_subject(spool: Spool, subject: str) -> None
         assert subject not in str(caught.value)
 
 
-def test_a_code_has_one_form(spool: Spool) -> None:
-    with pytest.raises(ValueError, match="lower-case"):
-        spool.db.write(lambda c: audit.raise_alarm(c, code="Disk Low", subject="", now=START)).result()
+def test_a_code_is_of_the_closed_vocabulary(spool: Spool) -> None:
+    with pytest.raises(ValueError, match="it is not in"):
+        spool.db.write(lambda c: audit.raise_alarm(c, code="disk-low", subject="", now=START)).result()
 
 
 def test_a_time_without_a_zone_does_not_get_in() -> None:

@@ -13,11 +13,12 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, HTTPException, Path, Query
 
+from gateway.domain.issues import step
 from gateway.domain.mpps import Relaying
 from gateway.domain.overview import Alarm, Overview, Towards, WorklistSource, sentence
 from gateway.domain.study import Hops, Study
 from gateway.domain.transliteration import Script
-from gateway.domain.words import admission, reason_of, step
+from gateway.domain.words import admission, reason_of
 from gateway.roles.console import models
 from gateway.roles.console.books import Books, Standing
 from gateway.spool import studies

@@ -18,7 +18,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from gateway.domain.words import STEPS
+from gateway.domain.issues import KINDS
 from gateway.roles.console.api import oldest_age
 from gateway.roles.console.books import Standing
 
@@ -46,7 +46,7 @@ class _Reading(Collector):
         overview = self.standing.overview
         alarms = GaugeMetricFamily("gateway_alarms", "Alarms that stand, by code", labels=["code"])
         standing = Counter(one.code for one in overview.alarms)
-        for code in sorted(STEPS.keys() | standing.keys()):
+        for code in sorted(KINDS.keys() | standing.keys()):
             alarms.add_metric([code], standing[code])
         yield alarms
         person = GaugeMetricFamily("gateway_needs_a_person", "1 if anything stands that does not end by itself")

@@ -20,10 +20,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from gateway.domain import mpps, order_notice
+from gateway.domain.issues import step
 from gateway.domain.model import InstanceState
 from gateway.domain.overview import Mood, next_steps, sentence
 from gateway.domain.study import Standing as StudyStanding
-from gateway.domain.words import admission, age, images, printable, reason_of, step
+from gateway.domain.words import admission, age, images, printable, reason_of
 from gateway.roles.console.books import Books
 from gateway.spool import studies
 
