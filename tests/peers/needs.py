@@ -1,5 +1,7 @@
 """Marks that skip a test, saying what to install, where a foreign program is absent."""
 
+from pathlib import Path
+
 import pytest
 
 from tests.peers import dcmtk as _dcmtk
@@ -12,3 +14,4 @@ orthanc_worklist = pytest.mark.skipif(
     not _orthanc.serves_worklists, reason="Orthanc's worklist plug-in is not installed (apt: orthanc)"
 )
 node = pytest.mark.skipif(not _node.available, reason="Node is not installed (apt: nodejs npm)")
+socat = pytest.mark.skipif(not Path("/usr/bin/socat").exists(), reason="socat is not installed (apt: socat)")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import ssl
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ from hl7.mllp import open_hl7_connection
 
 from tests.net.wire import Certificate
 from tests.peers import needs, node_peer
-from tests.peers.processes import HOST, run
+from tests.peers.processes import HOST, free_port, program, run
 from tests.roles.orders_desk import Opener, order
 
 
@@ -51,12 +53,24 @@ def test_node_hl7_client(open_desk: Opener, certificate: Certificate, tmp_path: 
     assert {kept.received.raw.rstrip() for kept in desk.kept()} == {utf8(f"N{n}").rstrip() for n in range(5)}
 
 
+@contextmanager
+def tunnel(port: int, certificate: Certificate, folder: Path) -> Iterator[int]:
+    """The TLS that a sender without any is given: what comes to the port goes on encrypted, with the certificate."""
+    shown = f"cert={certificate.path},key={certificate.key},cafile={certificate.path},commonname=localhost"
+    own = free_port()
+    command = ["/usr/bin/socat", f"TCP-LISTEN:{own},bind={HOST},fork", f"OPENSSL:{HOST}:{port},{shown}"]
+    with program(command, port=own, folder=folder):
+        yield own
+
+
+@needs.socat
 @pytest.mark.slow
-def test_mllp_send_of_python_hl7(open_desk: Opener, tmp_path: Path) -> None:
-    desk = open_desk()
+@pytest.mark.parametrize("encrypted", [False, True])
+def test_mllp_send_of_python_hl7(open_desk: Opener, certificate: Certificate, tmp_path: Path, encrypted: bool) -> None:
+    desk = open_desk(tls=server_context(certificate) if encrypted else None)
     (stream,) = files_of(tmp_path, b"".join(b"\x0b" + utf8(f"P{n}") + b"\x1c\r" for n in range(5)))
-    command = [Path(sys.executable).with_name("mllp_send"), "--file", stream, "--port", str(desk.post.port), HOST]
-    ended = run(command)
+    with tunnel(desk.post.port, certificate, tmp_path) if encrypted else nullcontext(desk.post.port) as port:
+        ended = run([Path(sys.executable).with_name("mllp_send"), "--file", stream, "--port", str(port), HOST])
     assert ended.returncode == 0, ended.output
     assert [f"MSA|AA|P{n}" in ended.output for n in range(5)] == [True] * 5
     assert desk.done() == {f"ris-hl7 P{n}": 1 for n in range(5)}
