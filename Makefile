@@ -22,7 +22,8 @@ BIN := .venv/bin
 NODE := tests/peers/node
 # The programs that the tests drive as foreign peers and as faults, each as program:Debian package
 PROGRAMS := dcmdump:dcmtk dciodvfy:dicom3tools Orthanc:orthanc nbdkit:nbdkit nbdfuse:libnbd-bin mosquitto:mosquitto strace:strace \
-  mkfs.ext4:e2fsprogs ffmpeg:ffmpeg gdcmconv:libgdcm-tools fusermount3:fuse3 ip:iproute2 chromium:chromium node:nodejs npm:npm socat:socat
+  mkfs.ext4:e2fsprogs ffmpeg:ffmpeg gdcmconv:libgdcm-tools fusermount3:fuse3 ip:iproute2 chromium:chromium node:nodejs npm:npm socat:socat \
+  systemd-analyze:systemd
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
 
 # Where tests keep their files: in memory if there is room, for most of their time goes into syncing a disk that they

@@ -18,6 +18,8 @@ import uvloop
 
 from gateway.app.edge import start_edge
 from gateway.app.peers import now
+from gateway.app.proofs import serving
+from gateway.app.watchdog import Started, watched
 from gateway.config import Config, WorklistPolicy, load_profiles
 from gateway.config.mappings import program_sender
 from gateway.domain.model import TemporaryFailure
@@ -56,17 +58,19 @@ async def _serve(config: Config, roles: frozenset[str]) -> int:
             from gateway.app.forward import start_forward  # noqa: PLC0415  edge starts without it
 
             stack.enter_context(spool.claim(Part.FORWARD))
-        running = await start_edge(config, spool, roles, stop, stack) if roles & EDGE else []
+        started = [await start_edge(config, spool, roles, stop, stack)] if roles & EDGE else []
         if "forward" in roles:
-            running.append(await start_forward(config, spool, stop))
+            started.append(await start_forward(config, spool, stop))
         if "console" in roles and (config.console.port or len(roles) == 1):
-            running.append(_start_console(config, spool, stop))
+            started.append(_start_console(config, spool, stop))
+        running = [task for part in started for task in part.tasks]
         running.append(asyncio.create_task(_watch_database(spool, stop)))
         _settle()
         notify("READY=1")
         log.info("ready", roles=",".join(sorted(roles)))
-        finished = asyncio.create_task(stop.wait())
-        await asyncio.wait({finished, *running}, return_when=asyncio.FIRST_COMPLETED)
+        with watched([proof for part in started for proof in part.proofs]):
+            finished = asyncio.create_task(stop.wait())
+            await asyncio.wait({finished, *running}, return_when=asyncio.FIRST_COMPLETED)
         notify("STOPPING=1")
         log.info("stopping")
         stop.set()
@@ -95,7 +99,7 @@ async def _watch_database(spool: Spool, stop: asyncio.Event) -> None:
             await asyncio.wait_for(stop.wait(), WATCH_SECONDS)
 
 
-def _start_console(config: Config, spool: Spool, stop: asyncio.Event) -> asyncio.Task[None]:
+def _start_console(config: Config, spool: Spool, stop: asyncio.Event) -> Started:
     from gateway.roles.console import (  # noqa: PLC0415  edge starts without it
         ConfiguredScanner,
         Console,
@@ -139,4 +143,5 @@ def _start_console(config: Config, spool: Spool, stop: asyncio.Event) -> asyncio
         now=now,
     )
     log.info("console", address=config.console.address, port=console.port)
-    return asyncio.create_task(console.run(stop))
+    proof = serving(config.console.address, console.port)
+    return Started(tasks=[asyncio.create_task(console.run(stop))], proofs=[proof])

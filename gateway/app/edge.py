@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import secrets
 import ssl
 from contextlib import AsyncExitStack, suppress
 from datetime import datetime
@@ -13,6 +14,8 @@ from typing import Final
 import structlog
 
 from gateway.app.peers import caller_of, now
+from gateway.app.proofs import answering, caller_at, committing, syncing
+from gateway.app.watchdog import Started
 from gateway.config import Config, Listen, Ris, Sender, ServerTls, Service, WorklistMode, WorklistPolicy, load_profiles
 from gateway.config.mappings import order_senders
 from gateway.dicom.associate import UserInformation
@@ -36,6 +39,7 @@ from gateway.roles.storage import Storage, read_origin
 from gateway.roles.worklist import Policy, Retention, Upstream, Worklist
 from gateway.roles.worklist.files import FILE_MAX, WorklistFiles
 from gateway.spool import Spool, orders, progress
+from gateway.spool.claims import Part
 from gateway.spool.peers import scanners
 from gateway.spool.watched import WatchedFolder
 
@@ -49,7 +53,7 @@ log = structlog.get_logger()
 
 async def start_edge(
     config: Config, spool: Spool, roles: frozenset[str], stop: asyncio.Event, stack: AsyncExitStack
-) -> list[asyncio.Task[None]]:
+) -> Started:
     swept = await asyncio.to_thread(spool.sweep, read_origin)
     log.info(
         "swept",
@@ -60,11 +64,14 @@ async def start_edge(
     )
     bell = Bell(config.box.runtime_folder / "forward.sock")
     stack.callback(bell.close)
-    storage = Storage(spool, spool.accepting(), object_max=config.limits.object_max, now=now, received=bell.ring)
+    committer = spool.accepting()
+    storage = Storage(spool, committer, object_max=config.limits.object_max, now=now, received=bell.ring)
     worklist = _worklist(config, spool) if "worklist" in roles else None
     steps = PerformedSteps(spool, targets=config.mpps_peers, now=now, received=bell.ring)
     server = DicomServer(_limits(config))
     stack.push_async_callback(server.drain, DRAIN_SECONDS)
+    ourselves = secrets.token_hex(8)
+    proofs = [committing(spool, Part.EDGE), syncing(spool, committer)]
     for listen in config.listen:
         reception = _reception(
             config,
@@ -73,20 +80,22 @@ async def start_edge(
             storage=storage if "storage" in roles else None,
             worklist=worklist,
             steps=steps if worklist is not None else None,
+            ourselves=caller_at(listen, ourselves),
         )
         port = await server.listen(reception, listen.address, listen.port, tls=_tls(listen))
         log.info("listening", port=port, ae=",".join(listen.ae), tls=listen.tls)
-    telling = asyncio.create_task(_tell_callers(server, spool, stop))
-    if worklist is None:
-        return [telling]
-    return [telling, asyncio.create_task(worklist.run(stop)), *await _start_orders(config, spool, stop, stack)]
+        proofs.append(answering(listen, port, ourselves))
+    tasks = [asyncio.create_task(_tell_callers(server, spool, stop, ourselves))]
+    if worklist is not None:
+        tasks += [asyncio.create_task(worklist.run(stop)), *await _start_orders(config, spool, stop, stack)]
+    return Started(tasks=tasks, proofs=proofs)
 
 
-async def _tell_callers(server: DicomServer, spool: Spool, stop: asyncio.Event) -> None:
+async def _tell_callers(server: DicomServer, spool: Spool, stop: asyncio.Event, ourselves: str) -> None:
     """Keep in the books whose associations stand: forward tells by it whether a scanner may have more to send."""
     told: frozenset[str] | None = None
     while not stop.is_set():
-        standing = server.callers
+        standing = server.callers - {ourselves}
         if standing != told:
             job = partial(progress.connected, calling_aes=standing)
             try:
@@ -174,6 +183,7 @@ def _reception(
     storage: Storage | None,
     worklist: Worklist | None,
     steps: PerformedSteps | None,
+    ourselves: KnownCaller,
 ) -> Reception:
     offered = listen.services
     stores = storage is not None and Service.STORAGE in offered
@@ -185,6 +195,7 @@ def _reception(
             KnownCaller(ae=scanner.ae, networks=scanner.address, called_ae=scanner.called_ae)
             for scanner in config.scanner
         ],
+        ourselves=ourselves,
         own_peers=[KnownCaller(ae=ae) for ae in [d.ae for d in config.dicom_nodes] + [r.ae for r in config.ris]],
         store=storage if stores else None,
         find=worklist.find if worklist is not None and Service.WORKLIST in offered else None,

@@ -7,10 +7,13 @@ import random
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
+from typing import Final
 
 from gateway.app.destinations import target_of
 from gateway.app.peers import caller_of, now, tls_of
-from gateway.config import Backoff, Config, DicomDestination, Ris, load_check_rules, load_rules
+from gateway.app.proofs import committing, moving, syncing
+from gateway.app.watchdog import Started
+from gateway.config import Backoff, Config, DicomDestination, Ris, WebDestination, load_check_rules, load_rules
 from gateway.domain.completeness import Patience
 from gateway.domain.model import DestinationName, Lane, SourceName
 from gateway.domain.order_notice import Format, Header
@@ -23,9 +26,13 @@ from gateway.roles.forward import CheckRules, Compressor, Forward, MppsTarget, P
 from gateway.roles.forward.availability import AvailabilityTarget
 from gateway.roles.forward.disk import DiskWatch
 from gateway.spool import Spool
+from gateway.spool.claims import Part
+
+SILENCE: Final = timedelta(minutes=30)
+"""A thread of forward that gives no sign of life for so long, and for the longest wait configured, is stuck."""
 
 
-async def start_forward(config: Config, spool: Spool, stop: asyncio.Event) -> asyncio.Task[None]:
+async def start_forward(config: Config, spool: Spool, stop: asyncio.Event) -> Started:
     returns = {scanner.ae.casefold(): scanner for scanner in config.scanner}
 
     def scanner_peer(ae: str) -> Peer | None:
@@ -74,7 +81,13 @@ async def start_forward(config: Config, spool: Spool, stop: asyncio.Event) -> as
         random=random.random,
     )
     wake = await Wake.bind(config.box.runtime_folder / "forward.sock")
-    return asyncio.create_task(forward.run(stop, wake))
+    peers = [one for one in config.destination if isinstance(one, DicomDestination | WebDestination)]
+    waits = [config.compression.timeout, *(one.timeout for one in peers)]
+    silence = (SILENCE + max(waits)).total_seconds()
+    return Started(
+        tasks=[asyncio.create_task(forward.run(stop, wake))],
+        proofs=[committing(spool, Part.FORWARD), syncing(spool, None), moving(forward.silent, silence)],
+    )
 
 
 def check_rules(config: Config) -> CheckRules:

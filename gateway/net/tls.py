@@ -24,3 +24,14 @@ def client_context(*, ca: Path | None, certificate: Path | None, key: Path | Non
     if certificate is not None:
         context.load_cert_chain(certificate, key)
     return context
+
+
+def own_context(*, certificate: Path | None, key: Path | None) -> ssl.SSLContext:
+    """For calling our own listener: whom we call is known, and who calls is shown by its own certificate."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    if certificate is not None:
+        context.load_cert_chain(certificate, key)
+    return context

@@ -80,8 +80,10 @@ class Reception:
         standard_only: bool,
         us: UserInformation,
         now: Callable[[], datetime],
+        ourselves: KnownCaller | None = None,
     ) -> None:
-        """`commitment` handles a scanner's request and a destination's report, `mpps` N-CREATE and N-SET."""
+        """`commitment` handles a scanner's request and a destination's report, `mpps` N-CREATE and N-SET. `ourselves`:
+        as whom we call to see whether we answer; it may ask for C-ECHO alone."""
         self._spool = spool
         self._titles = tuple(titles)
         self._scanners = tuple(scanners)
@@ -92,6 +94,7 @@ class Reception:
         self._mpps = mpps
         self._standard_only = standard_only
         self._us = us
+        self._ourselves = [ourselves] if ourselves is not None else []
         self._now = now
         self._remembered: dict[tuple[str, str, str], datetime] = {}
         self._names: dict[str, Rate] = {}
@@ -105,12 +108,12 @@ class Reception:
         return self._handlers
 
     def expects(self, address: str) -> bool:
-        """Whether a scanner is listed with this address."""
+        """Whether a scanner is listed with this address, or we call from it."""
         now = self._now()
         if self._looked_up is None or now - self._looked_up >= LOOK_UP_EVERY:
             self._looked_up = now
             with contextlib.suppress(Exception):  # the database fails: those known so far are known still
-                known = (*self._scanners, *self._added())
+                known = (*self._ourselves, *self._scanners, *self._added())
                 self._networks = frozenset(network for scanner in known for network in scanner.networks)
         return any(within(address, network) for network in self._networks)
 
@@ -129,6 +132,8 @@ class Reception:
         peer = who(known=self._own_peers)
         if isinstance(peer, KnownCaller):
             return answer(request, self._for_own_peer, us=self._us)
+        if isinstance(who(known=self._ourselves), KnownCaller):
+            return answer(request, _for_echo, us=self._us)
         self._remember(request, address, admitted)
         return CALLED_AE_UNKNOWN if admitted is Refusal.CALLED_AE else CALLING_AE_UNKNOWN
 
@@ -204,6 +209,10 @@ class Reception:
                 now=now,
             )
         )
+
+
+def _for_echo(abstract_syntax: str) -> Chooser | None:
+    return choose_native if abstract_syntax == VERIFICATION else None
 
 
 def _on(abstract_syntax: str, handler: Handler) -> Handler:

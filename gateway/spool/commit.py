@@ -90,6 +90,13 @@ class _Batch:
     rows: list[Future[Committed]]
 
 
+@dataclass(slots=True, eq=False)
+class _Proof:
+    """Asked of the thread itself: to write and sync a file."""
+
+    future: Future[None]
+
+
 class GroupCommitter:
     """The committing thread of a process that receives objects. Close it before the database."""
 
@@ -109,11 +116,12 @@ class GroupCommitter:
         self._trace = trace
         self._lock = threading.Lock()
         self._closed = False
-        self._waiting: queue.SimpleQueue[_Pending | _Batch | Future[None] | None] = queue.SimpleQueue()
+        self._waiting: queue.SimpleQueue[_Pending | _Batch | _Proof | Future[None] | None] = queue.SimpleQueue()
         self._rowless: list[_Pending] = []
         self._retrying = False
         self._entering: _Batch | None = None
         self._flushes: list[Future[None]] = []
+        self._proofs: list[Future[None]] = []
         self._thread = threading.Thread(target=self._run, name="spool-committer", daemon=True)
         self._thread.start()
 
@@ -141,6 +149,17 @@ class GroupCommitter:
         flushed.set_result(None)
         return flushed
 
+    def prove(self) -> Future[None]:
+        """Resolves once the thread that acknowledges objects has written and synced a file of its own; fails with
+        TemporaryFailure A700 if the disk won't."""
+        proof: Future[None] = Future()
+        with self._lock:
+            if not self._closed:
+                self._waiting.put(_Proof(proof))
+                return proof
+        proof.set_exception(TemporaryFailure("the spool is closing", code="closing"))
+        return proof
+
     def close(self) -> None:
         """Commits what was handed in, then ends the thread."""
         with self._lock:
@@ -162,6 +181,16 @@ class GroupCommitter:
             except Exception as error:  # noqa: BLE001 - a fault of ours may fail this group, not stop the thread
                 for pending in started:
                     self._give_up(pending, error)
+            self._prove()
+
+    def _prove(self) -> None:
+        proofs, self._proofs = self._proofs, []
+        for proof in [one for one in proofs if one.set_running_or_notify_cancel()]:
+            try:
+                self._files.prove()
+                proof.set_result(None)
+            except Exception as error:  # noqa: BLE001 - it belongs to who asked
+                proof.set_exception(error)
 
     def _next_group(self) -> tuple[list[_Pending], bool, bool]:
         """What is waiting; whether it is the last; whether nothing came for as long as rows may wait."""
@@ -176,6 +205,8 @@ class GroupCommitter:
                     group.append(item)
                 elif isinstance(item, _Batch):
                     self._entered(item)
+                elif isinstance(item, _Proof):
+                    self._proofs.append(item.future)
                 else:
                     self._flushes.append(item)
                 if len(group) == GROUP:

@@ -142,7 +142,7 @@ class SpoolFiles:
         Raises TemporaryFailure A700 if it can't be made, or if the disk is in doubt.
         """
         if self._doubted:
-            self._probe()
+            self.prove()
         instance_id = self.new_id()
         return Incoming(instance_id, self.path_of(instance_id), seed=seed, wrote=self._count_written)
 
@@ -233,7 +233,8 @@ class SpoolFiles:
         with self._lock:
             self._free = (self._free[0] - count, self._free[1])
 
-    def _probe(self) -> None:
+    def prove(self) -> None:
+        """Writes a file of no content of anyone, syncs and removes it. Raises TemporaryFailure A700."""
         path = self.derived / f"{secrets.token_hex(16)}.probe"
         with as_out_of_resources("write a probe to derived/"):
             fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)

@@ -1817,3 +1817,7 @@ SELECT name, value, at FROM health_reading
 
 -- health_readings_forget --
 DELETE FROM health_reading
+
+-- heartbeat --
+INSERT INTO heartbeat (part, at) VALUES (:part, :now)
+ON CONFLICT (part) DO UPDATE SET at = excluded.at

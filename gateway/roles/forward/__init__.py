@@ -37,6 +37,7 @@ from gateway.roles.forward.mpps import MppsTarget, MppsWay
 from gateway.roles.forward.order_watch import OrderWatch, Telling
 from gateway.roles.forward.orders_out import OrdersWay, Receiver
 from gateway.roles.forward.preparing import Preparer
+from gateway.roles.forward.pulse import Pulse
 from gateway.roles.forward.read_back import ReadBacks
 from gateway.roles.forward.reconciling import Reconciler
 from gateway.roles.forward.relaying import RelayThread
@@ -124,7 +125,7 @@ class Forward:
         self._mpps_retention = mpps_retention
         self._messages_retention = messages_retention
         self._now = now
-        self._stop = threading.Event()
+        self._pulses: list[tuple[str, Pulse]] = []
         inquired = [one.name for one in targets if one.confirm is Confirm.COMMITMENT and one.name in policy.default]
         self._reporter = Reporter(
             spool, scanners, inquired=inquired, now=now, random=random, asked=self._ring_confirmers
@@ -190,7 +191,11 @@ class Forward:
     async def run(self, stop: asyncio.Event, wake: Wake) -> None:
         """Take over what an earlier process had claimed, then work until `stop`."""
         await self._write(partial(deliveries.release_all_leases, now=self._now()))
-        threads = [threading.Thread(target=self._live, args=(part,), name=type(part).__name__) for part in self._parts]
+        threads = []
+        for part in self._parts:
+            pulse = Pulse()
+            self._pulses.append((type(part).__name__, pulse))
+            threads.append(threading.Thread(target=self._live, args=(part, pulse), name=type(part).__name__))
         for thread in threads:
             thread.start()
         housekeeping = asyncio.create_task(self._keep_house())
@@ -199,7 +204,8 @@ class Forward:
                 await wake.wait(POLL_SECONDS)
                 self._ring()
         finally:
-            self._stop.set()
+            for _, pulse in self._pulses:
+                pulse.set()
             self._ring()
             wake.close()
             housekeeping.cancel()
@@ -211,14 +217,18 @@ class Forward:
         telling: tuple[Part, ...] = (*self._relays, *self._tellers, *self._notifiers, self._order_watch)
         return (self._preparer, self._read_backs, *self._senders, *self._confirmers, self._reporter, *telling)
 
-    def _live(self, part: Part) -> None:
+    def _live(self, part: Part, stop: Pulse) -> None:
         """A thread must not die of one fault: a lane that looks alive and is dead loses nobody's images, only time."""
-        while not self._stop.is_set():
+        while not stop.is_set():
             try:
-                part.run(self._stop)
+                part.run(stop)
             except Exception as error:  # noqa: BLE001 -- the delivery loop's edge; unknown means temporary
                 log.error("restarted after a fault", part=type(part).__name__, error=type(error).__name__)
-                self._stop.wait(RESTART_SECONDS)
+                stop.wait(RESTART_SECONDS)
+
+    def silent(self, seconds: float) -> list[str]:
+        """The kinds of the threads that have given no sign of life for so long."""
+        return [name for name, pulse in self._pulses if pulse.silent_for() > seconds]
 
     def _ring(self) -> None:
         for part in self._parts:

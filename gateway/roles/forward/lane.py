@@ -98,6 +98,8 @@ class LaneSender:
         self._refused_context = False
         """The line was not granted what an object of this round needs."""
         self._ahead: Opened | None = None
+        self._alive: Callable[[], object] = _nothing
+        """Gives a sign of life: an object may take hours."""
         self._size = 0
         """Bytes of the data set that goes out."""
         self._known: dict[InstanceId, Instance] = {}
@@ -105,6 +107,7 @@ class LaneSender:
 
     def run(self, stop: threading.Event) -> None:
         """The life of the lane's thread."""
+        self._alive = stop.is_set
         while not stop.is_set():
             try:
                 worked = self._round(stop)
@@ -182,6 +185,7 @@ class LaneSender:
 
     def _allow(self, want: int) -> int:
         """How many bytes may go now. What is claimed stays claimed however long it takes."""
+        self._alive()
         if self._now() - self._leased_at > LEASE / 3:
             self._leased_at = self._now()
             self._write(partial(self._renew, claimed=self._unsettled))
