@@ -2,6 +2,7 @@
 
 from gateway.config.check import Check, HoldTimes
 from gateway.config.check_rules import load_check_rules
+from gateway.config.commands import read_keys
 from gateway.config.desk import Desk
 from gateway.config.destinations import (
     AnyDestination,
@@ -83,5 +84,6 @@ __all__ = [
     "load_profiles",
     "load_rules",
     "parse",
+    "read_keys",
     "shipped_iods",
 ]

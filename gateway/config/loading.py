@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from gateway.config.check_rules import FOLDER as CHECK_RULES
 from gateway.config.check_rules import read_check_rules
+from gateway.config.commands import KEYS, read_keys
 from gateway.config.mappings import MAPPINGS, order_mapping
 from gateway.config.problems import NAMED_BY, ConfigError, Problem, problem_of
 from gateway.config.profiles import DEFAULT_FOLDER, read_profiles
@@ -64,6 +65,7 @@ def parse(text: str, *, base: Path, origin: str = "gateway.toml") -> Config:
     problems += _mapping_faults(raw, base)
     problems += _rule_faults(raw, base)
     problems += _check_rule_faults(raw, base)
+    problems += _key_faults(raw, base)
     if problems or config is None:
         raise ConfigError(problems)
     return config
@@ -206,3 +208,10 @@ def _check_rule_faults(raw: dict[str, Any], base: Path) -> list[Problem]:
     section = raw.get("check", {})
     folder = section.get("rules", CHECK_RULES) if isinstance(section, dict) else CHECK_RULES
     return read_check_rules(base / folder)[1] if isinstance(folder, str) else []
+
+
+def _key_faults(raw: dict[str, Any], base: Path) -> list[Problem]:
+    """Find the faults of the keys for commands."""
+    section = raw.get("commands", {})
+    folder = section.get("keys", KEYS) if isinstance(section, dict) else KEYS
+    return read_keys(base / folder)[1] if isinstance(folder, str) else []

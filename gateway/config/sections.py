@@ -15,6 +15,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from gateway.config.check import Check
+from gateway.config.commands import CommandsSection
 from gateway.config.desk import Desk
 from gateway.config.destinations import AnyDestination, CallingAE, Destination, DicomDestination, Group
 from gateway.config.disk import DiskSection
@@ -290,6 +291,7 @@ class Config(Section):
     compression: Compression = spelled({})
     retention: Retention = spelled({})
     mqtt: Mqtt = spelled({})
+    commands: CommandsSection = spelled({})
     console: Console = spelled({})
 
     def retention_of(self, destination: AnyDestination) -> timedelta:

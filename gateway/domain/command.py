@@ -93,6 +93,51 @@ class Outcome(StrEnum):
     REFUSED = "refused"
 
 
+class Code(StrEnum):
+    """What became of what was carried out, in a word."""
+
+    OK = "ok"
+    UNKNOWN_NAME = "unknown-name"
+    """The configuration of this box names no such thing."""
+    NO_ANSWER = "no-answer"
+    """The peer could not be reached, or did not answer with success."""
+    NOT_PASSED = "not-passed"
+    """The test ran, and not all of it held."""
+    NOT_HERE = "not-here"
+    """This box has not what it takes: it is installed in another way."""
+    STAGED = "staged"
+    """It is applied as soon as it disturbs nobody; `reported` tells."""
+    REJECTED = "rejected"
+    """It is no configuration that holds; `reported` names the keys."""
+    INTERRUPTED = "interrupted"
+    """The box was restarted meanwhile: it is not known how far it came, and it is not done again."""
+    FAULT = "fault"
+    """Something of ours failed; the log of the box tells what."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """What a deed came to."""
+
+    outcome: Outcome
+    code: Code
+    count: int | None = None
+    """Of what it did, where that is countable."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """The answer to one command."""
+
+    nonce: str
+    name: CommandName | None
+    """None: the list has no such command."""
+    outcome: Outcome
+    code: Code | Flaw | Reason
+    count: int | None
+    at: datetime
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Text:
     """An argument that is text."""
@@ -183,12 +228,23 @@ class Authentic:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What is known of a command that was signed for this box and is refused."""
+
+    nonce: str
+    name: CommandName | None
+    not_before: datetime
+    expires: datetime
+    signers: tuple[KeyId, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Refused:
     """What is not carried out, and why."""
 
     reason: Flaw | Reason
-    nonce: str = ""
-    """Whose answer this is; empty: it is not answered, for nobody we trust asked it of this box."""
+    asked: Asked | None = None
+    """Whose answer this is; None: it is not answered, for nobody we trust asked it of this box."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -230,20 +286,28 @@ def judge(
         return Refused(reason=Reason.MALFORMED)
     if (body["site"], body["box"]) != (site, box):
         return Refused(reason=Reason.WRONG_BOX)
-    nonce = str(body["nonce"])
-    if body["cmd"] not in set(CommandName):
-        return Refused(reason=Reason.NOT_ALLOWED, nonce=nonce)
+    asked = Asked(
+        nonce=body["nonce"],
+        name=CommandName(body["cmd"]) if body["cmd"] in set(CommandName) else None,
+        not_before=_moment(body["nbf"]),
+        expires=_moment(body["exp"]),
+        signers=said.signers,
+    )
+    if asked.name is None:
+        return Refused(reason=Reason.NOT_ALLOWED, asked=asked)
     command = Command(
-        name=CommandName(body["cmd"]),
+        name=asked.name,
         arguments=body["args"],
         site=site,
         box=box,
-        nonce=nonce,
-        not_before=_moment(body["nbf"]),
-        expires=_moment(body["exp"]),
+        nonce=asked.nonce,
+        not_before=asked.not_before,
+        expires=asked.expires,
     )
     reason = _flaw_of(command, signers=len(said.signers), now=now)
-    return Authentic(command=command, signers=said.signers) if reason is None else Refused(reason=reason, nonce=nonce)
+    if reason is not None:
+        return Refused(reason=reason, asked=asked)
+    return Authentic(command=command, signers=said.signers)
 
 
 def hindered(name: CommandName, standing: Standing) -> Reason | None:

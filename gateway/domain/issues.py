@@ -9,11 +9,12 @@ from __future__ import annotations
 from typing import Final
 
 from gateway.domain.issue import Kind, together
+from gateway.domain.issues_fleet import FLEET
 from gateway.domain.issues_health import HEALTH
 from gateway.domain.issues_images import IMAGES
 from gateway.domain.issues_orders import ORDERS
 
-KINDS: Final[dict[str, Kind]] = together(IMAGES, ORDERS, HEALTH)
+KINDS: Final[dict[str, Kind]] = together(IMAGES, ORDERS, HEALTH, FLEET)
 
 
 def step(code: str, subject: str) -> str:

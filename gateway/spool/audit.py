@@ -57,6 +57,8 @@ class Subject(StrEnum):
     """What a person said, by our own number of it."""
     ORDER_MESSAGE = "order-message"
     """What is told of an order, by our own number of the message."""
+    COMMAND = "command"
+    """What central IT asked, by its nonce."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

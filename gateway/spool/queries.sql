@@ -1693,6 +1693,58 @@ WHERE i.StudyInstanceUID = :study AND d.state = 'confirmed' AND d.last_status NO
 -- study_events_trim --
 DELETE FROM study_event WHERE seq IN (SELECT seq FROM study_event WHERE at < :before ORDER BY at LIMIT :limit)
 
+-- command_known --
+SELECT 1 FROM command WHERE nonce = :nonce
+
+-- command_floor --
+SELECT max(issued_at) AS issued_at FROM command WHERE state <> 'refused'
+
+-- command_insert --
+INSERT INTO command (
+    nonce, name, arguments, signers, issued_at, expires_at, received_at, state, code, settled_at
+) VALUES (:nonce, :name, :arguments, :signers, :issued_at, :expires_at, :now, :state, :code, :settled_at)
+
+-- command_settle --
+UPDATE command SET state = :state, code = :code, count = :count, settled_at = :now
+WHERE nonce = :nonce AND state = 'accepted'
+
+-- command_unfinished --
+SELECT nonce FROM command WHERE state = 'accepted'
+
+-- command_untold --
+SELECT * FROM command WHERE told_at IS NULL AND settled_at IS NOT NULL ORDER BY settled_at LIMIT :limit
+
+-- command_told --
+UPDATE command SET told_at = :now WHERE nonce = :nonce
+
+-- command_latest --
+SELECT * FROM command ORDER BY received_at DESC LIMIT :limit
+
+-- command_trim --
+-- Never one that could be sent again, nor the one that tells how late it is at least.
+DELETE FROM command WHERE nonce IN (
+    SELECT nonce FROM command
+    WHERE settled_at < :before AND expires_at < (SELECT max(issued_at) FROM command WHERE state <> 'refused')
+    ORDER BY settled_at LIMIT :limit
+)
+
+-- command_turn_away --
+INSERT INTO command_turned_away (reason, count, last_at) VALUES (:reason, 1, :now)
+ON CONFLICT (reason) DO UPDATE SET count = count + 1, last_at = excluded.last_at
+
+-- command_turned_away --
+SELECT reason, count, last_at FROM command_turned_away ORDER BY reason
+
+-- room_association --
+SELECT 1 FROM open_association LIMIT 1
+
+-- room_exam --
+SELECT 1 FROM worklist_row
+WHERE start_date BETWEEN substr(:first, 1, 8) AND substr(:last, 1, 8) AND start_time <> ''
+    AND substr(start_date || start_time || '000000', 1, 14) BETWEEN :first AND :last
+    AND upper(status) NOT IN (SELECT value FROM json_each(:over))
+LIMIT 1
+
 -- association_forget --
 DELETE FROM open_association
 

@@ -164,7 +164,7 @@ def test_what_is_signed_and_yet_no_command_of_this_box_now(changes: dict[str, An
     found = verdict(sealed(body(**changes), [ANN]))
     assert isinstance(found, Refused)
     assert found.reason == why
-    assert (found.nonce == "") == (why in {Reason.MALFORMED, Reason.WRONG_BOX})
+    assert (found.asked is None) == (why in {Reason.MALFORMED, Reason.WRONG_BOX})
 
 
 def test_a_configuration_may_be_so_long_and_no_longer() -> None:

@@ -1,0 +1,143 @@
+"""Commands of central IT: taken in by one door, judged, carried out one after another, answered from the books.
+
+Promises
+- `receive` may be called from any thread, never waits and never raises. Beyond `WAITING` messages the next is dropped:
+  who sent it gets no answer and asks again.
+- Nothing is carried out that `gateway.domain.command` and `gateway.spool.commands` did not let through, nothing twice,
+  and nothing but the deeds that were handed in. A deed that fails is answered with a code; its words stay here.
+- Once nothing forged came for a day, the alarm about it ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Final, TypeAlias, TypeVar
+
+import structlog
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from gateway.domain.command import (
+    Authentic,
+    Code,
+    Command,
+    CommandName,
+    Done,
+    Outcome,
+    Refused,
+    Standing,
+    judge,
+)
+from gateway.domain.signature import Flaw, KeyId
+from gateway.spool import Connection, Spool, audit, commands
+
+WAITING: Final = 32
+"""Messages that wait for their turn."""
+ALARM_FORGED: Final = "command-forged"
+"""Something came under the topic of commands that nobody we trust signed. Subject: the box."""
+QUIET: Final = timedelta(days=1)
+TRIM_AT_ONCE: Final = 200
+LOOK_SECONDS: Final = 60.0
+
+T = TypeVar("T")
+Deed: TypeAlias = Callable[[Command], Done]
+"""Carries a command out, on a thread of its own; it bounds its own time."""
+
+log = structlog.get_logger()
+
+
+class Commands:
+    """The commands of one box."""
+
+    def __init__(
+        self,
+        spool: Spool,
+        *,
+        trusted: Mapping[KeyId, Ed25519PublicKey],
+        site: str,
+        box: str,
+        deeds: Mapping[CommandName, Deed],
+        room: Callable[[Connection, datetime], Standing],
+        kept: timedelta,
+        answered: Callable[[], None],
+        now: Callable[[], datetime],
+    ) -> None:
+        """To be made in the loop that runs it. `room` says what goes on; `answered` is called when there may be an
+        answer to publish (`commands.untold`)."""
+        self._spool = spool
+        self._trusted = trusted
+        self._site = site
+        self._box = box
+        self._deeds = deeds
+        self._room = room
+        self._kept = kept
+        self._answered = answered
+        self._now = now
+        self._loop = asyncio.get_running_loop()
+        self._waiting: asyncio.Queue[bytes] = asyncio.Queue(WAITING)
+
+    def receive(self, raw: bytes) -> None:
+        """Hand in a message as it came."""
+        self._loop.call_soon_threadsafe(self._put, raw)
+
+    def _put(self, raw: bytes) -> None:
+        try:
+            self._waiting.put_nowait(raw)
+        except asyncio.QueueFull:
+            log.warning("command dropped", waiting=WAITING)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Carry out what is handed in until `stop`."""
+        left = await self._write(partial(commands.interrupt, now=self._now()))
+        if left:
+            log.warning("commands interrupted by a restart", commands=left)
+            self._answered()
+        stopped = asyncio.create_task(stop.wait())
+        while not stop.is_set():
+            coming = asyncio.create_task(self._waiting.get())
+            await asyncio.wait({coming, stopped}, timeout=LOOK_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            if coming.done():
+                await self.carry_out(coming.result())
+            else:
+                coming.cancel()
+                await self._write(self._tidy)
+
+    async def carry_out(self, raw: bytes) -> None:
+        """One message to its end."""
+        now = self._now()
+        judged = judge(raw, trusted=self._trusted, site=self._site, box=self._box, now=now)
+        command = await self._write(partial(self._take, judged=judged, now=now))
+        if isinstance(judged, Refused):
+            log.warning("command refused", reason=judged.reason.value)
+        if command is not None:
+            done = await asyncio.to_thread(self._do, command)
+            await self._write(partial(commands.settle, command=command, done=done, now=self._now()))
+            log.info("command carried out", command=command.name.value, code=done.code.value)
+        self._answered()
+
+    def _take(self, c: Connection, *, judged: Authentic | Refused, now: datetime) -> Command | None:
+        if isinstance(judged, Refused) and isinstance(judged.reason, Flaw):
+            audit.raise_alarm(c, code=ALARM_FORGED, subject=self._box, now=now)
+        return commands.take(c, judged, standing=self._room(c, now), now=now)
+
+    def _do(self, command: Command) -> Done:
+        deed = self._deeds.get(command.name)
+        if deed is None:
+            return Done(outcome=Outcome.FAILED, code=Code.NOT_HERE)
+        try:
+            return deed(command)
+        except Exception as error:
+            log.error("command failed", command=command.name.value, exc_info=error)
+            return Done(outcome=Outcome.FAILED, code=Code.FAULT)
+
+    def _tidy(self, c: Connection) -> None:
+        now = self._now()
+        commands.trim(c, before=now - self._kept, limit=TRIM_AT_ONCE)
+        for alarm in audit.active_alarms(c, code=ALARM_FORGED):
+            if now - alarm.last > QUIET:
+                audit.clear_alarm(c, code=ALARM_FORGED, subject=alarm.subject, now=now)
+
+    async def _write(self, job: Callable[[Connection], T]) -> T:
+        return await asyncio.wrap_future(self._spool.db.write(job))
