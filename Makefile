@@ -32,7 +32,7 @@ SCRATCH := if [ "$$(df --output=avail /dev/shm 2>/dev/null | tail -n 1)" -gt 800
   then mktemp -d /dev/shm/gateway.XXXXXX; else mktemp -d; fi
 
 .DEFAULT_GOAL := help
-.PHONY: help setup system run test check bench fuzz safety soak lock clean
+.PHONY: help setup system run test check bench fuzz safety soak deb lock clean
 
 help: ## This list
 	@echo "The modality gateway. What you can make:"
@@ -110,6 +110,9 @@ safety: setup ## Kill and cut power under load, 30 times each, besiege the liste
 
 soak: ## make safety, ten times as long
 	@$(MAKE) --no-print-directory safety KILLS=300 CUTS=300 STUDIES=3000000
+
+deb: .venv/.run ## The Debian package for this machine's release, with all it needs but Python, into build/deb
+	@packaging/deb/build
 
 LOCK := $(BIN)/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe --no-header \
   --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --build-deps-for editable

@@ -237,6 +237,25 @@ def test_a_secret_is_not_for_everyone(tmp_path: Path, mode: int, refused: bool) 
         assert parse(text, base=tmp_path).listen[0].key == tmp_path / "box.key"
 
 
+def test_a_secret_is_read_from_what_systemd_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """LoadCredential=secrets:/etc/gateway/secrets: only its own unit can read it. Other paths stay, and so do those of
+    commands that a person types."""
+    loaded = tmp_path / "credentials"
+    loaded.mkdir()
+    (loaded / "secrets_box.key").write_text("secret")
+    (loaded / "secrets_box.key").chmod(0o400)
+    text = MINIMAL + '[[listen]]\ntls = true\ncertificate = "tls/box.pem"\nkey = "secrets/box.key"\n'
+    text += 'client_ca = "secrets/ca.pem"\n'
+    (tmp_path / "gateway.toml").write_text(text)
+    typed = load(tmp_path / "gateway.toml").listen[0]
+    assert typed.key == tmp_path / "secrets" / "box.key"
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(loaded))
+    (listen,) = load(tmp_path / "gateway.toml").listen
+    assert listen.key == loaded / "secrets_box.key"
+    assert listen.certificate == tmp_path / "tls" / "box.pem"
+    assert listen.client_ca == tmp_path / "secrets" / "ca.pem"
+
+
 def test_a_value_is_never_repeated() -> None:
     found = problems(MINIMAL + PACS.replace('"PACS"', '"hunter2-is-my-password"').replace("pacs.example", "a b c"))
     assert not any(secret in line for line in found.values() for secret in ("hunter2", "a b c"))

@@ -7,6 +7,7 @@ corrects a file once. Nothing is guessed and nothing is partly loaded.
 
 from __future__ import annotations
 
+import os
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,11 +41,18 @@ def load(path: Path) -> Config:
     except UnicodeDecodeError as error:
         wrong = f"is not UTF-8 from byte {error.start} on"
         raise ConfigError([Problem(key=str(path), wrong=wrong, remedy="save it as UTF-8 text")]) from None
-    return parse(text, base=path.absolute().parent, origin=path.name)
+    credentials = os.environ.get("CREDENTIALS_DIRECTORY")
+    return parse(
+        text,
+        base=path.absolute().parent,
+        origin=path.name,
+        credentials=None if credentials is None else Path(credentials),
+    )
 
 
-def parse(text: str, *, base: Path, origin: str = "gateway.toml") -> Config:
-    """Parse the text of a configuration whose relative paths start at `base`. Raises ConfigError with every fault."""
+def parse(text: str, *, base: Path, origin: str = "gateway.toml", credentials: Path | None = None) -> Config:
+    """Parse the text of a configuration whose relative paths start at `base`. `credentials`: the folder of what systemd
+    loaded for this process. Raises ConfigError with every fault."""
     try:
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -53,7 +61,7 @@ def parse(text: str, *, base: Path, origin: str = "gateway.toml") -> Config:
     problems: list[Problem] = []
     config = None
     try:
-        config = Config.model_validate(raw, context={"base": base})
+        config = Config.model_validate(raw, context={"base": base, "credentials": credentials})
     except ValidationError as error:
         problems += [problem_of(dict(detail), raw, root=Config) for detail in error.errors(include_url=False)]
     problems += _names_twice(raw)

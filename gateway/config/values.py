@@ -212,8 +212,17 @@ def _optional_path(value: object) -> object:
 
 
 def _from_base(path: Path | None, info: ValidationInfo) -> Path | None:
-    base = (info.context or {}).get("base")
-    return base / path if path is not None and base is not None else path
+    """Paths begin at the folder of the file. What lies in its folder SECRETS is read from the copy that systemd made
+    for this unit, if it made one (LoadCredential=, systemd.exec(5)): we need no right to the original."""
+    context = info.context or {}
+    base: Path | None = context.get("base")
+    if path is None or base is None:
+        return path
+    credentials: Path | None = context.get("credentials")
+    if credentials is not None and (base / path).parent == base / SECRETS:
+        copy = credentials / f"{SECRETS}_{path.name}"
+        return copy if copy.is_file() else base / path
+    return base / path
 
 
 def _private(path: Path | None) -> Path | None:
@@ -229,6 +238,8 @@ def _positive(value: timedelta) -> timedelta:
     return value
 
 
+SECRETS: Final = "secrets"
+"""The folder beside the configuration, and the name under which the units load it."""
 OTHER_DOORS: Final = frozenset({"api", "folder"})
 """The names of our own sources of orders: programs, and the watched folder."""
 NOBODY: Final = "unknown"
