@@ -118,8 +118,8 @@ LOCK := $(BIN)/pip-compile --quiet --generate-hashes --strip-extras --allow-unsa
   --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --build-deps-for editable
 
 lock: .venv/.dev ## Choose the newest versions of what we depend on, within pyproject.toml
-	@$(LOCK) --upgrade --output-file requirements.lock pyproject.toml
-	@$(LOCK) --upgrade --extra dev --extra bench --extra htj2k --constraint requirements.lock \
+	@$(LOCK) --upgrade --extra commission --output-file requirements.lock pyproject.toml
+	@$(LOCK) --upgrade --extra dev --extra commission --extra bench --extra htj2k --constraint requirements.lock \
 	  --output-file requirements-dev.lock pyproject.toml
 
 clean: ## Remove what was made here, the virtual environment included

@@ -67,11 +67,11 @@ def _asked(wire: socket.socket) -> tuple[float, Offset]:
     if len(raw) < _PACKET.size:
         raise OSError("no NTP")
     fields = _PACKET.unpack_from(raw)
-    if fields[8:10] != stamp:
+    if fields[9:11] != stamp:
         raise OSError("an answer to another question")
     if fields[0] >> 6 == _UNSYNCHRONISED or not 0 < fields[1] < 16:
         raise Fault("it has no time itself; look at that server, or name another")
-    received, answered = (_seconds(fields[at], fields[at + 1], sent) for at in (10, 12))
+    received, answered = (_seconds(fields[at], fields[at + 1], sent) for at in (11, 13))
     way = (came - sent) - (answered - received)
     return way, Offset(seconds=((received - sent) + (answered - came)) / 2, stratum=fields[1])
 
@@ -104,5 +104,7 @@ def rtc_ahead(machine: Machine) -> float:
         raise NotPresent(Part.RTC, "there is no clock that runs without power")
     seconds = machine.number(f"{folder}/since_epoch")
     if seconds is None:
-        raise Fault("the clock that runs without power has no valid time; replace its battery, then `hwclock --systohc`")
+        raise Fault(
+            "the clock that runs without power has no valid time; replace its battery, then `hwclock --systohc`"
+        )
     return seconds - time.time()

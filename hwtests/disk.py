@@ -85,7 +85,7 @@ def _lowest(machine: Machine, folder: Path) -> str:
     return folder.name
 
 
-def smart(machine: Machine, disk: Disk) -> dict[str, float | str]:
+def smart(machine: Machine, disk: Disk) -> dict[str, float]:
     """What the disk says of its health, under names for people. Raises NotPresent if it says nothing, NotTested
     without smartctl, Fault if the disk itself says that it is failing."""
     said = machine.run("smartctl", "--json", "--all", f"/dev/{disk.name}")
@@ -165,5 +165,3 @@ def free_space(machine: Machine) -> tuple[int, int]:
 def percentile(ordered: list[float], share: float) -> float:
     """Of figures in order."""
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
-
-

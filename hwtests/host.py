@@ -79,12 +79,8 @@ def patterns_differ(size: int) -> int:
     wrong = 0
     for pattern in (0x00, 0xFF, 0x55, 0xAA):
         wanted = bytes([pattern]) * _BLOCK
-        memory = bytearray(blocks * _BLOCK)
-        view = memoryview(memory)
-        for number in range(blocks):
-            view[number * _BLOCK : (number + 1) * _BLOCK] = wanted
-        wrong += sum(view[number * _BLOCK : (number + 1) * _BLOCK] != wanted for number in range(blocks))
-        view.release()
+        memory = bytearray().join([wanted] * blocks)
+        wrong += sum(memory[at : at + _BLOCK] != wanted for at in range(0, len(memory), _BLOCK))
     return wrong
 
 

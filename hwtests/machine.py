@@ -66,7 +66,7 @@ class Machine:
     def names(self, folder: str) -> list[str]:
         """What is in a folder, in order; nothing where there is none."""
         try:
-            return sorted(os.listdir(self.path(folder)))
+            return sorted(path.name for path in self.path(folder).iterdir())
         except OSError:
             return []
 

@@ -177,7 +177,7 @@ def _echo(identifier: int, number: int, payload: int) -> bytes:
 def _checksum(raw: bytes) -> int:
     """That of the Internet (RFC 1071)."""
     padded = raw + bytes(len(raw) % 2)
-    total = sum(struct.unpack(f"!{len(padded) // 2}H", padded))
+    total: int = sum(struct.unpack(f"!{len(padded) // 2}H", padded))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     return ~total & 0xFFFF

@@ -65,21 +65,22 @@ class Measured:
 
     def at_most(self, what: str, value: float, limit: float, unit: str = "", *, remedy: str) -> None:
         """Keep it. Raises Fault if it is above the limit."""
-        self._judge(what, value, unit, f"<= {_short(limit)}", value <= limit, remedy)
+        self._judge(value <= limit, remedy, what=what, value=value, unit=unit, limit=f"<= {_short(limit)}")
 
     def at_least(self, what: str, value: float, limit: float, unit: str = "", *, remedy: str) -> None:
         """Keep it. Raises Fault if it is below the limit."""
-        self._judge(what, value, unit, f">= {_short(limit)}", value >= limit, remedy)
+        self._judge(value >= limit, remedy, what=what, value=value, unit=unit, limit=f">= {_short(limit)}")
 
-    def equals(self, what: str, value: float | str, wanted: float | str, unit: str = "", *, remedy: str) -> None:
+    def equals(self, what: str, value: str, wanted: str, *, remedy: str) -> None:
         """Keep it. Raises Fault if it is another."""
-        self._judge(what, value, unit, f"{_short(wanted)}", value == wanted, remedy)
+        self._judge(value == wanted, remedy, what=what, value=value, unit="", limit=wanted)
 
-    def _judge(self, what: str, value: float | str, unit: str, limit: str, holds: bool, remedy: str) -> None:
-        self.found.append(Measurement(what=what, value=_short(value), unit=unit, limit=limit, holds=holds))
+    def _judge(self, holds: bool, remedy: str, *, what: str, value: float | str, unit: str, limit: str) -> None:
+        one = Measurement(what=what, value=_short(value), unit=unit, limit=limit, holds=holds)
+        self.found.append(one)
         if not holds:
-            shown = f"{_short(value)} {unit}".rstrip()
-            raise Fault(f"{what} is {shown}, and must be {limit}{f' {unit}' if unit else ''}; {remedy}")
+            behind = f" {unit}" if unit else ""
+            raise Fault(f"{what} is {one.value}{behind}, and must be {limit}{behind}; {remedy}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

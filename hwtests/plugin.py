@@ -37,7 +37,7 @@ FILES: Final = (
 MARK: Final = "line"
 NO_SERVER: Final = "none named"
 NONE: Final = "-"
-"""The subject where there is nothing to test of a kind."""
+"""In place of a subject where there is nothing to test of a kind."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +74,7 @@ def line(name: str, title: str, *, needs: Sequence[str] = ()) -> pytest.MarkDeco
     return mark(name, title, tuple(needs))
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Commissioning:
     """One run."""
 
@@ -139,7 +139,7 @@ class Commissioning:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         """Let alone what rests on something that did not pass."""
-        name, subject, needs = _mark(item)[0], _subject(item), _mark(item)[2]
+        needs, subject = _mark(item)[2], _subject(item)
         for need in needs:
             below = [one for one in self.lines if one.name == need]
             below = [one for one in below if one.subject == subject] or below
@@ -148,8 +148,8 @@ class Commissioning:
             if all(one.state is State.NOT_PRESENT for one in below):
                 raise _Absent(f"see {below[0].id}")
             raise NotTested(f"blocked by {next(one.id for one in below if one.state is not State.NOT_PRESENT)}")
-        if subject == NONE:
-            raise _Absent(f"there is nothing to test by {name}")
+        if not subject and hasattr(item, "callspec"):
+            raise _Absent("the configuration names none")
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(
@@ -230,5 +230,5 @@ def _mark(item: pytest.Item) -> tuple[str, str, tuple[str, ...]]:
 
 def _subject(item: pytest.Item) -> str:
     parameters: dict[str, Any] = getattr(getattr(item, "callspec", None), "params", {})
-    return str(next(iter(parameters.values()), ""))
-
+    found = str(next(iter(parameters.values()), ""))
+    return "" if found == NONE else found

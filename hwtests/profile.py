@@ -73,6 +73,8 @@ class Watchdog(Section):
     """A program (systemd) must hold it."""
     timeout: Duration = spelled("60s")
     """What it is set to when it is let fire."""
+    margin: Duration = spelled("10s")
+    """How much later than that it may come."""
     restart: Duration = spelled("5m")
     """How long the box may take from the last sign of life to the start of the kernel."""
 

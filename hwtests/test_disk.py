@@ -9,7 +9,9 @@ from hwtests.outcome import Fault, Measured
 from hwtests.plugin import line
 from hwtests.profile import Profile, milliseconds
 
-_SLOW = "look for another program that writes, at the type of the disk and at its temperature; replace it if it stays slow"
+_SLOW = (
+    "look for another program that writes, at the type of the disk and at its temperature; replace it if it stays slow"
+)
 
 
 @line("disk.device", "The spool is on a disk of the right kind")
@@ -50,7 +52,7 @@ def test_smart(machine: Machine, profile: Profile, measured: Measured) -> None:
     limits = {"worn": profile.disk.worn, "media errors": 0, CRITICAL: 0}
     for what, value in found.items():
         if what in limits:
-            measured.at_most(what, float(value), limits[what], "%" if what == "worn" else "", remedy=replace)
+            measured.at_most(what, value, limits[what], "%" if what == "worn" else "", remedy=replace)
         else:
             measured.tell(what, value)
 

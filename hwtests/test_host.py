@@ -84,4 +84,6 @@ def test_battery(machine: Machine, profile: Profile, measured: Measured) -> None
         raise Fault("the UPS does not tell its charge; use one that NUT supports in full")
     measured.at_least("charge", found.charge, profile.ups.charge, "%", remedy="let it charge, then try again")
     least = profile.ups.runtime.total_seconds()
-    measured.at_least("runtime", found.runtime, least, "s", remedy="replace the battery of the UPS, or use a larger one")
+    measured.at_least(
+        "runtime", found.runtime, least, "s", remedy="replace the battery of the UPS, or use a larger one"
+    )

@@ -44,9 +44,7 @@ def test_throughput(machine: Machine, profile: Profile, measured: Measured) -> N
 
 
 @line("network.errors", "No frame was broken during all this", needs=["network.link"])
-def test_errors(
-    nic: str, commissioning: Commissioning, machine: Machine, profile: Profile, measured: Measured
-) -> None:
+def test_errors(nic: str, commissioning: Commissioning, machine: Machine, profile: Profile, measured: Measured) -> None:
     broken = network.broken_frames(machine, nic) - commissioning.frames.get(nic, 0)
     remedy = "replace the cable, then the switch port; half duplex on one side shows here too"
     measured.at_most("broken frames", broken, profile.network.errors, remedy=remedy)

@@ -73,7 +73,9 @@ async def _trip(folder: Path, images: int) -> Throughput:
             await _pause(box)
         delivered = time.perf_counter() - began
         if await asyncio.to_thread(byte_exact, pacs, sent) < len(sent):
-            raise Fault("an image arrived with other bytes than were sent; replace memory and disk before anything else")
+            raise Fault(
+                "an image arrived with other bytes than were sent; replace memory and disk before anything else"
+            )
     return Throughput(accepted=size / accepted, delivered=size / delivered, images=images)
 
 

@@ -29,8 +29,6 @@ SET_TIMEOUT: Final = 0xC0045706
 CARD_RESET: Final = 0x20
 """WDIOF_CARDRESET: the device says that it did the last restart."""
 SIGN_SECONDS: Final = 0.25
-MARGIN: Final = 10.0
-"""Seconds that a device may take longer than it was set to."""
 _DEVICE: Final = "/dev/watchdog0"
 _FOLDER: Final = "/sys/class/watchdog/watchdog0"
 
@@ -45,6 +43,8 @@ class Armed:
     """Seconds since 1970, of the last sign of life given to the device."""
     timeout: int
     """Seconds."""
+    margin: float
+    """How many seconds later it may come."""
     crash: bool
     """The kernel was halted, as a program holds the device."""
 
@@ -73,7 +73,9 @@ def identity(machine: Machine) -> str:
     """What it calls itself. Raises NotPresent if there is none."""
     found = machine.text(f"{_FOLDER}/identity")
     if found is None:
-        raise NotPresent(Part.WATCHDOG, "the kernel knows no watchdog; load its driver, or switch it on in the firmware")
+        raise NotPresent(
+            Part.WATCHDOG, "the kernel knows no watchdog; load its driver, or switch it on in the firmware"
+        )
     return found
 
 
@@ -82,7 +84,7 @@ def is_armed(machine: Machine) -> bool:
     return machine.text(f"{_FOLDER}/state") == "active"
 
 
-def fire(machine: Machine, timeout: int, record: Path, *, restarting: Callable[[Armed], None]) -> None:
+def fire(machine: Machine, timeout: int, record: Path, *, margin: float, restarting: Callable[[Armed], None]) -> None:
     """Stop giving signs of life, or halt the kernel; `restarting` is told just before. Returns only if the box still
     runs when it must not. Raises NotTested if the device can't be had."""
     try:
@@ -94,13 +96,13 @@ def fire(machine: Machine, timeout: int, record: Path, *, restarting: Callable[[
         timeout = machine.number(f"{_FOLDER}/timeout") or timeout
     if device is not None:
         timeout = _set(device, timeout)
-    armed = Armed(boot=boot_id(machine), at=time.time(), timeout=timeout, crash=device is None)
+    armed = Armed(boot=boot_id(machine), at=time.time(), timeout=timeout, margin=margin, crash=device is None)
     armed.write(record)
     restarting(armed)
     if device is None:
         _crash(machine)
     with signs(record).open("wb", buffering=0) as file:
-        end = time.monotonic() + timeout + MARGIN
+        end = time.monotonic() + timeout + margin
         while time.monotonic() < end:
             os.pwrite(file.fileno(), struct.pack("<d", time.time()), 0)
             os.fdatasync(file.fileno())
@@ -145,12 +147,14 @@ def judge(machine: Machine, armed: Armed, record: Path, restart: float, measured
     if armed.crash:
         measured.tell("way", "the kernel was halted, as a program holds the device")
         dead = _started(machine) - armed.at
-        measured.at_most("dead until the kernel started again", dead, armed.timeout + MARGIN + restart, "s", remedy=_WHY)
+        measured.at_most(
+            "dead until the kernel started again", dead, armed.timeout + armed.margin + restart, "s", remedy=_WHY
+        )
         return
     lived = _last_sign(record) - armed.at
     remedy = "something else restarted the box: a person, or its power; try again"
     measured.at_least("lived without a sign of life", lived, armed.timeout / 2 - 1, "s", remedy=remedy)
-    measured.at_most("and then stopped within", lived, armed.timeout + MARGIN, "s", remedy=_WHY)
+    measured.at_most("and then stopped within", lived, armed.timeout + armed.margin, "s", remedy=_WHY)
     status = machine.number(f"{_FOLDER}/bootstatus") or 0
     measured.tell("the device says it restarted the box", "yes" if status & CARD_RESET else "it does not say")
 

@@ -7,6 +7,7 @@ import typer
 from gateway.cli import (
     check,
     check_config,
+    commission,
     compression,
     desk,
     destinations,
@@ -50,6 +51,7 @@ app.add_typer(messages.app, name="messages")
 app.add_typer(mpps.app, name="mpps")
 app.add_typer(peers.app, name="peers")
 app.add_typer(destinations.app, name="destinations")
+app.add_typer(commission.app, name="commission")
 app.add_typer(compression.app, name="compression")
 app.add_typer(route.app, name="route")
 app.command("send")(send.send)

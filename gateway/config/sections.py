@@ -37,6 +37,7 @@ from gateway.config.values import (
     OptionalPort,
     OptionalWait,
     Port,
+    SecretPath,
     Size,
     SourceName,
     Timezone,
@@ -80,6 +81,9 @@ class Box(Section):
     """Our own AE title when we call a peer."""
     runtime: OptionalPath = spelled("")
     """The folder of the sockets that wake our processes; empty: `run` in the state folder."""
+    key: SecretPath = spelled("")
+    """The key with which the box signs reports (Ed25519, PEM); empty: `box.key` in the state folder, made when needed.
+    """
 
     @property
     def runtime_folder(self) -> Path:

@@ -23,14 +23,18 @@ from gateway.domain.model import UID as Identifier
 from gateway.domain.model import AETitle, Instance, InstanceId, Origin
 from gateway.simulate.study import EXPLICIT_VR_LITTLE_ENDIAN
 
-PATIENT: Final = "TEST^COMPRESSION"
+COMPRESSION: Final = "COMPRESSION"
+PATIENT: Final = f"TEST^{COMPRESSION}"
 _SIDE: Final = 256
 _SECONDARY_CAPTURE: Final = "1.2.840.10008.5.1.4.1.1.7"
 
 
-def write_test_image(path: Path, *, form: str, study: str, colour: bool, at: datetime, number: int) -> Instance:
-    """Write one as a Part 10 file, and return what the spool would know of it. `form` names its series."""
-    image = _described(form, study, at, number)
+def write_test_image(
+    path: Path, *, form: str, study: str, colour: bool, at: datetime, number: int, purpose: str = COMPRESSION
+) -> Instance:
+    """Write one as a Part 10 file, and return what the spool would know of it. `form` names its series, `purpose` its
+    patient, who is none, and its study."""
+    image = _described(form, study, at, number, purpose)
     pixels = _colour() if colour else _gray()
     image.SamplesPerPixel = 3 if colour else 1
     image.PhotometricInterpretation = "RGB" if colour else "MONOCHROME2"
@@ -47,16 +51,21 @@ def write_test_image(path: Path, *, form: str, study: str, colour: bool, at: dat
     return _instance(content.getvalue(), image, at)
 
 
-def _described(form: str, study: str, at: datetime, number: int) -> Dataset:
+def _described(form: str, study: str, at: datetime, number: int, purpose: str) -> Dataset:
     image = Dataset()
     image.SOPClassUID, image.SOPInstanceUID = UID(_SECONDARY_CAPTURE), generate_uid(prefix=None)
     image.StudyInstanceUID, image.SeriesInstanceUID = UID(study), generate_uid(prefix=None)
-    image.PatientName, image.PatientID, image.PatientBirthDate, image.PatientSex = PATIENT, "GATEWAY-TEST", "", ""
+    image.PatientName, image.PatientID, image.PatientBirthDate, image.PatientSex = (
+        f"TEST^{purpose}",
+        "GATEWAY-TEST",
+        "",
+        "",
+    )
     image.StudyDate = image.ContentDate = at.strftime("%Y%m%d")
     image.StudyTime = image.ContentTime = at.strftime("%H%M%S")
     image.AccessionNumber, image.ReferringPhysicianName, image.StudyID = "", "", "TEST"
     image.Modality, image.ConversionType = "OT", "SYN"
-    image.StudyDescription, image.SeriesDescription = "COMPRESSION TEST, NO PATIENT", form
+    image.StudyDescription, image.SeriesDescription = f"{purpose} TEST, NO PATIENT", form
     image.SeriesNumber, image.InstanceNumber = number, 1
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = image.SOPClassUID, image.SOPInstanceUID

@@ -1,9 +1,11 @@
 #!/bin/sh
-# The smallest Debian that the hardware tests run on, as an initramfs: tree.sh FOLDER LOCK
-# Makes FOLDER/vmlinuz and FOLDER/initrd from Debian and PyPI packages alone. Anything that is there is kept.
+# The smallest Debian that the hardware tests run on, as an initramfs: tree.sh FOLDER PYTHON
+# Makes FOLDER/vmlinuz and FOLDER/initrd from Debian and PyPI packages and this worktree alone, with the PYTHON of its
+# virtual environment. What is there already and still fits is kept.
 set -eu
-folder=$1 lock=$2
-here=$(dirname "$(readlink -f "$0")")
+folder=$1 python=$2
+root=$(dirname "$(readlink -f "$0")")/../..
+lock=$root/requirements.lock
 tree=$folder/tree
 mkdir -p "$folder"
 
@@ -39,10 +41,23 @@ fi
 if [ ! -e "$folder/python.done" ] || [ "$lock" -nt "$folder/python.done" ]; then
   cp "$lock" "$tree/tmp/lock"
   chroot "$tree" python3 -m venv --clear /venv
-  "$(command -v python3)" -m pip download --quiet --require-hashes --only-binary :all: --python-version 3.11 \
+  "$python" -m pip download --quiet --require-hashes --only-binary :all: --python-version 3.11 \
     --dest "$tree/tmp/wheels" -r "$lock"
   env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin chroot "$tree" /venv/bin/pip install --quiet --no-index --find-links /tmp/wheels \
     --require-hashes -r /tmp/lock
-  rm -rf "$tree/tmp/wheels"
+  rm -rf "$tree/tmp/wheels" "$tree/tmp/lock"
+  chroot "$tree" /venv/bin/python -m compileall -q --invalidation-mode unchecked-hash /usr/lib/python3.11 /venv || true
+  (cd "$tree" && find . -print0 | cpio --quiet --null --create --format newc) | zstd -q -1 -T0 -f -o "$folder/base.cpio"
   touch "$folder/python.done"
 fi
+
+# The gateway as a package, before that: the kernel takes one archive after another, the last may be compressed
+over=$folder/over site=$folder/over/venv/lib/python3.11/site-packages
+rm -rf "$over" "$folder"/*.whl
+mkdir -p "$site"
+"$python" -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir "$folder" "$root"
+"$python" -m zipfile -e "$folder"/modality_gateway-*.whl "$site"
+"$python" -m compileall -q --invalidation-mode unchecked-hash -s "$over" "$site"
+cp "$root/tests/guest/init" "$over/init"
+(cd "$over" && find . -print0 | cpio --quiet --null --create --format newc) > "$folder/initrd"
+cat "$folder/base.cpio" >> "$folder/initrd"

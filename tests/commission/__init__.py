@@ -1,0 +1,1 @@
+"""The hardware tests, tested: on a described machine, with real peers, and each fault planted."""
