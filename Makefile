@@ -17,6 +17,9 @@ KILLS ?= 30
 CUTS ?= 30
 # Studies of the adversary: the table of docs/safety.md is written from 300,000 on
 STUDIES ?= 300000
+# make hwtest PROFILE=file CONFIG=file
+PROFILE ?= generic
+CONFIG ?= /etc/gateway/gateway.toml
 
 BIN := .venv/bin
 NODE := tests/peers/node
@@ -24,6 +27,7 @@ NODE := tests/peers/node
 PROGRAMS := dcmdump:dcmtk dciodvfy:dicom3tools Orthanc:orthanc nbdkit:nbdkit nbdfuse:libnbd-bin mosquitto:mosquitto strace:strace \
   mkfs.ext4:e2fsprogs ffmpeg:ffmpeg gdcmconv:libgdcm-tools fusermount3:fuse3 ip:iproute2 chromium:chromium node:nodejs npm:npm socat:socat \
   systemd-analyze:systemd
+GUEST := qemu-system-x86_64:qemu-system-x86 swtpm:swtpm mmdebstrap:mmdebstrap zstd:zstd cpio:cpio mkfs.ext4:e2fsprogs
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
 
 # Where tests keep their files: in memory if there is room, for most of their time goes into syncing a disk that they
@@ -32,7 +36,7 @@ SCRATCH := if [ "$$(df --output=avail /dev/shm 2>/dev/null | tail -n 1)" -gt 800
   then mktemp -d /dev/shm/gateway.XXXXXX; else mktemp -d; fi
 
 .DEFAULT_GOAL := help
-.PHONY: help setup system run test check bench fuzz safety soak deb lock clean
+.PHONY: help setup system run test check bench fuzz safety soak deb hwtest hwtest-qemu lock clean
 
 help: ## This list
 	@echo "The modality gateway. What you can make:"
@@ -107,6 +111,14 @@ fuzz: .venv/.dev ## Fuzz everything that reads bytes of others (LONG=1: a millio
 safety: setup ## Kill and cut power under load, 30 times each, besiege the listeners, correct 300,000 dirty studies
 	@GATEWAY_KILLS=$(KILLS) GATEWAY_CUTS=$(CUTS) GATEWAY_SIEGE=full GATEWAY_STUDIES=$(STUDIES) \
 	  $(BIN)/python -m pytest -v -m safety --timeout=3600 $(ARGS)
+
+hwtest: .venv/.run ## Test this very machine as a gateway: gateway commission (PROFILE=generic, CONFIG=/etc/gateway/gateway.toml)
+	@$(BIN)/gateway commission --profile $(PROFILE) --config $(CONFIG) $(ARGS)
+
+hwtest-qemu: setup ## The hardware tests in an emulated machine, each fault planted (needs root, about 20 minutes)
+	@missing=""; for pair in $(GUEST); do command -v "$${pair%%:*}" >/dev/null || missing="$$missing $${pair##*:}"; done; \
+	[ -z "$$missing" ] || { apt-get update -qq && apt-get install -y -qq --no-install-recommends $$missing >/dev/null; }
+	@$(BIN)/python -m tests.guest build/guest $(ARGS)
 
 soak: ## make safety, ten times as long
 	@$(MAKE) --no-print-directory safety KILLS=300 CUTS=300 STUDIES=3000000

@@ -38,7 +38,7 @@ def tracked() -> list[Path]:
 
 
 def modules() -> list[Path]:
-    return sorted((ROOT / "gateway").rglob("*.py"))
+    return sorted(path for package in ("gateway", "hwtests") for path in (ROOT / package).rglob("*.py"))
 
 
 def run(*command: str) -> None:
@@ -58,7 +58,7 @@ def test_lint() -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_types() -> None:
-    run("mypy", "--strict", "gateway")
+    run("mypy", "--strict", "gateway", "hwtests")
 
 
 @pytest.mark.slow

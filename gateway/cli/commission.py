@@ -185,8 +185,11 @@ def _tell(line: Line) -> None:
 
 def _restarting(armed: Armed) -> None:
     how = "the kernel is halted" if armed.crash else "no sign of life is given any more"
-    typer.echo(f"Now {how}; the box must restart within {armed.timeout} s. Leave it alone, then log in and run:")
-    typer.echo("  gateway commission resume")
+    typer.echo(
+        f"Now {how}; the box must restart within {armed.timeout} s. Leave it alone, then log in and run:\n"
+        "  gateway commission resume",
+        err=True,
+    )
 
 
 def _show_titles(titles: dict[str, str], *, as_json: bool) -> None:

@@ -204,8 +204,10 @@ def _whole(stage: Stage) -> None:
     if genuine.status:
         stage.wrong.append(f"the report is not genuine: {genuine.out}")
     guest.ask("set_link", name="nic", up=False)
+    guest.sh("for i in 1 2 3 4 5 6 7 8 9 10; do [ $(cat /sys/class/net/eth0/carrier) = 0 ] && break; sleep 1; done")
     _timed(stage, "no link", NO_LINK, only="network peer")
     guest.ask("set_link", name="nic", up=True)
+    guest.sh("for i in 1 2 3 4 5 6 7 8 9 10; do [ $(cat /sys/class/net/eth0/carrier) = 1 ] && break; sleep 1; done")
     guest.sh("fallocate -l $(($(stat -f -c '%a*%S' /data) - 20000000)) /data/full || true")
     _timed(stage, "full disk", FULL, only="disk throughput")
     guest.sh("rm /data/full; date -s @$(($(date +%s) + 3600))")

@@ -53,7 +53,7 @@ fi
 
 # The gateway as a package, before that: the kernel takes one archive after another, the last may be compressed
 over=$folder/over site=$folder/over/venv/lib/python3.11/site-packages
-rm -rf "$over" "$folder"/*.whl
+rm -rf "$over" "$folder"/*.whl "$root/build/lib"
 mkdir -p "$site"
 "$python" -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir "$folder" "$root"
 "$python" -m zipfile -e "$folder"/modality_gateway-*.whl "$site"
