@@ -29,7 +29,7 @@ from gateway.net.wake import Bell
 from gateway.spool import Spool
 from gateway.spool.claims import Part
 
-ROLES: Final = ("worklist", "storage", "forward", "console")
+ROLES: Final = ("worklist", "storage", "forward", "reporting", "console")
 EDGE: Final = frozenset({"worklist", "storage"})
 WATCH_SECONDS: Final = 1.0
 COLLECT_AFTER: Final = 10_000
@@ -61,6 +61,11 @@ async def _serve(config: Config, roles: frozenset[str]) -> int:
         started = [await start_edge(config, spool, roles, stop, stack)] if roles & EDGE else []
         if "forward" in roles:
             started.append(await start_forward(config, spool, stop))
+        if "reporting" in roles and config.mqtt.host:
+            from gateway.app.reporting import start_reporting  # noqa: PLC0415  edge starts without it
+
+            stack.enter_context(spool.claim(Part.REPORTING))
+            started.append(await start_reporting(config, spool, stop))
         if "console" in roles and (config.console.port or len(roles) == 1):
             started.append(_start_console(config, spool, stop))
         running = [task for part in started for task in part.tasks]

@@ -21,7 +21,8 @@ class LogLevel(StrEnum):
 
 def serve(
     roles: Annotated[
-        list[str], typer.Argument(metavar="ROLE...", help='"all", or any of: worklist, storage, forward, console.')
+        list[str],
+        typer.Argument(metavar="ROLE...", help='"all", or any of: worklist, storage, forward, reporting, console.'),
     ],
     config: ConfigPath = DEFAULT_CONFIG,
     log_level: Annotated[

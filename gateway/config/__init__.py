@@ -17,6 +17,7 @@ from gateway.config.destinations import (
 from gateway.config.hl7 import Mllp, OrdersOut, Sender
 from gateway.config.iods import shipped_iods
 from gateway.config.loading import load, parse
+from gateway.config.mqtt import Mqtt
 from gateway.config.problems import ConfigError, Problem
 from gateway.config.profiles import load_profiles
 from gateway.config.rules import load_rules
@@ -27,7 +28,6 @@ from gateway.config.sections import (
     Console,
     Limits,
     Listen,
-    Mqtt,
     Orders,
     Retention,
     Ris,

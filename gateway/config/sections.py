@@ -20,6 +20,7 @@ from gateway.config.desk import Desk
 from gateway.config.destinations import AnyDestination, CallingAE, Destination, DicomDestination, Group
 from gateway.config.disk import DiskSection
 from gateway.config.hl7 import Mllp, OrdersOut, Sender
+from gateway.config.mqtt import Mqtt
 from gateway.config.section import Section, ServerTls, Tls, spelled
 from gateway.config.values import (
     AE,
@@ -32,7 +33,6 @@ from gateway.config.values import (
     Name,
     Network,
     OptionalHold,
-    OptionalHost,
     OptionalPath,
     OptionalPort,
     OptionalWait,
@@ -257,11 +257,6 @@ class Retention(Section):
     """What became of an image, after it was purged."""
     mpps: Duration = spelled("90d")
     """Performed procedure steps, after the last word about them; longer if a RIS has not taken one."""
-
-
-class Mqtt(Section):
-    host: OptionalHost = spelled("")
-    """The broker; empty: off."""
 
 
 class Console(Section):

@@ -23,6 +23,7 @@ from typing import Annotated, Any, Final, TypeVar
 
 from pydantic import ConfigDict, Discriminator, Field, Tag, TypeAdapter, ValidationError
 
+from gateway.domain.issue import Severity
 from gateway.domain.telemetry_fields import (
     OTHER,
     Alias,
@@ -64,13 +65,6 @@ class State(StrEnum):
     """Its connection broke: the will, which the broker publishes."""
     DISCONNECTED = "disconnected"
     """It was stopped."""
-
-
-class Severity(StrEnum):
-    INFO = "info"
-    WARNING = "warning"
-    ERROR = "error"
-    CRITICAL = "critical"
 
 
 class Standing(StrEnum):
@@ -222,7 +216,7 @@ class Alarm(Envelope):
     sev: Severity
     since: Moment
     count: Count
-    """How often its cause was met since."""
+    """How often its cause was met until it was told."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

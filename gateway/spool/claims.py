@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from enum import StrEnum
 from pathlib import Path
+from typing import Final
 
 from gateway.domain.model import TemporaryFailure
 
@@ -19,6 +20,12 @@ from gateway.domain.model import TemporaryFailure
 class Part(StrEnum):
     EDGE = "edge"
     FORWARD = "forward"
+    REPORTING = "reporting"
+    """Tells central of the box."""
+
+
+IMAGES: Final = (Part.EDGE, Part.FORWARD)
+"""Without these no image moves."""
 
 
 @contextmanager
@@ -39,9 +46,9 @@ def claim(state: Path, part: Part) -> Iterator[None]:
 
 
 def unclaimed(state: Path) -> tuple[Part, ...]:
-    """The parts that no process is. Only looks: a lock tried here could turn away the process that starts."""
+    """The parts that images need and no process is. Only looks: a lock tried here could turn away who starts."""
     held = _locked_files()
-    return tuple(part for part in Part if _inode(_lock(state, part)) not in held)
+    return tuple(part for part in IMAGES if _inode(_lock(state, part)) not in held)
 
 
 def _lock(state: Path, part: Part) -> Path:

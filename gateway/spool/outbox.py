@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from gateway.domain.telemetry import Severity, Standing
+from gateway.domain.issue import Severity
+from gateway.domain.telemetry import Standing
 from gateway.spool.db import Connection
 from gateway.spool.queries import sql
 from gateway.spool.times import from_text, to_text
@@ -128,6 +129,11 @@ def forget(c: Connection, *, limit: int = FORGET_AT_ONCE) -> int:
     return c.execute(sql("outbox_forget"), {"limit": limit}).rowcount
 
 
+def has_acknowledged(c: Connection) -> bool:
+    """Whether there is something to `forget`."""
+    return c.execute(sql("outbox_acknowledged")).fetchone() is not None
+
+
 def give_up(c: Connection, *, most: int) -> GivenUp | None:
     """Lets the least severe, of these the oldest, go where more than `most` are kept: a hundredth of that at once, so
     that it is not done at each event. The caller says so in an event (`gap`)."""
@@ -166,12 +172,12 @@ def alarms(c: Connection) -> tuple[ToldAlarm, ...]:
     )
 
 
-def keep_alarm(c: Connection, told: ToldAlarm) -> None:
-    """As it is now, in the transaction of the event that says so."""
+def keep_alarm(c: Connection, told: ToldAlarm, *, seq: int) -> None:
+    """As it is now, in the transaction of the event that says so, which has that number."""
     values = {name: getattr(told, name) for name in ToldAlarm.__dataclass_fields__}
     c.execute(
         sql("outbox_alarm_keep"),
-        values | {"since": to_text(told.since), "changed_at": to_text(told.changed_at)},
+        values | {"since": to_text(told.since), "changed_at": to_text(told.changed_at), "seq": seq},
     )
 
 

@@ -1673,7 +1673,7 @@ SELECT s.StudyInstanceUID AS study FROM study_settling AS s WHERE NOT EXISTS (
 SELECT * FROM study_event WHERE StudyInstanceUID = :study ORDER BY seq
 
 -- study_events_after --
-SELECT * FROM study_event WHERE seq > :seq AND event = :event ORDER BY seq LIMIT :limit
+SELECT * FROM study_event WHERE seq > :seq AND (:event IS NULL OR event = :event) ORDER BY seq LIMIT :limit
 
 -- availability_begin --
 INSERT INTO availability_cursor (target, seq)
@@ -1825,6 +1825,9 @@ DELETE FROM outbox_event WHERE seq IN (
     SELECT seq FROM outbox_event WHERE seq <= (SELECT acked FROM outbox) ORDER BY seq LIMIT :limit
 )
 
+-- outbox_acknowledged --
+SELECT 1 FROM outbox_event WHERE seq <= (SELECT acked FROM outbox) LIMIT 1
+
 -- outbox_count --
 SELECT count(*) AS n FROM outbox_event WHERE seq > (SELECT acked FROM outbox)
 
@@ -1873,3 +1876,18 @@ DELETE FROM health_reading
 -- heartbeat --
 INSERT INTO heartbeat (part, at) VALUES (:part, :now)
 ON CONFLICT (part) DO UPDATE SET at = excluded.at
+
+-- figures_waiting --
+SELECT count(*) AS n, coalesce(sum(size), 0) AS size, min(received_at) AS oldest,
+    (SELECT coalesce(max(seq), 0) FROM instance) AS received,
+    (SELECT count(*) FROM open_association) AS connected
+FROM instance WHERE state IN ('received', 'prepared') AND quarantine = '' AND held = ''
+
+-- figures_newest --
+SELECT coalesce(max(seq), 0) AS seq FROM journal
+
+-- figures_went --
+SELECT j.seq, j.at, j.to_state, i.received_at FROM journal AS j
+LEFT JOIN delivery AS d ON d.id = CAST(j.subject AS INTEGER) LEFT JOIN instance AS i ON i.id = d.instance
+WHERE j.seq > :seq AND j.kind = 'delivery' AND j.from_state = 'sending' AND j.to_state IN ('sent', 'queued', 'refused')
+ORDER BY j.seq LIMIT :limit

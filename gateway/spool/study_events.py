@@ -74,8 +74,8 @@ def of_study(c: Connection, StudyInstanceUID: UID) -> tuple[StudyEvent, ...]:
     return tuple(_event(row) for row in c.execute(sql("study_events_of"), {"study": StudyInstanceUID}))
 
 
-def after(c: Connection, seq: int, *, event: StudyState, limit: int) -> tuple[StudyEvent, ...]:
-    """The events of that kind behind a number, oldest first."""
+def after(c: Connection, seq: int, *, event: StudyState | None, limit: int) -> tuple[StudyEvent, ...]:
+    """The events of that kind, or of any (None), behind a number, oldest first."""
     values = {"seq": seq, "event": event, "limit": limit}
     return tuple(_event(row) for row in c.execute(sql("study_events_after"), values))
 

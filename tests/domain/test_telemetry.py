@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.domain import telemetry, topics
+from gateway.domain.issue import Severity
 from gateway.domain.issues import KINDS
 from gateway.domain.telemetry import (
     BACKFILL_BYTES,
@@ -27,7 +28,6 @@ from gateway.domain.telemetry import (
     Event,
     Health,
     Info,
-    Severity,
     Standing,
     State,
     Status,

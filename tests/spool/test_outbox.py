@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.domain.telemetry import Severity, Standing
+from gateway.domain.issue import Severity
+from gateway.domain.telemetry import Standing
 from gateway.spool import Connection, Spool, outbox
 from gateway.spool.outbox import ToldAlarm
 from tests.spool.objects import START, Clock, open_spool
@@ -95,7 +96,7 @@ def test_alarms_as_told(spool: Spool) -> None:
         seq=1,
         eid="01M80R9GTJ60RK4CSM6MV3EE1S",
     )
-    spool.db.write(lambda c: outbox.keep_alarm(c, told)).result()
+    spool.db.write(lambda c: outbox.keep_alarm(c, told, seq=1)).result()
     assert outbox.alarms(spool.db.read()) == (told,)
     spool.db.write(lambda c: outbox.forget_alarms(c, [("disk-full", "box")])).result()
     assert outbox.alarms(spool.db.read()) == ()

@@ -1,0 +1,165 @@
+"""The wiring of reporting: what central IT is told, by which names, and over which connection."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import platform
+import random
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from functools import partial
+from importlib.metadata import distributions, version
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+
+from gateway.app.peers import now, tls_of
+from gateway.app.proofs import committing
+from gateway.app.watchdog import Started
+from gateway.config import Config, Mqtt
+from gateway.domain.issues import KINDS
+from gateway.domain.telemetry import MESSAGES, Writer
+from gateway.domain.telemetry_fields import aliases
+from gateway.net.mqtt import Broker, Version, connect
+from gateway.roles.reporting import Dial, Host, Policy, Reporting
+from gateway.roles.reporting.measuring import Measuring
+from gateway.roles.reporting.pen import Pen
+from gateway.spool import Spool
+from gateway.spool.claims import Part, unclaimed
+from gateway.spool.outbox import Outbox
+
+
+async def start_reporting(config: Config, spool: Spool, stop: asyncio.Event) -> Started:
+    peers = peers_of(config)
+    named = aliases(peers)
+
+    def pen(box: Outbox) -> Pen:
+        return Pen(
+            site=config.site.name,
+            box=config.box.id,
+            writer=Writer(box=config.box.id, names=named.values(), codes=KINDS),
+            log=box.log,
+            start=box.starts,
+            now=now,
+            monotonic=time.monotonic,
+            entropy=secrets.token_bytes,
+        )
+
+    reporting = Reporting(
+        spool,
+        dial=dial(config),
+        pen=pen,
+        measuring=Measuring(
+            destinations=aliases(one.name for one in config.destination),
+            sources=[ris.name for ris in config.ris],
+            space=spool.files.space,
+            now=now,
+        ),
+        names=named.values(),
+        info=inventory(config, {named[name]: kind for name, kind in peers.items()}),
+        stopped=partial(unclaimed, config.box.state),
+        policy=_policy(config.mqtt),
+        host=Host(now=now, monotonic=time.monotonic, random=random.random, entropy=secrets.token_bytes, wait=_wait),
+        receivers={},
+        said=(),
+    )
+    proofs = [committing(spool, Part.REPORTING)]
+    return Started(tasks=[asyncio.create_task(reporting.run(stop))], proofs=proofs)
+
+
+def peers_of(config: Config) -> dict[str, str]:
+    """The kind of each thing that the configuration names, as central knows it."""
+    return {
+        **{sender.name: "sender" for sender in config.sender},
+        **{scanner.ae: "scanner" for scanner in config.scanner},
+        **{ris.name: "ris" for ris in config.ris},
+        **{one.name: one.kind for one in config.destination},
+    }
+
+
+def dial(config: Config) -> Dial:
+    """How the broker is reached. Raises OSError or ssl.SSLError for certificates that can't be used."""
+    mqtt = config.mqtt
+    broker = Broker(
+        host=mqtt.host,
+        port=mqtt.port,
+        client_id=config.box.id,
+        keepalive=max(1, round(mqtt.keepalive.total_seconds())),
+        connect_timeout=mqtt.connect_timeout.total_seconds(),
+        timeout=mqtt.timeout.total_seconds(),
+        tls=tls_of(mqtt),
+        user=mqtt.user,
+        password=partial(_secret, mqtt.password),
+    )
+    return lambda version, will, received: connect(broker, version=version, will=will, on_message=received)
+
+
+def inventory(config: Config, peers: dict[str, str]) -> Callable[[], dict[str, Any]]:
+    """What the box is: the fields of `Info`. The certificate is read again when its file changes."""
+    fixed = {
+        "model": platform.machine().lower() or "unknown",
+        "sw": version("modality-gateway"),
+        "sbom": _digest(sorted(f"{one.name}=={one.version}" for one in distributions())),
+        "config": _digest([config.model_dump_json()]),
+        "peers": peers,
+        "schemas": tuple(f"{kind.__name__.lower()}/1.0" for kind in MESSAGES),
+    }
+    read_at, ends = 0.0, None
+
+    def look() -> dict[str, Any]:
+        nonlocal read_at, ends
+        certificate = config.mqtt.certificate
+        changed = _changed(certificate)
+        if certificate is not None and changed != read_at:
+            read_at, ends = changed, _not_after(certificate)
+        return {**fixed, "cert_not_after": ends}
+
+    return look
+
+
+def _policy(mqtt: Mqtt) -> Policy:
+    return Policy(
+        versions=tuple(Version) if mqtt.version == "auto" else (Version(mqtt.version),),
+        health=mqtt.health,
+        rate=mqtt.backfill_rate,
+        most=mqtt.events_max,
+        retry_base=mqtt.retry.base,
+        retry_cap=mqtt.retry.cap,
+        timeout=mqtt.timeout.total_seconds(),
+    )
+
+
+async def _wait(event: asyncio.Event | None, seconds: float) -> None:
+    if event is None:
+        await asyncio.sleep(seconds)
+        return
+    try:
+        await asyncio.wait_for(event.wait(), seconds)
+    except TimeoutError:
+        return
+
+
+def _secret(path: Path | None) -> str:
+    return "" if path is None else path.read_text("utf-8").strip()
+
+
+def _digest(lines: Sequence[str]) -> str:
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+
+
+def _changed(path: Path | None) -> float:
+    try:
+        return 0.0 if path is None else path.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def _not_after(path: Path) -> datetime | None:
+    try:
+        return x509.load_pem_x509_certificate(path.read_bytes()).not_valid_after_utc
+    except (OSError, ValueError):
+        return None
