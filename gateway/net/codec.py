@@ -33,6 +33,13 @@ ATTEMPTS: Final = 2
 START_SECONDS: Final = 60.0
 END_SECONDS: Final = 2.0
 _LONGEST_LINE: Final = 64 << 10
+_ENVIRONMENT: Final = {
+    "OPENBLAS_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+    # Frames are freed and wanted again: pages given back to the kernel each time were a sixth of the work (mallopt(3))
+    "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
+    "MALLOC_TRIM_THRESHOLD_": str(64 << 20),
+}
 
 log = structlog.get_logger()
 
@@ -156,7 +163,6 @@ class _Process:
 
     def __init__(self, command: tuple[str, ...], *, monotonic: Callable[[], float]) -> None:
         """Raises `_Lost` if it does not say that it is ready, and OSError."""
-        environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
         self._monotonic = monotonic
         self._process = subprocess.Popen(  # noqa: S603 -- our own interpreter and module
             command,
@@ -164,7 +170,7 @@ class _Process:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,  # a library's words may tell of what it read
             bufsize=0,
-            env=environment,
+            env={**os.environ, **_ENVIRONMENT},
         )
         try:
             self.syntaxes = frozenset[str](json.loads(self._line(START_SECONDS, lambda: False)))
