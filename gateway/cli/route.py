@@ -121,16 +121,17 @@ def _tested(books: Reading, instance: Instance, path: Path) -> Tested:
     from gateway.app.forward import routing_policy
     from gateway.dicom.elements import ElementError
     from gateway.domain.routing import explain, route
-    from gateway.roles.forward.routing import facts_of, lane_of
+    from gateway.roles.forward.routing import Around, facts_of, lane_of, read_header
 
     policy = routing_policy(books.config)
     try:
-        facts = facts_of(books.c, instance, path, policy.keys)
+        header = read_header(path, policy.keys)
     except (OSError, ElementError) as error:
         raise CommandFailed(
             f"route test: the file of {instance.id} can't be read ({type(error).__name__}); it is gone once purged,"
             " and what was routed stays as it was"
         ) from None
+    facts = facts_of(Around(books.c), instance, header, policy.keys)
     routed = route(policy.rules, facts, lane=lane_of(policy, instance, facts), default=policy.default)
     return Tested(routes=tuple(map(policy.with_lane, routed.routes)), looked=explain(policy.rules, facts))
 

@@ -19,7 +19,7 @@ from gateway.domain.task import Way
 from gateway.roles.forward.check import Check
 from gateway.roles.forward.judging import Looked
 from gateway.roles.forward.reconciling import Reconciler
-from gateway.roles.forward.routing import Router
+from gateway.roles.forward.routing import Headers, Router
 from gateway.spool import Connection, Spool, audit, instances
 from gateway.spool.db import GROUP
 
@@ -83,29 +83,33 @@ class Preparer:
 
     def _enter(self, looked: Sequence[Looked]) -> None:
         """Write down some studies in one transaction, each with what becomes of its images."""
-        futures = self._spool.db.write_together([partial(self._study, looked=one) for one in looked])
-        for one, future in zip(looked, futures, strict=True):
+        read = [self._router.headers_of(_received(one), one.links) for one in looked]
+        jobs = [partial(self._study, looked=one, headers=headers) for one, headers in zip(looked, read, strict=True)]
+        for one, headers, future in zip(looked, read, self._spool.db.write_together(jobs), strict=True):
             try:
                 future.result()
             except TemporaryFailure:
                 raise
             except Exception as error:  # noqa: BLE001 -- one study's edge: it goes on unchecked, the others as they are
                 log.error("check not written", instance=one.instances[0].id, error=type(error).__name__)
-                self._write(partial(self._unchecked, looked=one))
+                self._write(partial(self._unchecked, looked=one, headers=headers))
 
-    def _study(self, c: Connection, *, looked: Looked) -> None:
+    def _study(self, c: Connection, *, looked: Looked, headers: Headers) -> None:
         way = self._check.fail(c, looked) if looked.failed else self._check.write(c, looked)
-        self._let_go(c, looked.instances, way)
+        self._let_go(c, looked, headers, way)
 
-    def _unchecked(self, c: Connection, *, looked: Looked) -> None:
-        self._let_go(c, looked.instances, self._check.fail(c, looked))
+    def _unchecked(self, c: Connection, *, looked: Looked, headers: Headers) -> None:
+        self._let_go(c, looked, headers, self._check.fail(c, looked))
 
-    def _let_go(self, c: Connection, waiting: Sequence[Instance], way: Way) -> None:
-        if way not in {Way.ROUTES, Way.UNVERIFIED}:
-            return
-        for instance in waiting:
-            if instance.state is InstanceState.RECEIVED:
-                self._router.prepare(c, instance, now=self._now(), unverified=way is Way.UNVERIFIED)
+    def _let_go(self, c: Connection, looked: Looked, headers: Headers, way: Way) -> None:
+        if way in {Way.ROUTES, Way.UNVERIFIED}:
+            unverified = way is Way.UNVERIFIED
+            self._router.prepare(c, _received(looked), headers, now=self._now(), unverified=unverified)
 
     def _write(self, job: Callable[[Connection], object]) -> None:
         self._spool.db.write(job).result()
+
+
+def _received(looked: Looked) -> list[Instance]:
+    """Those that wait to be routed."""
+    return [one for one in looked.instances if one.state is InstanceState.RECEIVED]

@@ -7,7 +7,6 @@ destinations of [routing] default, with an alarm, and never keeps it back.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -19,11 +18,12 @@ from gateway.dicom import part10
 from gateway.dicom.elements import EXPLICIT_LITTLE, ElementError, parse, text_of
 from gateway.dicom.header_values import header_values, tag_of
 from gateway.domain.conditions import FINDING, VERDICT, Facts
-from gateway.domain.model import AETitle, DestinationName, Instance, Lane
+from gateway.domain.model import AETitle, DestinationName, Instance, InstanceId, Lane
 from gateway.domain.order_matching import Keys
 from gateway.domain.order_model import Identifier
 from gateway.domain.routing import DEFAULT_ROUTE, Route, Routed, Rule, base_lane, default_routes, route
 from gateway.spool import Connection, audit, checks, deliveries, order_books, worklist
+from gateway.spool.checks import StudyKey
 from gateway.spool.mapping import mapped
 from gateway.spool.order_books import Order
 from gateway.spool.worklist import WorklistRow
@@ -72,28 +72,49 @@ class Policy:
         return one if one.lane in lanes else replace(one, lane=lanes[0])
 
 
+Headers = Mapping[InstanceId, Facts | None]
+"""What rules may look at in headers, by the ids of images; None where one can't be read and a rule looks at it."""
+
+
 class Router:
-    """Routes instances, one by one, inside a transaction."""
+    """Routes the images of a study: what is in their files is read first, then all of it is one transaction."""
 
     def __init__(self, policy: Policy, path_of: Callable[[Instance], Path]) -> None:
         self._policy = policy
         self._path_of = path_of
+        self._looks_inside = any(map(tag_of, policy.keys))
 
     @property
     def has_routes(self) -> bool:
         """Whether images have anywhere to go."""
         return bool(self._policy.default)
 
-    def prepare(self, c: Connection, instance: Instance, *, now: datetime, unverified: bool = False) -> None:
-        """Move a received instance on, with a delivery for each of its routes, or one to the route of what could not
+    def headers_of(self, images: Sequence[Instance], links: Mapping[str, str]) -> Headers:
+        """Read what `prepare` needs of these. `links`: by which digest the check knows the header of an image; those
+        of one digest share their accession number, which is all that is needed where no rule looks at a tag."""
+        read: dict[str, Facts | None] = {}
+        headers: dict[InstanceId, Facts | None] = {}
+        for instance in images:
+            shared = instance.id if self._looks_inside else links.get(instance.id, instance.id)
+            if shared not in read:
+                read[shared] = self._header_of(instance)
+            headers[instance.id] = read[shared]
+        return headers
+
+    def prepare(
+        self, c: Connection, images: Sequence[Instance], headers: Headers, *, now: datetime, unverified: bool = False
+    ) -> None:
+        """Move received images on, each with a delivery for each of its routes, or one to the route of what could not
         be verified."""
-        routed = self._routed(c, instance, now)
-        if unverified and self._policy.unverified is not None:
-            lane = routed.routes[0].lane
-            routed = Routed(routes=default_routes(lane=lane, destinations=[self._policy.unverified]))
-        routes = [self._policy.with_lane(one) for one in routed.routes]
-        why = f"rules {' '.join(routed.fired)}"[:128] if routed.fired else DEFAULT_ROUTE
-        deliveries.prepare(c, instance.id, routes=routes, now=now, by="forward", why=why)
+        around = Around(c)
+        for instance in images:
+            routed = self._routed(around, instance, headers[instance.id], now)
+            if unverified and self._policy.unverified is not None:
+                lane = routed.routes[0].lane
+                routed = Routed(routes=default_routes(lane=lane, destinations=[self._policy.unverified]))
+            routes = [self._policy.with_lane(one) for one in routed.routes]
+            why = f"rules {' '.join(routed.fired)}"[:128] if routed.fired else DEFAULT_ROUTE
+            deliveries.prepare(c, instance.id, routes=routes, now=now, by="forward", why=why)
 
     def watch(self, c: Connection, *, now: datetime) -> None:
         """End the alarm once all has been well for a while."""
@@ -101,16 +122,48 @@ class Router:
             if now - alarm.last > QUIET:
                 audit.clear_alarm(c, code=ALARM_RULES, subject=alarm.subject, now=now)
 
-    def _routed(self, c: Connection, instance: Instance, now: datetime) -> Routed:
+    def _header_of(self, instance: Instance) -> Facts | None:
         try:
-            facts = facts_of(c, instance, self._path_of(instance), self._policy.keys)
+            return read_header(self._path_of(instance), self._policy.keys)
+        except Exception as error:  # noqa: BLE001 -- a header's edge: whatever is in it, the image goes by default
+            log.error("header not read for its rules", instance=instance.id, error=type(error).__name__)
+            return None
+
+    def _routed(self, around: Around, instance: Instance, header: Facts | None, now: datetime) -> Routed:
+        try:
+            if header is None:
+                raise LookupError("a rule looks at a header that can't be read")
+            facts = facts_of(around, instance, header, self._policy.keys)
             lane = lane_of(self._policy, instance, facts)
             return route(self._policy.rules, facts, lane=lane, default=self._policy.default)
         except Exception as error:  # noqa: BLE001 -- the rules' edge: no fault of theirs or ours may keep an image back
             log.error("routed by default", instance=instance.id, error=type(error).__name__)
-            audit.raise_alarm(c, code=ALARM_RULES, subject="routing", now=now)
+            audit.raise_alarm(around.c, code=ALARM_RULES, subject="routing", now=now)
             lane = base_lane(sent=instance.origin.priority, ordered=(), scanner=None)
             return Routed(routes=default_routes(lane=lane, destinations=self._policy.default))
+
+
+class Around:
+    """What the books know around the images of a study, each thing asked once; for one transaction."""
+
+    def __init__(self, c: Connection) -> None:
+        self.c = c
+        self._orders: dict[tuple[str, str], list[Facts]] = {}
+        self._checks: dict[StudyKey, Facts] = {}
+
+    def orders(self, *, StudyInstanceUID: str = "", AccessionNumber: str = "") -> list[Facts]:
+        """What is known of the orders of a study or of an accession number."""
+        key = StudyInstanceUID, AccessionNumber
+        if key not in self._orders:
+            self._orders[key] = _ordered(self.c, StudyInstanceUID, AccessionNumber)
+        return self._orders[key]
+
+    def check(self, instance: Instance) -> Facts:
+        """What the check of its study came to."""
+        key = checks.key_of(instance)
+        if key not in self._checks:
+            self._checks[key] = _checked(self.c, key)
+        return self._checks[key]
 
 
 def lane_of(policy: Policy, instance: Instance, facts: Facts) -> Lane:
@@ -122,26 +175,33 @@ def lane_of(policy: Policy, instance: Instance, facts: Facts) -> Lane:
     )
 
 
-def facts_of(c: Connection, instance: Instance, path: Path, keys: frozenset[str]) -> Facts:
-    """What rules that look at `keys` may know of an image whose file that is, its order's priority included.
+def read_header(path: Path, keys: frozenset[str]) -> Facts:
+    """What rules that look at `keys` may know of a file's header, and the accession number, which finds its order.
 
-    The order is that of its study, else that of its accession number. Raises OSError or ElementError if a rule looks
-    at the header and it can't be read.
+    Raises OSError or ElementError if a rule looks at the header and it can't be read.
     """
-    header: Facts = {}
-    if any(map(tag_of, keys)):
-        header = header_of(path, {*keys, ACCESSION})
-    orders = _ordered(c, StudyInstanceUID=instance.StudyInstanceUID)
-    if not orders:
-        with suppress(OSError, ElementError):  # it may be more urgent than it looks, and goes on in any case
-            header = header or header_of(path, {ACCESSION})
-        accession = header.get(ACCESSION, ("",))[0]
-        orders = _ordered(c, AccessionNumber=accession) if accession else []
-    return {**known(instance, header, orders), **(_checked(c, instance) if keys & {VERDICT, FINDING} else {})}
+    try:
+        return header_of(path, {*keys, ACCESSION})
+    except (OSError, ElementError):
+        if any(map(tag_of, keys)):
+            raise
+        return {}  # its order may make it more urgent than it looks, and it goes on in any case
 
 
-def _checked(c: Connection, instance: Instance) -> Facts:
-    check = checks.of_study(c, checks.key_of(instance))
+def facts_of(around: Around, instance: Instance, header: Facts, keys: frozenset[str]) -> Facts:
+    """What rules that look at `keys` may know of an image with that header, its order's priority included.
+
+    The order is that of its study, else that of its accession number.
+    """
+    accession = header.get(ACCESSION, ("",))[0]
+    orders = around.orders(StudyInstanceUID=instance.StudyInstanceUID)
+    if not orders and accession:
+        orders = around.orders(AccessionNumber=accession)
+    return {**known(instance, header, orders), **(around.check(instance) if keys & {VERDICT, FINDING} else {})}
+
+
+def _checked(c: Connection, study: StudyKey) -> Facts:
+    check = checks.of_study(c, study)
     if check is None:
         return {}
     return {VERDICT: (check.verdict.decision,), FINDING: tuple(one.code for one in check.verdict.findings)}
@@ -162,7 +222,7 @@ def known(instance: Instance, header: Facts, orders: Sequence[Facts] = ()) -> Fa
     return facts
 
 
-def _ordered(c: Connection, *, StudyInstanceUID: str = "", AccessionNumber: str = "") -> list[Facts]:
+def _ordered(c: Connection, StudyInstanceUID: str, AccessionNumber: str) -> list[Facts]:
     """What is known of the orders of a study or of an accession number: from messages, else from the worklist."""
     asked = Keys(source="", StudyInstanceUID=StudyInstanceUID, accession=Identifier(value=AccessionNumber))
     orders = order_books.candidates(c, asked)
