@@ -236,6 +236,8 @@ class Forms:
         self._by_rule = by_rule
         self._lane = lane
         self._coming: dict[InstanceId, Future[Form | None] | None] = {}
+        self._early: frozenset[InstanceId] = frozenset()
+        """What an earlier batch had made ready for a later one."""
         self._out: set[InstanceId] = set()
         """What was opened in another form than it came."""
 
@@ -301,7 +303,9 @@ class Forms:
         self._compressor.took(instance, destination=self._destination)
 
     def forget(self, instances: Collection[InstanceId]) -> None:
-        """A batch is over: forms that nobody waits for may go."""
+        """A batch is over: forms that nobody waits for may go, those of what it had made ready for the next after
+        that."""
+        self._compressor.let_go(self._early.union(instances))
+        self._early = frozenset(self._coming).difference(instances)
         self._coming.clear()
         self._out.clear()
-        self._compressor.let_go(instances)

@@ -9,7 +9,7 @@ are tried again for ever; a permanent one waits for a person and never holds up 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -31,7 +31,7 @@ from gateway.domain.model import (
 )
 from gateway.domain.retry import Outcome, OutcomeKind, backoff
 from gateway.domain.retry import TransportFailure as Failed
-from gateway.roles.forward.compressing import Forms
+from gateway.roles.forward.compressing import AHEAD, Forms
 from gateway.roles.forward.patching import stored_patch
 from gateway.roles.forward.sending import Opened, SpoolDamaged
 from gateway.roles.forward.settlement import Settlement
@@ -102,6 +102,8 @@ class LaneSender:
         """Gives a sign of life: an object may take hours."""
         self._size = 0
         """Bytes of the data set that goes out."""
+        self._behind: Sequence[Delivery] | None = None
+        """What waits behind this round; None before it was looked for."""
         self._known: dict[InstanceId, Instance] = {}
         """What this round read: an instance that is on its way to us does not change."""
 
@@ -127,15 +129,8 @@ class LaneSender:
         if not self._ramp.admits(self._number) or not self._may_send():
             self._hang_up()
             return False
-        waiting = deliveries.due(
-            self._spool.db.read(),
-            destination=self._target.name,
-            lane=self._lane,
-            now=self._now(),
-            limit=self._target.batch,
-        )
-        self._known = {}
-        waiting_in_order = sorted(waiting, key=self._doubt)
+        self._known, self._behind = {}, None
+        waiting_in_order = sorted(self._due(self._target.batch), key=self._doubt)
         found = [instance for delivery in waiting_in_order if (instance := self._instance(delivery)) is not None]
         if not found or not self._connected(found):
             return False
@@ -179,9 +174,21 @@ class LaneSender:
     def _next(self, left: list[Delivery], settled: list[Future[None]]) -> bool:
         self._unsettled = tuple(left)
         assert self._line is not None
-        upcoming = ((one, instance) for one in left if (instance := self._instance(one)) is not None)
-        self._forms.look_ahead(upcoming, self._line.accepts, self._target.flow.bytes_per_second)
+        self._forms.look_ahead(self._upcoming(left), self._line.accepts, self._target.flow.bytes_per_second)
         return self._deliver(left.pop(0), left, settled)
+
+    def _upcoming(self, left: Sequence[Delivery]) -> Iterator[tuple[Delivery, Instance]]:
+        """What goes next, and near the end of a batch what will be claimed after it: codecs don't wait for that."""
+        if self._behind is None and len(left) <= AHEAD // 2 and self._forms.offered:
+            self._behind = self._due(AHEAD)
+        for one in (*left, *(self._behind or ())):
+            instance = self._instance(one)
+            if instance is not None:
+                yield one, instance
+
+    def _due(self, limit: int) -> tuple[Delivery, ...]:
+        c, now = self._spool.db.read(), self._now()
+        return deliveries.due(c, destination=self._target.name, lane=self._lane, now=now, limit=limit)
 
     def _allow(self, want: int) -> int:
         """How many bytes may go now. What is claimed stays claimed however long it takes."""
