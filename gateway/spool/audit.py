@@ -74,23 +74,14 @@ class JournalRow:
 
 
 def journal(
-    c: Connection,
-    *,
-    at: datetime,
-    who: str,
-    kind: Subject,
-    subject: str,
-    from_state: str,
-    to_state: str,
-    why: str,
+    c: Connection, kind: Subject, subject: str | int, *, before: str, after: str, now: datetime, by: str, why: str
 ) -> None:
     """Writes one row of the journal. `why` is a code or a short sentence of ours."""
-    values = {"who": who, "subject": subject, "why": why}
+    values = {"who": by, "subject": str(subject), "why": why}
     for field, value in values.items():
         refuse_foreign_text(field, value)
     c.execute(
-        sql("journal_insert"),
-        {**values, "at": to_text(at), "kind": kind, "from_state": from_state, "to_state": to_state},
+        sql("journal_insert"), {**values, "at": to_text(now), "kind": kind, "from_state": before, "to_state": after}
     )
 
 

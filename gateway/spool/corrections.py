@@ -64,16 +64,8 @@ def resume(c: Connection, *, by: str, now: datetime) -> int:
                 ended += audit.clear_alarm(c, code=cause, subject=alarm.subject, now=now)
     if ended:
         c.execute(sql("corrections_resume"), {"now": to_text(now)})
-        audit.journal(
-            c,
-            at=now,
-            who=by,
-            kind=audit.Subject.DECISION,
-            subject="corrections",
-            from_state="stopped",
-            to_state="resumed",
-            why="resumed",
-        )
+        about = audit.Subject.DECISION
+        audit.journal(c, about, "corrections", before="stopped", after="resumed", now=now, by=by, why="resumed")
     return ended
 
 

@@ -311,7 +311,9 @@ def _enqueue(
         added = int(c.execute(sql("delivery_insert"), values).fetchone()["id"])
         named = f"rule {route.rule}" if route.rule else f"route {route.destination}"
         first = SENT_BY_HAND if why == SENT_BY_HAND else named
-        _journal(c, added, before="", after=DeliveryState.QUEUED, now=now, by=by, why=first)
+        audit.journal(
+            c, audit.Subject.DELIVERY, added, before="", after=DeliveryState.QUEUED, now=now, by=by, why=first
+        )
         return added
     delivery = _delivery(row)
     c.execute(sql("delivery_reroute"), {**values, "id": delivery.id})
@@ -342,7 +344,7 @@ def _require(c: Connection, delivery_id: int) -> Delivery:
 def _move(c: Connection, delivery: Delivery, *, after: DeliveryState, now: datetime, by: str, why: str) -> None:
     if (delivery.state, after) not in DELIVERY_MOVES:
         raise PermanentFailure(f"delivery {delivery.id} is {delivery.state}: it can't become {after}", code="move")
-    _journal(c, delivery.id, before=delivery.state, after=after, now=now, by=by, why=why)
+    audit.journal(c, audit.Subject.DELIVERY, delivery.id, before=delivery.state, after=after, now=now, by=by, why=why)
 
 
 def _queue_again(c: Connection, delivery: Delivery, *, not_before: datetime | None, status: str) -> None:
@@ -364,19 +366,6 @@ def _journal_all(
     audit.refuse_foreign_text("why", why)
     values = {"ids": ids, "before": before, "after": after, "at": to_text(now), "by": by, "why": why}
     c.execute(sql("delivery_journal_all"), values)
-
-
-def _journal(c: Connection, delivery_id: int, *, before: str, after: str, now: datetime, by: str, why: str) -> None:
-    audit.journal(
-        c,
-        at=now,
-        who=by,
-        kind=audit.Subject.DELIVERY,
-        subject=str(delivery_id),
-        from_state=before,
-        to_state=after,
-        why=why,
-    )
 
 
 def _delivery(row: Row) -> Delivery:

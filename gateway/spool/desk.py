@@ -175,8 +175,7 @@ def move(
 
 def record(c: Connection, entry: Entry, *, before: str, after: str, now: datetime, by: str, why: str) -> None:
     """Writes the journal row of a move."""
-    subject = str(entry.number)
-    audit.journal(c, at=now, who=by, kind=Subject.DESK, subject=subject, from_state=before, to_state=after, why=why)
+    audit.journal(c, Subject.DESK, entry.number, before=before, after=after, now=now, by=by, why=why)
 
 
 def serve(c: Connection, entry: Entry, *, now: datetime) -> None:

@@ -95,12 +95,12 @@ def erase_patient(c: Connection, PatientID: str, *, now: datetime, by: str) -> E
     c.executemany(sql("erase_removals"), known)
     audit.journal(
         c,
-        at=now,
-        who=by,
-        kind=audit.Subject.WORKLIST,
-        subject="patient",
-        from_state="kept",
-        to_state="erased",
+        audit.Subject.WORKLIST,
+        "patient",
+        before="kept",
+        after="erased",
+        now=now,
+        by=by,
         why=f"{erased.rows} rows, {erased.snapshots} snapshots, {erased.queries} queries,"
         f" {erased.entries} desk entries, {erased.orders} orders, {erased.steps} performed steps,"
         f" {erased.studies} studies, {erased.messages} messages received, {erased.told} told",

@@ -62,7 +62,9 @@ def accept(c: Connection, instance: Instance, *, now: datetime, why: str) -> Acc
     differs = c.execute(sql("instance_same_uid"), {"SOPInstanceUID": instance.SOPInstanceUID}).fetchone()
     quarantine = DUPLICATE_DIFFERS if differs is not None else instance.quarantine
     c.execute(sql("instance_insert"), _columns(instance, quarantine=quarantine))
-    _journal(c, instance.id, before="", after=InstanceState.RECEIVED, now=now, by="spool", why=why)
+    audit.journal(
+        c, audit.Subject.INSTANCE, instance.id, before="", after=InstanceState.RECEIVED, now=now, by="spool", why=why
+    )
     if differs is not None:
         audit.raise_alarm(c, code=audit.AlarmCode.DUPLICATE_DIFFERS, subject=instance.id, now=now)
     return Accepted(instance=replace(instance, state=InstanceState.RECEIVED, quarantine=quarantine), duplicate=False)
@@ -134,7 +136,16 @@ def release(c: Connection, instance_id: InstanceId, *, now: datetime, by: str, w
     if instance is None or not instance.quarantine:
         return False
     c.execute(sql("instance_release"), {"id": instance_id})
-    _journal(c, instance_id, before=instance.quarantine, after=instance.state, now=now, by=by, why=why)
+    audit.journal(
+        c,
+        audit.Subject.INSTANCE,
+        instance_id,
+        before=instance.quarantine,
+        after=instance.state,
+        now=now,
+        by=by,
+        why=why,
+    )
     audit.clear_alarm(c, code=audit.AlarmCode.DUPLICATE_DIFFERS, subject=instance_id, now=now)
     return True
 
@@ -185,13 +196,7 @@ def purge_rejected(c: Connection, *, now: datetime, retention: timedelta, limit:
 
 def _move(c: Connection, instance: Instance, *, after: InstanceState, now: datetime, by: str, why: str) -> None:
     c.execute(sql("instance_move"), {"id": instance.id, "state": after})
-    _journal(c, instance.id, before=instance.state, after=after, now=now, by=by, why=why)
-
-
-def _journal(c: Connection, subject: str, *, before: str, after: str, now: datetime, by: str, why: str) -> None:
-    audit.journal(
-        c, at=now, who=by, kind=audit.Subject.INSTANCE, subject=subject, from_state=before, to_state=after, why=why
-    )
+    audit.journal(c, audit.Subject.INSTANCE, instance.id, before=instance.state, after=after, now=now, by=by, why=why)
 
 
 def _columns(instance: Instance, *, quarantine: str) -> dict[str, object]:

@@ -27,7 +27,7 @@ from gateway.domain.mpps import (
     judge,
     status_after,
 )
-from gateway.spool import relays
+from gateway.spool import audit, relays
 from gateway.spool.audit import Subject
 from gateway.spool.db import Connection, Row
 from gateway.spool.queries import sql
@@ -129,7 +129,7 @@ def accept(c: Connection, message: Message, said: Performed, *, targets: Sequenc
         _refer(c, step, said.references)
     if after is not before:
         why = message.request
-        relays.journal(c, Subject.MPPS, step, before=before, after=after, now=now, by="scanner", why=why)
+        audit.journal(c, Subject.MPPS, step, before=before, after=after, now=now, by="scanner", why=why)
     _queue(c, step, message, targets)
     return verdict, step
 

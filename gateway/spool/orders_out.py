@@ -72,7 +72,7 @@ def queue(
     if row is None:
         return False
     why = f"{receiver}: {event}"
-    relays.journal(c, Subject.ORDER_MESSAGE, row["id"], before="", after=state, now=now, by="spool", why=why)
+    audit.journal(c, Subject.ORDER_MESSAGE, row["id"], before="", after=state, now=now, by="spool", why=why)
     if not valid:
         audit.raise_alarm(c, code=relays.REFUSED[Subject.ORDER_MESSAGE], subject=receiver, now=now)
     return True

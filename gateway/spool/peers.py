@@ -70,7 +70,7 @@ def add_scanner(
     values = {"ae": ae, "addresses": json.dumps(list(addresses)), "profile": profile, "now": to_text(now), "by": by}
     c.execute(sql("scanner_upsert"), values)
     c.execute(sql("caller_forget"), {"calling_ae": ae})
-    _journal(c, ae, before="", after="added", now=now, by=by)
+    audit.journal(c, audit.Subject.SCANNER, ae, before="", after="added", now=now, by=by, why="command")
     return Scanner(ae=ae, addresses=tuple(addresses), profile=profile, added_at=now, added_by=by)
 
 
@@ -78,19 +78,13 @@ def remove_scanner(c: Connection, ae: AETitle, *, now: datetime, by: str) -> boo
     """Whether there was such a scanner."""
     if c.execute(sql("scanner_remove"), {"ae": ae}).rowcount == 0:
         return False
-    _journal(c, ae, before="added", after="removed", now=now, by=by)
+    audit.journal(c, audit.Subject.SCANNER, ae, before="added", after="removed", now=now, by=by, why="command")
     return True
 
 
 def scanners(c: Connection) -> tuple[Scanner, ...]:
     """The scanners added by a command, by AE title."""
     return tuple(_scanner(row) for row in c.execute(sql("scanners")))
-
-
-def _journal(c: Connection, ae: AETitle, *, before: str, after: str, now: datetime, by: str) -> None:
-    audit.journal(
-        c, at=now, who=by, kind=audit.Subject.SCANNER, subject=ae, from_state=before, to_state=after, why="command"
-    )
 
 
 def _scanner(row: Row) -> Scanner:

@@ -128,13 +128,7 @@ def move(c: Connection, message: Queued, state: RelayState, *, now: datetime, by
             f"relay {message.id} is no longer {message.state}: a person decided meanwhile", code="moved"
         )
     why = f"{message.target}: {why}"
-    journal(c, message.kind, message.about, before=message.state, after=state, now=now, by=by, why=why)
-
-
-def journal(
-    c: Connection, kind: Subject, about: int, *, before: str, after: str, now: datetime, by: str, why: str
-) -> None:
-    audit.journal(c, at=now, who=by, kind=kind, subject=str(about), from_state=before, to_state=after, why=why)
+    audit.journal(c, message.kind, message.about, before=message.state, after=state, now=now, by=by, why=why)
 
 
 # -- a person --

@@ -109,7 +109,9 @@ def open_task(
         return int(row["id"])
     asked = {**values, "study": study, "kind": kind, "now": to_text(now)}
     number = int(c.execute(sql("task_insert"), asked).fetchone()["id"])
-    _journal(c, number, before="", after=TaskState.OPEN, now=now, by="check", why=f"{kind} {code}")
+    audit.journal(
+        c, audit.Subject.TASK, number, before="", after=TaskState.OPEN, now=now, by="check", why=f"{kind} {code}"
+    )
     return number
 
 
@@ -120,7 +122,9 @@ def settle(c: Connection, study: StudyKey, kind: TaskKind, *, by: str, outcome: 
         return False
     values = {"id": row["id"], "by": by, "outcome": outcome, "now": to_text(now)}
     c.execute(sql("task_decide"), values)
-    _journal(c, row["id"], before=TaskState.OPEN, after=TaskState.DECIDED, now=now, by=by, why=outcome)
+    audit.journal(
+        c, audit.Subject.TASK, row["id"], before=TaskState.OPEN, after=TaskState.DECIDED, now=now, by=by, why=outcome
+    )
     audit.clear_alarm(c, code=ALARM_WAITS, subject=f"task {row['id']}", now=now)
     return True
 
@@ -190,16 +194,8 @@ def decide(
         "now": to_text(now),
     }
     number = int(c.execute(sql("decision_insert"), values).fetchone()["id"])
-    audit.journal(
-        c,
-        at=now,
-        who=by,
-        kind=audit.Subject.DECISION,
-        subject=str(number),
-        from_state="",
-        to_state=choice,
-        why="remembered" if remember else "decided",
-    )
+    why = "remembered" if remember else "decided"
+    audit.journal(c, audit.Subject.DECISION, number, before="", after=choice, now=now, by=by, why=why)
     return number
 
 
@@ -266,15 +262,9 @@ def revoke(c: Connection, rule: int, *, by: str, now: datetime) -> bool:
     gone = c.execute(sql("remembered_revoke"), {"id": rule, "by": by, "now": to_text(now)}).fetchone()
     if gone is None:
         return False
+    subject = f"rule {rule}"
     audit.journal(
-        c,
-        at=now,
-        who=by,
-        kind=audit.Subject.DECISION,
-        subject=f"rule {rule}",
-        from_state="remembered",
-        to_state="revoked",
-        why="revoked",
+        c, audit.Subject.DECISION, subject, before="remembered", after="revoked", now=now, by=by, why="revoked"
     )
     return True
 
@@ -284,19 +274,6 @@ def forget(c: Connection, *, before: datetime) -> None:
     values = {"before": to_text(before)}
     for statement in (sql("tasks_forget"), sql("decisions_forget"), sql("read_back_forget")):
         c.execute(statement, values)
-
-
-def _journal(c: Connection, number: int, *, before: str, after: str, now: datetime, by: str, why: str) -> None:
-    audit.journal(
-        c,
-        at=now,
-        who=by,
-        kind=audit.Subject.TASK,
-        subject=str(number),
-        from_state=before,
-        to_state=after,
-        why=why,
-    )
 
 
 def _task(row: Row) -> Task:

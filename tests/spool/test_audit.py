@@ -34,16 +34,7 @@ def test_what_may_be_a_patient_is_no_subject(spool: Spool, subject: str) -> None
     refused = [
         spool.db.write(lambda c: audit.raise_alarm(c, code="disk-high", subject=subject, now=START)),
         spool.db.write(
-            lambda c: audit.journal(
-                c,
-                at=START,
-                who="x",
-                kind=audit.Subject.INSTANCE,
-                subject="1",
-                from_state="",
-                to_state="",
-                why=subject,
-            )
+            lambda c: audit.journal(c, audit.Subject.INSTANCE, 1, before="", after="", now=START, by="x", why=subject)
         ),
     ]
     for future in refused:
