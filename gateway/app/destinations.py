@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from gateway.app.peers import caller_of, now
 from gateway.config import Config, Destination, DicomDestination, FolderDestination, WebDestination
+from gateway.domain.compression import SYNTAXES
 from gateway.domain.model import DestinationName
 from gateway.net.dicomweb import Server
 from gateway.net.flow import Flow
@@ -62,9 +63,18 @@ def way_to(config: Config, destination: Destination) -> Way:
                 learned=Learned(keep=destination.learned_for, now=now),
             )
         case WebDestination():
-            return Stow(server=server_of(destination))
+            return Stow(server=server_of(destination), accepts=_accepted(destination))
         case FolderDestination():
-            return Folder(path=destination.path, owner=destination.name, confirm=destination.confirm)
+            return Folder(
+                path=destination.path,
+                owner=destination.name,
+                confirm=destination.confirm,
+                accepts=_accepted(destination),
+            )
+
+
+def _accepted(destination: WebDestination | FolderDestination) -> frozenset[str]:
+    return frozenset[str]().union(*(SYNTAXES[one] for one in destination.accepts))
 
 
 def server_of(destination: WebDestination) -> Server:

@@ -29,6 +29,7 @@ from gateway.config.values import (
     invalid,
     shape,
 )
+from gateway.domain.compression import Syntax
 from gateway.domain.model import Confirm, Lane
 
 CallingAE = Literal["own", "scanner"]
@@ -137,7 +138,15 @@ class GatewayDestination(DicomDestination):
     """A result that has not come by then counts as failed: the image is sent again. Its own may be away for long."""
 
 
-class WebDestination(Remote, Certificates):
+class Unasked(AnyDestination):
+    """What holds for every kind that negotiates nothing."""
+
+    accepts: tuple[Syntax, ...] = spelled([Syntax.JPEG_LS.value, Syntax.JPEG_2000.value, Syntax.RLE.value])
+    """With compression "lossless", what it takes, for it can't be asked: any of "jpeg-ls", "jpeg-2000", "htj2k", "rle",
+    "deflated". Images that came compressed go as they came."""
+
+
+class WebDestination(Remote, Unasked, Certificates):
     """A DICOMweb service."""
 
     kind: Literal["dicomweb"] = spelled("dicomweb")
@@ -169,7 +178,7 @@ class WebDestination(Remote, Certificates):
         return self.url.rstrip("/")
 
 
-class FolderDestination(AnyDestination):
+class FolderDestination(Unasked):
     """A folder, or a mounted share."""
 
     kind: Literal["folder"] = spelled("folder")

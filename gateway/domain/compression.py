@@ -27,8 +27,6 @@ HTJ2K_RPCL: Final = "1.2.840.10008.1.2.4.202"
 RLE: Final = "1.2.840.10008.1.2.5"
 DEFLATED: Final = "1.2.840.10008.1.2.1.99"
 IMAGE_CODECS: Final = frozenset({JPEG_LS, JPEG_2000, HTJ2K, HTJ2K_RPCL, RLE})
-UNASKED: Final = frozenset({JPEG_LS, JPEG_2000, RLE})
-"""What is sent where nothing is negotiated and the site chose compression: what most can read."""
 WAVELETS: Final = frozenset({JPEG_2000, HTJ2K, HTJ2K_RPCL})
 
 _WAVELETS_FROM: Final = 32
@@ -43,6 +41,25 @@ USUAL_LINK: Final = 12_500_000.0
 """Bytes a second of a destination whose link was not measured yet."""
 DEFLATE_FROM: Final = 1.2
 """How much smaller than an image codec deflate must be: fewer viewers read it, and a correction costs more."""
+
+
+class Syntax(StrEnum):
+    """What objects can be made smaller to, as a site names it."""
+
+    JPEG_LS = "jpeg-ls"
+    JPEG_2000 = "jpeg-2000"
+    HTJ2K = "htj2k"
+    RLE = "rle"
+    DEFLATED = "deflated"
+
+
+SYNTAXES: Final[Mapping[Syntax, frozenset[str]]] = {
+    Syntax.JPEG_LS: frozenset({JPEG_LS}),
+    Syntax.JPEG_2000: frozenset({JPEG_2000}),
+    Syntax.HTJ2K: frozenset({HTJ2K, HTJ2K_RPCL}),
+    Syntax.RLE: frozenset({RLE}),
+    Syntax.DEFLATED: frozenset({DEFLATED}),
+}
 
 
 class Content(StrEnum):

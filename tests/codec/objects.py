@@ -9,6 +9,7 @@ from pathlib import Path
 import xxhash
 from pydicom.dataset import FileMetaDataset
 from pydicom.filewriter import write_file_meta_info
+from pydicom.uid import UID
 
 from gateway.dicom import part10
 from gateway.domain.compression import DEFLATED, HTJ2K, JPEG_2000, JPEG_LS, RLE, preference
@@ -44,11 +45,17 @@ def task(
 def as_file(asked: Task, made: Made) -> Path:
     """The data set that was made, with a file meta before it."""
     before = part10.read(asked.source.read_bytes())
+    path = asked.target.with_suffix(f"{asked.target.suffix}.dcm")
+    content = asked.target.read_bytes()
+    return part10_file(path, content, before.SOPClassUID, before.SOPInstanceUID, made.TransferSyntaxUID)
+
+
+def part10_file(path: Path, dataset: bytes, sop_class: str, sop_instance: str, syntax: str) -> Path:
+    """These bytes behind a file meta."""
     meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = before.SOPClassUID, before.SOPInstanceUID
-    meta.TransferSyntaxUID = made.TransferSyntaxUID
+    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = UID(sop_class), UID(sop_instance)
+    meta.TransferSyntaxUID = UID(syntax)
     header = BytesIO()
     write_file_meta_info(header, meta)
-    path = asked.target.with_suffix(f"{asked.target.suffix}.dcm")
-    path.write_bytes(b"\0" * 128 + b"DICM" + header.getvalue() + asked.target.read_bytes())
+    path.write_bytes(b"\0" * 128 + b"DICM" + header.getvalue() + dataset)
     return path

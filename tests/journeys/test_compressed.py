@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from importlib import import_module
 from io import BytesIO
 from pathlib import Path
@@ -15,15 +16,19 @@ from pydicom.filereader import read_dataset
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, MRImageStorage
 from pynetdicom import AE, evt
 
-from gateway.domain.compression import DEFLATED, JPEG_2000, JPEG_LS, RLE
-from gateway.domain.model import DeliveryState
+from gateway.domain.compression import DEFLATED, JPEG_2000, JPEG_LS, RLE, SYNTAXES, Syntax
+from gateway.domain.model import Confirm, DeliveryState
+from gateway.domain.window import parse_window
 from gateway.net.codec_object import work
 from gateway.net.codec_task import Made
+from gateway.net.share import prepare
 from gateway.roles.forward import compressing
+from gateway.roles.forward.folder import Folder
 from gateway.spool import audit, compression
 from tests.codec import corpus
 from tests.codec.objects import as_file, task
-from tests.journeys.forwarding import Forwarding, forwarding, target
+from tests.journeys.forwarding import Forwarding, forwarding, target, to
+from tests.peers import objects
 from tests.peers.processes import free_port
 from tests.peers.pynetdicom_scp import STANDARD_STORAGE, serving, storage_scp
 
@@ -174,6 +179,39 @@ def test_a_pacs_that_takes_nothing_but_native_gets_what_was_encapsulated_decoded
     assert dcmread(path).PixelData in got.dataset
 
 
+def test_codecs_work_on_what_is_queued_behind_a_batch_while_its_last_object_is_sent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ready: list[set[Path]] = []
+    running: list[Forwarding] = []
+
+    def patient(syntax: str) -> int:
+        """The destination takes its time over the first object: until forms of another batch are there."""
+        if not ready:
+            folder = running[0].spool.files.derived
+            running[0].until(lambda: len(set(folder.glob("*.dataset"))) > 2, what="a later batch is made ready")
+            ready.append(set(folder.glob("*.dataset")))
+        return 0
+
+    with (
+        choosy(patient) as scp,
+        forwarding(
+            tmp_path,
+            [target(lambda: to(scp.port, timeout=60), lossless=True, batch=2, window=parse_window("02:00-23:00"))],
+            monkeypatch=monkeypatch,
+        ) as role,
+    ):
+        running.append(role)
+        made = [corpus.gray(f"slice {number}", frames=4) for number in range(6)]
+        uids = [role.put(objects.write(tmp_path, one)) for one in made]
+        role.until_all(uids, DeliveryState.QUEUED)
+        role.clock.advance(timedelta(hours=2))
+        role.until_all(uids)
+        role.until(lambda: not list(role.spool.files.derived.iterdir()), what="forms are let go")
+    assert ready
+    assert scp.seen == [JPEG_LS] * len(uids)
+
+
 @pytest.mark.parametrize("verdict", [0xA900, 0xC000, None])
 def test_what_a_pacs_does_not_take_compressed_it_gets_once_as_it_came_and_so_from_then_on(
     verdict: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -195,6 +233,31 @@ def test_what_a_pacs_does_not_take_compressed_it_gets_once_as_it_came_and_so_fro
         role.put(corpus.made("rgb-frames", tmp_path))
         role.put(corpus.made("overlay-late", tmp_path))
         role.until(lambda: JPEG_LS in scp.seen[4:], what="it is tried again")
+
+
+@pytest.mark.parametrize(
+    ("accepts", "forms"),
+    [
+        (("jpeg-ls", "rle"), {"frames": JPEG_LS, "rgb-frames": JPEG_LS, "segmentation": ExplicitVRLittleEndian}),
+        (("jpeg-2000", "deflated"), {"frames": JPEG_2000, "rgb-frames": DEFLATED, "segmentation": DEFLATED}),
+        ((), dict.fromkeys(("frames", "rgb-frames", "segmentation"), ExplicitVRLittleEndian)),
+    ],
+)
+def test_where_nothing_is_negotiated_the_site_says_what_is_taken(
+    accepts: tuple[str, ...], forms: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "share"
+    place.mkdir()
+    prepare(place, "pacs")
+    taken = frozenset[str]().union(*(SYNTAXES[Syntax(one)] for one in accepts))
+    way = Folder(path=place, owner="pacs", confirm=Confirm.HASH, accepts=taken)
+    with forwarding(
+        tmp_path, [target(0, way=way, confirm=Confirm.HASH, lossless=True)], monkeypatch=monkeypatch
+    ) as role:
+        uids = {role.put(corpus.made(name, tmp_path)): name for name in forms}
+        role.until_all(uids)
+    written = [dcmread(path) for path in place.glob("*/*.dcm")]
+    assert {uids[one.SOPInstanceUID]: str(one.file_meta.TransferSyntaxUID) for one in written} == forms
 
 
 def test_what_a_pacs_does_not_take_at_all_bars_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

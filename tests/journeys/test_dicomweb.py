@@ -38,7 +38,7 @@ end
 
 
 def web(server: Server, **settings: Any) -> Target:
-    return target(0, way=Stow(server=server), **settings)
+    return target(0, way=Stow(server=server, accepts=frozenset()), **settings)
 
 
 def secret(path: Path, text: str) -> Path:

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 
 
 def share(path: Path) -> Target:
-    way = Folder(path=path, owner="pacs", confirm=Confirm.HASH)
+    way = Folder(path=path, owner="pacs", confirm=Confirm.HASH, accepts=frozenset())
     return target(0, way=way, confirm=Confirm.HASH)
 
 

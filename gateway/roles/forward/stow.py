@@ -7,15 +7,14 @@ whether the instance was stored (202, or 409 for one that may be there already) 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from gateway.dicom import part10
-from gateway.domain.compression import UNASKED
+from gateway.dicom.convert import Segment
+from gateway.dicom.dimse import Status
 from gateway.domain.model import UID, Instance
 from gateway.domain.retry import Outcome, classify_stow, is_in_question
 from gateway.net.dicomweb import DicomWeb, Server
-from gateway.roles.forward.sending import Opened, segments_of
-from gateway.roles.forward.target import Held, by_series
+from gateway.roles.forward.target import FileLine, Held, by_series
 
 UIDS_PER_QUERY = 20
 
@@ -25,57 +24,29 @@ class Stow:
     """A DICOMweb service (`Way`)."""
 
     server: Server
+    accepts: frozenset[str]
+    """Transfer syntaxes that it takes beside those that objects came in: STOW-RS has no question for it."""
 
-    def open(self, _found: Sequence[Instance], *, allow: Callable[[int], int], offered: frozenset[str]) -> StowLine:
+    def open(self, _found: Sequence[Instance], *, allow: Callable[[int], int], offered: frozenset[str]) -> FileLine:
         """Raises `TemporaryFailure`."""
-        return StowLine(DicomWeb(self.server), allow, offered=offered)
+        web = DicomWeb(self.server)
+
+        def put(
+            instance: Instance, header: bytes, segments: Sequence[Segment], source: int, *, attempts: int
+        ) -> Outcome:
+            answer = web.store(instance.SOPInstanceUID, header, segments, source, allow=allow)
+            asked = is_in_question(answer.status, answer.reason, named=answer.named)
+            if asked and instance.SOPInstanceUID in _held(web, [instance]):
+                return classify_stow(answer.status, Status.DUPLICATE_SOP_INSTANCE, None, named=False, attempts=attempts)
+            return classify_stow(answer.status, answer.reason, answer.warning, named=answer.named, attempts=attempts)
+
+        return FileLine(put, web.close, accepts=self.accepts & offered)
 
     def held(self, wanted: Sequence[Instance]) -> Iterator[Held]:
         """By QIDO-RS at instance level. Raises `TemporaryFailure`."""
         with DicomWeb(self.server) as web:
             for asked in by_series(wanted, at_most=UIDS_PER_QUERY):
                 yield Held(asked, _held(web, asked))
-
-
-class StowLine:
-    """A connection for STOW-RS (`Line`)."""
-
-    def __init__(self, web: DicomWeb, allow: Callable[[int], int], *, offered: frozenset[str]) -> None:
-        self._web = web
-        self._offered = offered & UNASKED
-        self._allow = allow
-
-    def fits(self, _instance: Instance) -> bool:
-        """Nothing is negotiated."""
-        return True
-
-    def accepts(self, instance: Instance) -> frozenset[str]:
-        """Nothing is negotiated: what it came in, and what most can read."""
-        return self._offered | {instance.TransferSyntaxUID}
-
-    def store(
-        self, instance: Instance, opening: Callable[[Instance], Opened], *, attempts: int, meanwhile: Callable[[], None]
-    ) -> Outcome:
-        """STOW-RS in the syntax it is opened in; what the status and the Failure Reason mean."""
-        with opening(instance) as opened:
-            syntax = opened.instance.TransferSyntaxUID
-            header = part10.meta(
-                SOPClassUID=instance.SOPClassUID, SOPInstanceUID=instance.SOPInstanceUID, TransferSyntaxUID=syntax
-            )
-            segments = segments_of(opened, syntax)
-            answer = self._web.store(instance.SOPInstanceUID, header, segments, opened.descriptor, allow=self._allow)
-        meanwhile()
-        outcome = classify_stow(answer.status, answer.reason, answer.warning, named=answer.named, attempts=attempts)
-        if is_in_question(answer.status, answer.reason, named=answer.named):
-            there = instance.SOPInstanceUID in _held(self._web, [instance])
-            outcome = classify_stow(answer.status, 0x0111, None, named=False, attempts=attempts) if there else outcome
-        return replace(outcome, sent_as=syntax)
-
-    def release(self) -> None:
-        self._web.close()
-
-    def abort(self) -> None:
-        self._web.close()
 
 
 def _held(web: DicomWeb, asked: Sequence[Instance]) -> set[UID]:

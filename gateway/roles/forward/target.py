@@ -9,15 +9,17 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, tzinfo
 from typing import NamedTuple, Protocol
 
+from gateway.dicom import part10
+from gateway.dicom.convert import Segment
 from gateway.domain.model import UID, Confirm, DestinationName, Instance, Lane
 from gateway.domain.retry import Circuit, Outcome
 from gateway.domain.window import Window
 from gateway.net.flow import Flow
-from gateway.roles.forward.sending import Opened
+from gateway.roles.forward.sending import Opened, segments_of
 
 
 class Line(Protocol):
@@ -48,6 +50,45 @@ class Line(Protocol):
     def abort(self) -> None:
         """End at once."""
         ...
+
+
+class Put(Protocol):
+    """How a kind of destination that is given files stores one: a file meta and the segments of a data set, those of
+    the file `source` among them. Raises as `Line.store`."""
+
+    def __call__(
+        self, instance: Instance, header: bytes, segments: Sequence[Segment], source: int, *, attempts: int
+    ) -> Outcome: ...
+
+
+class FileLine:
+    """A line where nothing is negotiated (`Line`): any object fits, as it came or in a form that `accepts` names."""
+
+    def __init__(self, put: Put, close: Callable[[], None], *, accepts: frozenset[str]) -> None:
+        self._put = put
+        self._accepts = accepts
+        self.release = self.abort = close
+
+    def fits(self, _instance: Instance) -> bool:
+        """Any does."""
+        return True
+
+    def accepts(self, instance: Instance) -> frozenset[str]:
+        """What the site says that can be read there, and what it came in."""
+        return self._accepts | {instance.TransferSyntaxUID}
+
+    def store(
+        self, instance: Instance, opening: Callable[[Instance], Opened], *, attempts: int, meanwhile: Callable[[], None]
+    ) -> Outcome:
+        """Put as a Part 10 file in the syntax it is opened in."""
+        with opening(instance) as opened:
+            syntax = opened.instance.TransferSyntaxUID
+            header = part10.meta(
+                SOPClassUID=instance.SOPClassUID, SOPInstanceUID=instance.SOPInstanceUID, TransferSyntaxUID=syntax
+            )
+            outcome = self._put(instance, header, segments_of(opened, syntax), opened.descriptor, attempts=attempts)
+        meanwhile()
+        return replace(outcome, sent_as=syntax)
 
 
 class Held(NamedTuple):
