@@ -196,18 +196,24 @@ def _insert(c: Connection, asked: Asked, arguments: Any, *, state: str, code: st
         "settled_at": None if state == ACCEPTED else to_text(now),
     }
     c.execute(sql("command_insert"), values)
-    _journal(c, asked.nonce, who=_who(asked.signers), before="", after=state, why=code or asked.name or "", now=now)
+    audit.journal(
+        c,
+        audit.Subject.COMMAND,
+        asked.nonce,
+        before="",
+        after=state,
+        now=now,
+        by=_who(asked.signers),
+        why=code or asked.name or "",
+    )
 
 
 def _settle(c: Connection, nonce: str, done: Done, now: datetime) -> None:
     values = {"nonce": nonce, "state": done.outcome, "code": done.code, "count": done.count, "now": to_text(now)}
     if c.execute(sql("command_settle"), values).rowcount:
-        _journal(c, nonce, who="reporting", before=ACCEPTED, after=done.outcome, why=done.code, now=now)
-
-
-def _journal(c: Connection, nonce: str, *, who: str, before: str, after: str, why: str, now: datetime) -> None:
-    kind = audit.Subject.COMMAND
-    audit.journal(c, at=now, who=who, kind=kind, subject=nonce, from_state=before, to_state=after, why=why)
+        audit.journal(
+            c, audit.Subject.COMMAND, nonce, before=ACCEPTED, after=done.outcome, now=now, by="reporting", why=done.code
+        )
 
 
 def _who(signers: Sequence[KeyId]) -> str:
