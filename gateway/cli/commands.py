@@ -14,6 +14,7 @@ from gateway.cli import (
     messages,
     mpps,
     orders,
+    panel,
     peers,
     queue,
     retry,
@@ -24,6 +25,7 @@ from gateway.cli import (
     status,
     study,
     tasks,
+    update,
     worklist,
 )
 from gateway.cli.failures import Commands
@@ -62,6 +64,9 @@ app.command("hold")(tasks.hold)
 app.command("release")(retry.release)
 app.command("reject")(tasks.reject)
 app.command("undo")(tasks.undo)
+app.add_typer(update.app, name="update")
+app.command("setup", hidden=True)(panel.setup)
+app.command("panel", hidden=True)(panel.panel)
 app.add_typer(simulate.app, name="simulate")
 
 

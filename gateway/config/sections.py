@@ -22,6 +22,7 @@ from gateway.config.disk import DiskSection
 from gateway.config.hl7 import Mllp, OrdersOut, Sender
 from gateway.config.mqtt import Mqtt
 from gateway.config.section import Section, ServerTls, Tls, spelled
+from gateway.config.update import UpdateSection
 from gateway.config.values import (
     AE,
     Count,
@@ -292,6 +293,7 @@ class Config(Section):
     mqtt: Mqtt = spelled({})
     commands: CommandsSection = spelled({})
     console: Console = spelled({})
+    update: UpdateSection = spelled({})
 
     def retention_of(self, destination: AnyDestination) -> timedelta:
         """How long an image is kept once this destination and all others confirmed it."""

@@ -26,11 +26,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import datetime
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from gateway.domain.model import PermanentFailure, TemporaryFailure
+from gateway.spool import migrations
 from gateway.spool.times import to_text
 
 if TYPE_CHECKING:
@@ -256,14 +256,12 @@ def error_code(error: BaseException) -> int:
 def migrate(c: Connection, *, now: Callable[[], datetime]) -> None:
     """Applies the numbered files of `schema/` that were not applied yet, one transaction each.
 
-    Raises PermanentFailure if the database was written by a newer gateway.
+    Raises PermanentFailure if a newer gateway wrote the database and made more of it than this one can live with.
     """
-    scripts = _scripts()
+    scripts = migrations.scripts()
     c.execute("CREATE TABLE IF NOT EXISTS migration (name TEXT PRIMARY KEY, applied_at TEXT NOT NULL) STRICT")
-    unknown = {name for (name,) in c.execute("SELECT name FROM migration")} - scripts.keys()
-    if unknown:
-        raise PermanentFailure(f"the database has schema {max(unknown)}, newer than this gateway: install that version")
-    for name in sorted(scripts):
+    _applied(c)
+    for name in scripts:
         _begin(c)
         try:
             if c.execute("SELECT 1 FROM migration WHERE name = ?", (name,)).fetchone() is None:
@@ -286,22 +284,23 @@ def open_reader(path: Path) -> Connection:
         raise PermanentFailure("there is no database: start the gateway once, it makes it", code="missing")
     c = _connect(path, read_only=True)
     try:
-        applied = {name for (name,) in c.execute("SELECT name FROM migration")}
+        if migrations.scripts().keys() <= _applied(c):
+            return c
+        raise PermanentFailure("the database has another schema: restart the gateway with this version", code="schema")
     except BaseException:
         c.close()
         raise
-    if applied != _scripts().keys():
-        c.close()
-        raise PermanentFailure("the database has another schema: restart the gateway with this version", code="schema")
-    return c
 
 
-def _scripts() -> dict[str, str]:
-    return {
-        entry.name: entry.read_text(encoding="utf-8")
-        for entry in files("gateway.spool").joinpath("schema").iterdir()
-        if entry.name.endswith(".sql")
-    }
+def _applied(c: Connection) -> set[str]:
+    """The migrations that the database has; those of a newer gateway too, if it said that we can live with them."""
+    applied = {name for (name,) in c.execute("SELECT name FROM migration")}
+    unknown = applied - migrations.scripts().keys()
+    if unknown and c.execute("PRAGMA user_version").fetchone()[0] > len(migrations.scripts()):
+        raise PermanentFailure(
+            f"the database has schema {max(unknown)}, newer than this gateway: install that version", code="schema"
+        )
+    return applied
 
 
 def split_statements(script: str) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -18,9 +19,13 @@ from pysqlite3 import dbapi2 as sqlite
 
 from gateway.domain.model import PermanentFailure, TemporaryFailure
 from gateway.spool import db as db_module
-from gateway.spool.db import Connection, Database, split_statements
+from gateway.spool import migrations
+from gateway.spool.db import Connection, Database, open_reader, split_statements
 from gateway.spool.queries import statements
 from tests.spool.objects import Clock
+
+BEFORE_THE_FIRST_RELEASE = "0016_relay.sql"
+"""Up to here a migration may take away: no box of the field goes back beyond."""
 
 
 @pytest.fixture
@@ -233,12 +238,71 @@ def test_many_may_open_a_new_database_at_once(tmp_path: Path) -> None:
         each.close()
 
 
-def test_a_database_of_a_newer_gateway_is_refused(tmp_path: Path) -> None:
-    db = Database(tmp_path / "gateway.db", now=Clock())
+def _later(path: Path, *, least: int) -> None:
+    """As a gateway of a later release would leave it."""
+    db = Database(path, now=Clock())
     db.write(lambda c: c.execute("INSERT INTO migration VALUES ('9999_later.sql', '')")).result()
+    db.write(lambda c: c.execute("ALTER TABLE alarm ADD COLUMN later TEXT")).result()
     db.close()
+    c = db_module._connect(path)
+    c.execute(f"PRAGMA user_version = {least}")
+    c.close()
+
+
+def test_a_database_that_a_newer_gateway_made_too_much_of_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "gateway.db"
+    _later(path, least=9999)
     with pytest.raises(PermanentFailure, match=r"9999_later\.sql"):
-        Database(tmp_path / "gateway.db", now=Clock())
+        Database(path, now=Clock())
+    with pytest.raises(PermanentFailure, match=r"9999_later\.sql"):
+        open_reader(path)
+
+
+def test_a_rollback_finds_the_database_of_the_newer_gateway_and_works_on(tmp_path: Path) -> None:
+    path = tmp_path / "gateway.db"
+    _later(path, least=len(migrations.scripts()))
+    db = Database(path, now=Clock())
+    db.write(lambda c: c.execute("DELETE FROM alarm")).result()
+    db.close()
+    open_reader(path).close()
+
+
+def test_every_statement_fits_a_schema_to_which_a_newer_gateway_added(tmp_path: Path) -> None:
+    """A column more in every table: what names no columns would not fit any more."""
+    db = Database(tmp_path / "gateway.db", now=Clock())
+    db.close()
+    c = db_module._connect(tmp_path / "gateway.db")
+    tables = [
+        name for (name,) in c.execute("SELECT name FROM sqlite_schema WHERE type = 'table' AND name <> 'migration'")
+    ]
+    for table in tables:
+        if not table.startswith("sqlite_"):
+            c.execute(f"ALTER TABLE {table} ADD COLUMN later TEXT")
+    whole = {
+        name: text for name, text in statements().items() if not name.startswith(("worklist_where_", "worklist_order"))
+    }
+    for name, text in whole.items():
+        named = dict.fromkeys(re.findall(r":(\w+)", text))
+        try:
+            c.execute(f"EXPLAIN {text}", named)
+        except db_module.DatabaseError as error:
+            raise AssertionError(f"{name}: {error}") from error
+    c.close()
+
+
+def test_a_migration_that_takes_away_says_who_can_live_with_it() -> None:
+    """Else a box that is rolled back meets a database that it can't work on."""
+    takes_away = re.compile(
+        r"\bDROP (TABLE|COLUMN|INDEX)\b|\bRENAME\b|ADD COLUMN[^;]*NOT NULL(?![^;]*DEFAULT)", re.IGNORECASE
+    )
+    guilty = [
+        name
+        for name, text in migrations.scripts().items()
+        if name > BEFORE_THE_FIRST_RELEASE
+        and takes_away.search(text)
+        and f"user_version = {int(name[:4])};" not in text
+    ]
+    assert guilty == []
 
 
 def test_statements_are_split_at_their_ends_only() -> None:

@@ -1,0 +1,212 @@
+"""A box in QEMU: its disk, its TPM, its two serial ports, and the power switch.
+
+What is promised: the machine is emulated (`-accel tcg`; /dev/kvm of a rented host may be a trap that hangs at the first
+instruction), everything it listens on is a free port of loopback, and it is gone when `off` returns. `off` is the hard
+kill: what the guest had not yet handed to the disk is lost, what it had is not: a crash, not a power cut.
+Raises `TimeoutError` with the last words of the console, `RuntimeError` if QEMU ended by itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+FIRMWARE: Final = Path("/usr/share/OVMF")
+# x86-64-v2, which numpy's wheels need; `max` is slower under TCG and has no vendor the kernel knows (trap 5)
+CPU: Final = "Nehalem"
+_ESCAPES: Final = re.compile(rb"\x1b\[[0-9;?]*[A-Za-z]|\x1b[=>()][0-9A-Za-z]?")
+
+
+def free_port() -> int:
+    """A port of loopback that nobody has now."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+class Serial:
+    """One serial port: what came out of it, and what is typed."""
+
+    def __init__(self, path: Path, log: Path) -> None:
+        self._path, self._log = path, log.open("ab")
+        self._sock = socket.socket(socket.AF_UNIX)
+        self.seen = b""
+
+    def connect(self, alive: subprocess.Popen[bytes], *, seconds: float = 30) -> None:
+        """As soon as QEMU has made it."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end and alive.poll() is None:
+            with contextlib.suppress(OSError):
+                self._sock.connect(str(self._path))
+                return
+            select.select([], [], [], 0.05)
+        raise RuntimeError(f"QEMU made no serial port; it ended with {alive.poll()}")
+
+    def read(self, seconds: float) -> bool:
+        """Take what comes within `seconds`; False at the end."""
+        ready, _, _ = select.select([self._sock], [], [], seconds)
+        if not ready:
+            return True
+        try:
+            came = self._sock.recv(1 << 16)
+        except OSError:
+            came = b""
+        self._log.write(came)
+        self._log.flush()
+        self.seen = (self.seen + _ESCAPES.sub(b"", came))[-(1 << 20) :]
+        return bool(came)
+
+    def type(self, text: str) -> None:
+        """As at a keyboard: a UART of a guest that is slow holds 16 bytes."""
+        for start in range(0, len(text), 12):
+            self._sock.sendall(text[start : start + 12].encode())
+            self.read(0.05)
+
+    def close(self) -> None:
+        self._sock.close()
+        self._log.close()
+
+
+@dataclass(slots=True, kw_only=True)
+class Machine:
+    """One box. `folder` keeps what survives a hard kill: disk, TPM state, firmware variables."""
+
+    folder: Path
+    base: Path
+    """The disk as it was made; never written to."""
+    forwarded: Sequence[int] = (11112, 2575)
+    """Ports of the guest; `ports` says where they are on loopback."""
+    tpm: bool = True
+    extra: Sequence[str] = ()
+    memory: int = 1536
+    ports: dict[int, int] = field(default_factory=dict)
+    _qemu: subprocess.Popen[bytes] | None = None
+    _swtpm: subprocess.Popen[bytes] | None = None
+    console: Serial = field(init=False)
+    shell: Serial = field(init=False)
+    started: float = 0.0
+
+    def on(self) -> None:
+        """Press the power switch."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        disk, variables = self.folder / "disk.qcow2", self.folder / "vars.fd"
+        if not disk.exists():
+            subprocess.run(
+                ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", self.base.resolve(), disk], check=True
+            )
+            shutil.copy(FIRMWARE / "OVMF_VARS_4M.fd", variables)
+        self.ports = {port: free_port() for port in self.forwarded}
+        self.console = Serial(self.folder / "console.sock", self.folder / "console.log")
+        self.shell = Serial(self.folder / "shell.sock", self.folder / "shell.log")
+        for name in ("console.sock", "shell.sock", "tpm.sock"):
+            (self.folder / name).unlink(missing_ok=True)
+        self.started = time.monotonic()
+        with (self.folder / "qemu.log").open("ab") as log:
+            if self.tpm:
+                self._start_tpm(log)
+            command = ["nice", "-n", "10", *self._command(disk, variables)]
+            self._qemu = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder)
+        self.console.connect(self._qemu)
+        self.shell.connect(self._qemu)
+
+    def _start_tpm(self, log: object) -> None:
+        state = self.folder / "tpm"
+        state.mkdir(exist_ok=True)
+        self._swtpm = subprocess.Popen(
+            ["swtpm", "socket", "--tpm2", "--tpmstate", f"dir={state}", "--ctrl", "type=unixio,path=tpm.sock"],
+            stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder,
+        )  # fmt: skip
+
+    def _command(self, disk: Path, variables: Path) -> list[str]:
+        hostfwd = "".join(f",hostfwd=tcp:127.0.0.1:{here}-:{there}" for there, here in self.ports.items())
+        tpm = "-chardev socket,id=tpm,path=tpm.sock -tpmdev emulator,id=t0,chardev=tpm -device tpm-tis,tpmdev=t0"
+        return [
+            "qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", CPU, "-smp", "2", "-machine", "q35",
+            "-m", str(self.memory), "-nodefaults", "-display", "none", "-monitor", "none",
+            "-drive", f"if=pflash,format=raw,readonly=on,file={FIRMWARE / 'OVMF_CODE_4M.fd'}",
+            "-drive", f"if=pflash,format=raw,file={variables.name}",
+            "-drive", f"if=none,id=d0,file={disk.name},format=qcow2,cache=writeback",
+            "-device", "virtio-blk-pci,drive=d0,bootindex=0",
+            "-netdev", f"user,id=n0{hostfwd}", "-device", "e1000e,netdev=n0",
+            "-device", "virtio-rng-pci", "-device", "i6300esb", "-action", "watchdog=reset",
+            "-chardev", "socket,id=c0,path=console.sock,server=on,wait=off", "-serial", "chardev:c0",
+            "-chardev", "socket,id=c1,path=shell.sock,server=on,wait=off", "-serial", "chardev:c1",
+            *(tpm.split() if self.tpm else ()), *self.extra,
+        ]  # fmt: skip
+
+    @property
+    def age(self) -> float:
+        """Seconds since the power switch."""
+        return time.monotonic() - self.started
+
+    def wait(self, pattern: str, *, seconds: float, port: str = "console") -> re.Match[bytes]:
+        """Until the port said something like `pattern`; what came before it is forgotten."""
+        serial: Serial = getattr(self, port)
+        wanted, end = re.compile(pattern.encode()), time.monotonic() + seconds
+        while (found := wanted.search(serial.seen)) is None:
+            if time.monotonic() > end:
+                raise TimeoutError(f"{pattern!r} did not come in {seconds:.0f} s; last: {serial.seen[-1500:]!r}")
+            self.drain()
+        serial.seen = serial.seen[found.end() :]
+        return found
+
+    def drain(self, seconds: float = 0.2) -> None:
+        """Take what both ports say, so that neither stops the guest."""
+        if self._qemu is None or self._qemu.poll() is not None:
+            raise RuntimeError(f"the machine is off: {self.console.seen[-500:]!r}")
+        self.shell.read(seconds / 2)
+        self.console.read(seconds / 2)
+
+    def sh(self, command: str, *, seconds: float = 120, check: bool = True) -> str:
+        """Run a command in the test's shell; what it said. Raises RuntimeError if it failed."""
+        mark = os.urandom(4).hex()
+        self.shell.seen = b""
+        # The mark is put together by the shell, so that the echo of what is typed does not look like the end
+        self.shell.type(f"{{ {command} ; }} 2>&1; echo FI''N{mark}:$?:\n")
+        found = self.wait(rf"(?s)\A(.*?)FIN{mark}:(\d+):", seconds=seconds, port="shell")
+        said = found[1].decode(errors="replace").replace("\r", "")
+        said = said.rpartition(f"N{mark}:$?:\n")[2].strip()  # where the terminal still echoes
+        if check and found[2] != b"0":
+            raise RuntimeError(f"{command} ended with {found[2].decode()}: {said[-1500:]}")
+        return said
+
+    def wait_for_shell(self, *, seconds: float = 300) -> None:
+        """Until the test's shell answers."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            self.shell.type("stty -echo cols 500 2>/dev/null; echo RE''ADY\n")
+            with contextlib.suppress(TimeoutError):
+                self.wait("READY\r?\n", seconds=5, port="shell")
+                return
+        raise TimeoutError(f"no shell in {seconds} s; console: {self.console.seen[-1500:]!r}")
+
+    def off(self) -> None:
+        """Pull the plug: SIGKILL, nothing is written any more."""
+        for process in (self._qemu, self._swtpm):
+            if process is not None and process.poll() is None:
+                process.send_signal(signal.SIGKILL)
+                process.wait()
+        self._qemu = self._swtpm = None
+        self.console.close()
+        self.shell.close()
+
+    def pause(self, *, go_on: bool = False) -> None:
+        """Stop the emulation, or let it go on: a measurement needs the processor."""
+        if self._qemu is not None:
+            self._qemu.send_signal(signal.SIGCONT if go_on else signal.SIGSTOP)
+
+
+def opened(port: int) -> Mapping[str, object]:
+    """Where a forwarded port is met from the host."""
+    return {"host": "127.0.0.1", "port": port}
