@@ -25,7 +25,7 @@ BIN := .venv/bin
 NODE := tests/peers/node
 # The programs that the tests drive as foreign peers and as faults, each as program:Debian package
 PROGRAMS := dcmdump:dcmtk dciodvfy:dicom3tools Orthanc:orthanc nbdkit:nbdkit nbdfuse:libnbd-bin mosquitto:mosquitto strace:strace \
-  mkfs.ext4:e2fsprogs ffmpeg:ffmpeg gdcmconv:libgdcm-tools fusermount3:fuse3 ip:iproute2 chromium:chromium node:nodejs npm:npm socat:socat \
+  mkfs.ext4:e2fsprogs ffmpeg:ffmpeg gdcmconv:libgdcm-tools fusermount3:fuse3 ip:iproute2 chromium:chromium node:nodejs npm:npm rsyslogd:rsyslog socat:socat \
   systemd-analyze:systemd
 GUEST := qemu-system-x86_64:qemu-system-x86 swtpm:swtpm mmdebstrap:mmdebstrap zstd:zstd cpio:cpio mkfs.ext4:e2fsprogs
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
@@ -52,6 +52,7 @@ system:
 	done; \
 	ls /usr/lib/*/nbdkit/plugins/nbdkit-python-plugin.so >/dev/null 2>&1 || missing="$$missing nbdkit-plugin-python"; \
 	ls /usr/share/orthanc/plugins/libOrthancDicomWeb.so >/dev/null 2>&1 || missing="$$missing orthanc-dicomweb"; \
+	ls /usr/lib/*/rsyslog/lmnsd_ossl.so >/dev/null 2>&1 || missing="$$missing rsyslog-openssl"; \
 	if [ -z "$$missing" ]; then exit 0; fi; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	  echo "setup: installing$$missing"; export DEBIAN_FRONTEND=noninteractive; \

@@ -130,3 +130,27 @@ def test_no_image_or_message_lies_about() -> None:
     """Anything that could be a patient's stays out of the repository: tests build theirs."""
     suffixes = {".dcm", ".hl7", ".ima", ".db", ".sqlite"}
     assert [str(path.relative_to(ROOT)) for path in tracked() if path.suffix.lower() in suffixes] == []
+
+
+LOG_CALLS = {"debug", "info", "warning", "error", "exception"}
+# Where the words of a log line are a variable, each with where they come from
+MAY_PASS_WORDS_ON = {
+    "gateway/net/codec.py": "one of two sentences of its own",
+    "gateway/net/mllp_server.py": "sentences of its own, through a limit of their rate",
+}
+
+
+def test_what_is_logged_is_said_in_words_of_ours() -> None:
+    """The words of a line leave the box by syslog; a value belongs into a key, where it is looked at."""
+    others = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for path in modules()
+        if str(path.relative_to(ROOT)) not in MAY_PASS_WORDS_ON
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr in LOG_CALLS
+        and ast.unparse(node.func.value) == "log"
+        and not (node.args and isinstance(node.args[0], ast.Constant))
+    ]
+    assert others == []

@@ -11,7 +11,7 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from typing import Any, Final
 
 import structlog
@@ -20,14 +20,15 @@ OURS_TO_QUOTE: Final = frozenset({"uvicorn.error"})
 """Loggers of libraries whose texts are about the process alone."""
 
 
-def log_to_stderr(level: str) -> None:
-    """Send everything that is logged in this process to stderr, from `level` ("info") on."""
+def log_to_stderr(level: str, *, also: Callable[[Mapping[str, Any]], None] | None = None) -> None:
+    """Send everything that is logged in this process to stderr, from `level` ("info") on, and hand it to `also`."""
     number = logging.getLevelNamesMapping()[level.upper()]
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             without_messages_of_errors,
+            *([] if also is None else [_handed_to(also)]),
             _renderer(colours=sys.stderr.isatty() and not os.environ.get("NO_COLOR")),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(number),
@@ -65,6 +66,14 @@ def without_messages_of_errors(
         if frames:
             event["raised_at"] = f"{frames[-1].filename.rpartition('/')[2]}:{frames[-1].lineno}"
     return event
+
+
+def _handed_to(also: Callable[[Mapping[str, Any]], None]) -> structlog.typing.Processor:
+    def hand(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        also(event)
+        return event
+
+    return hand
 
 
 def _renderer(*, colours: bool) -> structlog.typing.Processor:

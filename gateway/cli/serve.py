@@ -34,17 +34,25 @@ def serve(
     Stop it with SIGTERM or Ctrl-C. It may be killed at any moment: nothing that was acknowledged is lost.
     """
     from gateway import app
+    from gateway.app.syslog import shipping
     from gateway.cli.logs import log_to_stderr
     from gateway.config import load
 
     wanted = chosen(roles, known=frozenset(app.ROLES))
     loaded = load(config)
-    log_to_stderr(log_level)
     try:
-        status = app.serve(loaded, wanted)
+        shipped = shipping(loaded)
+        log_to_stderr(log_level, also=shipped)
+        try:
+            status = app.serve(loaded, wanted)
+        finally:
+            if shipped is not None:
+                shipped.close()
     except OSError as error:
         reason = error.strerror or type(error).__name__
-        remedy = "look whether another process has the port, and at owner and mode of [box] state and runtime"
+        remedy = (
+            "look whether another process has the port, at owner and mode of [box] state and runtime, and at [syslog]"
+        )
         raise CommandFailed(f"serve: can't start ({reason}); {remedy}") from None
     raise typer.Exit(status)
 

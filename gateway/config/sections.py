@@ -22,6 +22,7 @@ from gateway.config.disk import DiskSection
 from gateway.config.hl7 import Mllp, OrdersOut, Sender
 from gateway.config.mqtt import Mqtt
 from gateway.config.section import Section, ServerTls, Tls, spelled
+from gateway.config.syslog import SyslogSection
 from gateway.config.update import UpdateSection
 from gateway.config.values import (
     AE,
@@ -292,6 +293,7 @@ class Config(Section):
     retention: Retention = spelled({})
     mqtt: Mqtt = spelled({})
     commands: CommandsSection = spelled({})
+    syslog: SyslogSection = spelled({})
     console: Console = spelled({})
     update: UpdateSection = spelled({})
 
@@ -307,6 +309,11 @@ class Config(Section):
     def places(self) -> tuple[str, ...]:
         """The names that routing may use."""
         return (*(one.name for one in self.destination), *(one.name for one in self.group))
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The names that the file gives to peers and groups of them."""
+        return frozenset(one.name for table in (self.destination, self.ris, self.sender, self.group) for one in table)
 
     @property
     def dicom_nodes(self) -> tuple[DicomDestination, ...]:
