@@ -21,8 +21,8 @@ from hwtests.outcome import Fault, NotPresent, NotTested
 from hwtests.profile import Part
 
 _MIB: Final = 1 << 20
-_NOT_A_DISK: Final = 0
-"""The major number of file systems without one: in memory, overlays, the network."""
+_NOT_A_DISK: Final = "0:"
+"""How the number of a file system begins that has no device of its own: in memory, overlays, the network."""
 _MOST_LAYERS: Final = 8
 CRITICAL: Final = "critical warning"
 
@@ -47,11 +47,7 @@ class Disk:
 
 def disk_of(machine: Machine) -> Disk:
     """The disk under the spool. Raises NotPresent if it is on none."""
-    device = machine.state.stat().st_dev if not machine.described else None
-    major_minor = _described(machine) if device is None else f"{os.major(device)}:{os.minor(device)}"
-    if major_minor is None or major_minor.split(":")[0] == str(_NOT_A_DISK):
-        raise NotPresent(Part.DISK, "the folder of the spool is on no disk; mount its file system")
-    name = _lowest(machine, machine.path(f"/sys/dev/block/{major_minor}").resolve())
+    name = _lowest(machine, _device(machine).resolve())
     folder = f"/sys/class/block/{name}"
     return Disk(
         name=name,
@@ -61,13 +57,20 @@ def disk_of(machine: Machine) -> Disk:
     )
 
 
-def _described(machine: Machine) -> str | None:
-    """In a described tree the folder of the spool is what its mount table has at /var/lib/gateway, or above."""
-    mounts: dict[str, str] = {}
-    for line in (machine.text("/proc/self/mountinfo") or "").splitlines():
-        fields = line.split()
-        mounts[fields[4]] = fields[2]
-    return next((mounts[place] for place in ("/var/lib/gateway", "/var/lib", "/var", "/") if place in mounts), None)
+def _device(machine: Machine) -> Path:
+    """What the file system of the spool is mounted from, in sysfs by its number; by name where it has none (Btrfs)."""
+    mounts = [line.split() for line in (machine.text("/proc/self/mountinfo") or "").splitlines()]
+    place = machine.mounted_at
+    above = [fields for fields in mounts if place.is_relative_to(fields[4])]
+    if not above:
+        raise NotPresent(Part.DISK, "the kernel does not tell where the folder of the spool is mounted from")
+    fields = max(reversed(above), key=lambda fields: len(fields[4]))  # the last mounted of those at the same place
+    source = fields[fields.index("-") + 2]
+    if not fields[2].startswith(_NOT_A_DISK):
+        return machine.path(f"/sys/dev/block/{fields[2]}")
+    if source.startswith("/dev/"):
+        return machine.path(f"/sys/class/block/{machine.path(source).resolve().name}")
+    raise NotPresent(Part.DISK, "the folder of the spool is on no disk; mount its file system")
 
 
 def _lowest(machine: Machine, folder: Path) -> str:

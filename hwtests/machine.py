@@ -17,6 +17,7 @@ from typing import Final
 from hwtests.outcome import Fault, NotTested
 
 PROGRAMS: Final = ("usr/sbin", "usr/bin", "sbin", "bin")
+DESCRIBED_STATE: Final = Path("/var/lib/gateway")
 MOST_READ: Final = 1 << 20
 AS_ROOT: Final = "run the commissioning as root"
 
@@ -41,6 +42,11 @@ class Machine:
     def described(self) -> bool:
         """Whether this is a described tree."""
         return self.root != Path("/")
+
+    @property
+    def mounted_at(self) -> Path:
+        """The folder of the spool by its name in the machine's own tree of mounts."""
+        return DESCRIBED_STATE if self.described else self.state.resolve()
 
     def path(self, name: str) -> Path:
         """A file of the machine by its absolute name."""

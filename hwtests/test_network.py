@@ -24,7 +24,10 @@ def test_link(nic: str, machine: Machine, measured: Measured) -> None:
     found = network.interface(machine, nic)
     if not found.mac:
         raise NotPresent(Part.INTERFACE, "the kernel knows no interface of this name; name another in the profile")
-    remedy = "plug the cable in at both ends, and look whether the switch port is enabled"
+    remedy = (
+        "plug the cable in at both ends, and look whether the switch port is enabled; if none belongs here, name those"
+        " that carry one in [network] interfaces"
+    )
     measured.equals("link", "up" if found.carrier else "down", "up", remedy=remedy)
 
 

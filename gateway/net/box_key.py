@@ -1,7 +1,7 @@
 """The key of this box (Ed25519, PEM): what it signs can be shown to be its own (`gateway.domain.signature`).
 
-What is promised: the key is made once, by whoever needs it first, is readable by its owner alone from the moment it is
-there, and is never written over. Two who make it at once use the same.
+What is promised: the key is made once, by whoever needs it first, is readable from the moment it is there by the owner
+of its folder alone, and is never written over. Two who make it at once use the same.
 """
 
 from __future__ import annotations
@@ -49,9 +49,17 @@ def _make(path: Path) -> None:
     try:
         with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             file.write(private)
+            _hand_over(file.fileno(), path.parent)
             file.flush()
             os.fsync(file.fileno())
         with suppress(FileExistsError):
             path.hardlink_to(part)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _hand_over(file: int, folder: Path) -> None:
+    """Root makes it for whoever has the folder: the gateway's own processes sign with it too."""
+    if os.geteuid() == 0:
+        owner = folder.stat()
+        os.fchown(file, owner.st_uid, owner.st_gid)

@@ -91,7 +91,7 @@ def _colour() -> NDArray[np.uint8]:
 def _instance(content: bytes, image: Dataset, at: datetime) -> Instance:
     data_set = content[part10.read(content).data_offset :]
     return Instance(
-        id=InstanceId("0" * 22),
+        id=InstanceId(f"{image.SeriesNumber:022}"),
         SOPClassUID=Identifier(image.SOPClassUID),
         SOPInstanceUID=Identifier(image.SOPInstanceUID),
         TransferSyntaxUID=Identifier(EXPLICIT_VR_LITTLE_ENDIAN),

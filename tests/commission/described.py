@@ -81,6 +81,11 @@ class Described:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
 
+    def link(self, name: str, target: str) -> None:
+        path = self.root / name.lstrip("/")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.symlink_to(target)
+
     def remove(self, name: str) -> None:
         path = self.root / name.lstrip("/")
         shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
@@ -119,9 +124,7 @@ def described(folder: Path) -> Described:
     for name, text in captured["files"].items():
         made.write(name, text)
     for name, target in captured["links"].items():
-        link = made.root / name.lstrip("/")
-        link.parent.mkdir(parents=True, exist_ok=True)
-        link.symlink_to(target)
+        made.link(name, target)
     for program, words in captured["programs"].items():
         made.says(program, words)
     made.write("/sys/class/rtc/rtc0/since_epoch", str(int(time.time())))

@@ -8,12 +8,14 @@ from datetime import UTC, datetime
 
 import pytest
 
+from gateway.net.share import prepare
 from gateway.simulate.acceptor import hosted
 from gateway.simulate.pacs import PacsBehaviour, PacsSimulator
 from gateway.simulate.ris import RisBehaviour, RisSimulator, sample_rows
 from hwtests.outcome import State
 from tests.commission.described import Described, captured_json, described, states, tpm
 from tests.peers.processes import HOST, free_port
+from tests.peers.stow_server import Said, stow_server
 from tests.peers.time_server import time_server
 
 pytestmark = pytest.mark.slow
@@ -81,6 +83,27 @@ def test_no_nvme(machine: Described) -> None:
             ("disk.power-loss", "disk.smart", "disk.fsync", "disk.rate", "throughput.box"), "blocked by disk.device"
         ),
     }
+
+
+def test_the_disk_is_found_below_encryption_partitions_and_btrfs(machine: Described) -> None:
+    """As Linux shows LUKS on the third partition of an NVMe disk."""
+    disk = "/sys/devices/pci0000:00/0000:00:03.0/nvme/nvme0/nvme0n1"
+    machine.write(f"{disk}/nvme0n1p3/partition", "3\n")
+    machine.write("/sys/devices/virtual/block/dm-0/dm/name", "data\n")
+    machine.link("/sys/devices/virtual/block/dm-0/slaves/nvme0n1p3", f"../../../../..{disk[4:]}/nvme0n1p3")
+    machine.link("/sys/dev/block/254:0", "../../devices/virtual/block/dm-0")
+    machine.link("/sys/class/block/dm-0", "../../devices/virtual/block/dm-0")
+    machine.write("/dev/dm-0", "")
+    machine.link("/dev/mapper/data", "../dm-0")
+    root = "25 1 0:2 / / rw - rootfs rootfs rw\n"
+    for mount in (
+        "26 1 254:0 / /var/lib/gateway rw,relatime shared:1 - ext4 /dev/mapper/data rw\n",
+        "26 1 0:31 /@gateway /var/lib/gateway rw - btrfs /dev/mapper/data rw\n",
+    ):
+        machine.write("/proc/self/mountinfo", root + mount)
+        assert machine.commission("disk.device")["disk.device"].measured[0].value == "nvme0n1 QEMU NVMe Ctrl"
+    machine.write("/proc/self/mountinfo", root + "26 1 0:31 / /var/lib/gateway rw - nfs4 server:/gateway rw\n")
+    assert "is on no disk" in machine.commission("disk.device")["disk.device"].why
 
 
 def test_another_disk_than_the_profile_says(machine: Described) -> None:
@@ -210,3 +233,21 @@ def test_heat_memory_and_battery(machine: Described) -> None:
         "ups.battery": "failed",
         "heat.load": "blocked by heat.sensors",
     }
+
+
+def test_destinations_of_other_kinds(machine: Described) -> None:
+    share = machine.folder / "share"
+    share.mkdir()
+    prepare(share, "share")
+    with stow_server(lambda _: Said(200)) as server:
+        machine.peers = (
+            f'[[destination]]\nname = "web"\nkind = "dicomweb"\nurl = "{server.url}"\nconfirm = "query"\n'
+            'compression = "none"\n'
+            f'[[destination]]\nname = "share"\nkind = "folder"\npath = "{share}"\nconfirm = "hash"\n'
+            'compression = "none"\n[routing]\ndefault = ["web"]\nunverified = "web"\n'
+        )
+        lines = machine.commission("peer", "network.path")
+        assert len(server.received) == 2
+    assert {one.state for one in lines.values() if one.name in {"peer.reach", "peer.store"}} == {State.PASSED}
+    assert len([*share.rglob("*.dcm")]) == 2
+    assert "network.path destination/share" not in lines

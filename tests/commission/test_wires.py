@@ -25,16 +25,19 @@ in_far address add 192.0.2.9/32 dev far
 "$PYTHON" -c "$LOOK"
 """
 _LOOK = """
-import json
+import json, subprocess
 from pathlib import Path
 from hwtests import network
 mac = Path("/sys/class/net/near/address").read_text().strip()
-print(json.dumps({
+found = {
     "ours": sorted(network.other_holders("near", mac, "192.0.2.1", wait=0.3)),
     "theirs": len(network.other_holders("near", mac, "192.0.2.9", wait=0.3)),
     "path": network.largest_packet("192.0.2.2", 1500, wait=0.2),
     "small": network.largest_packet("192.0.2.2", 1300, wait=0.2),
-}))
+}
+subprocess.run(["ip", "link", "set", "near", "mtu", "1280"], check=True)
+found["ourselves"] = network.largest_packet("192.0.2.2", 1500, wait=0.2)
+print(json.dumps(found))
 """
 
 
@@ -56,4 +59,5 @@ def test_on_two_wires(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert (found["ours"], found["theirs"], found["small"]) == ([], 1, 1300)
+    assert found["ourselves"] == 1280, "nothing is sent in fragments"
     assert 1400 <= found["path"] < 1500, "a veth lets a few bytes more pass than its MTU"

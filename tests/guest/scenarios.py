@@ -119,6 +119,8 @@ class Stage:
 
     guest: Machine
     wrong: list[str]
+    folder: Path
+    """Where reports are kept to be looked at."""
 
     def commission(self, *, only: str = "", words: str = "") -> dict[str, str]:
         """Run the hardware tests in the guest: what became of each line."""
@@ -182,7 +184,7 @@ def run(tree: Path, log: Path, chosen: str = "") -> list[str]:
                 guest.put("/data/guest.toml", _PROFILE.format(ntp=ntp))
                 for ae, file in (("PACS", "gateway"), ("STRANGER", "refusing")):
                     guest.put(f"/data/{file}.toml", _CONFIG.format(ris=ris.port, pacs=pacs.port, ae=ae))
-                play(Stage(guest, wrong))
+                play(Stage(guest, wrong, tree))
     return wrong
 
 
@@ -200,6 +202,7 @@ def _without(stage: Stage, name: str, turned: Mapping[str, str]) -> None:
 def _whole(stage: Stage) -> None:
     guest = stage.guest
     _timed(stage, "whole machine", {})
+    (stage.folder / "whole.html").write_text(guest.sh("cat /data/reports/*.html").out, "utf-8")
     genuine = guest.sh(f"{COMMISSION} verify $(ls /data/reports/*.html) --config /data/gateway.toml")
     if genuine.status:
         stage.wrong.append(f"the report is not genuine: {genuine.out}")
