@@ -26,7 +26,7 @@ NODE := tests/peers/node
 # The programs that the tests drive as foreign peers and as faults, each as program:Debian package
 PROGRAMS := dcmdump:dcmtk dciodvfy:dicom3tools Orthanc:orthanc nbdkit:nbdkit nbdfuse:libnbd-bin mosquitto:mosquitto strace:strace \
   mkfs.ext4:e2fsprogs ffmpeg:ffmpeg gdcmconv:libgdcm-tools fusermount3:fuse3 ip:iproute2 chromium:chromium node:nodejs npm:npm rsyslogd:rsyslog socat:socat \
-  systemd-analyze:systemd
+  systemd-analyze:systemd nats-server:nats-server prometheus:prometheus victoria-metrics:victoria-metrics setpriv:util-linux
 GUEST := qemu-system-x86_64:qemu-system-x86 swtpm:swtpm mmdebstrap:mmdebstrap zstd:zstd cpio:cpio mkfs.ext4:e2fsprogs
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
 
@@ -53,6 +53,7 @@ system:
 	ls /usr/lib/*/nbdkit/plugins/nbdkit-python-plugin.so >/dev/null 2>&1 || missing="$$missing nbdkit-plugin-python"; \
 	ls /usr/share/orthanc/plugins/libOrthancDicomWeb.so >/dev/null 2>&1 || missing="$$missing orthanc-dicomweb"; \
 	ls /usr/lib/*/rsyslog/lmnsd_ossl.so >/dev/null 2>&1 || missing="$$missing rsyslog-openssl"; \
+	ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing="$$missing postgresql"; \
 	if [ -z "$$missing" ]; then exit 0; fi; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	  echo "setup: installing$$missing"; export DEBIAN_FRONTEND=noninteractive; \
@@ -132,7 +133,7 @@ LOCK := $(BIN)/pip-compile --quiet --generate-hashes --strip-extras --allow-unsa
 
 lock: .venv/.dev ## Choose the newest versions of what we depend on, within pyproject.toml
 	@$(LOCK) --upgrade --extra commission --output-file requirements.lock pyproject.toml
-	@$(LOCK) --upgrade --extra dev --extra commission --extra bench --extra htj2k --constraint requirements.lock \
+	@$(LOCK) --upgrade --extra dev --extra commission --extra bench --extra fleet --extra htj2k --constraint requirements.lock \
 	  --output-file requirements-dev.lock pyproject.toml
 
 clean: ## Remove what was made here, the virtual environment included

@@ -11,6 +11,7 @@ from gateway.cli import (
     compression,
     desk,
     destinations,
+    fleet,
     messages,
     mpps,
     orders,
@@ -67,6 +68,7 @@ app.command("undo")(tasks.undo)
 app.add_typer(update.app, name="update")
 app.command("setup", hidden=True)(panel.setup)
 app.command("panel", hidden=True)(panel.panel)
+app.add_typer(fleet.app, name="fleet")
 app.add_typer(simulate.app, name="simulate")
 
 

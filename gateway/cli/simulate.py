@@ -1,4 +1,4 @@
-"""`gateway simulate ris|pacs|scanner|trip`: the peers of a gateway as small honest programs, for trying it out."""
+"""`gateway simulate ris|pacs|scanner|fleet|trip`: the peers of a gateway as small honest programs, to try it out."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from gateway.cli.failures import CommandFailed
+from gateway.cli.failures import DOES_NOT_HOLD, HOLDS, CommandFailed
+from gateway.cli.options import AsJson
 
 if TYPE_CHECKING:
     from gateway.simulate.pacs import ReportTo
@@ -151,6 +152,68 @@ def scanner(
         commitment_wait=commitment_wait if commitment else None,
     )
     raise typer.Exit(status)
+
+
+@app.command()
+def fleet(
+    *,
+    boxes: Annotated[int, typer.Option(min=1, max=100_000, help="How many; each has a connection of its own.")] = 100,
+    broker: Annotated[
+        list[str] | None, typer.Option("--broker", metavar="HOST:PORT", help="A broker; may be repeated.")
+    ] = None,
+    protocol: Annotated[Literal["5", "3.1.1"], typer.Option(help="The version of MQTT.")] = "5",
+    seconds: Annotated[float, typer.Option(min=1, help="How long they play.")] = 60.0,
+    health: Annotated[float, typer.Option(min=0.1, help="Seconds between two health messages of a box.")] = 30.0,
+    events: Annotated[float, typer.Option(min=0, help="Seconds between two events of a box; 0: none.")] = 300.0,
+    within: Annotated[float, typer.Option(min=0, help="Connect, and connect again, within so many seconds.")] = 60.0,
+    storm: Annotated[float, typer.Option(min=0, help="Cut all connections after so many seconds; 0: never.")] = 0.0,
+    outage: Annotated[int, typer.Option(min=0, help="So many boxes lose their PACS for a third of the time.")] = 0,
+    first: Annotated[int, typer.Option(min=1, help="The number of the first box.")] = 1,
+    sites: Annotated[int, typer.Option(min=1, max=99, help="Over how many sites they are spread.")] = 10,
+    ca: Annotated[Path | None, typer.Option(help="Encrypt; who signed the broker's certificate.")] = None,
+    certificates: Annotated[
+        Path | None, typer.Option(help="BOX.pem of each box in this folder, or one file for all: certificate and key.")
+    ] = None,
+    processes: Annotated[int, typer.Option(min=1, max=64, help="In how many processes.")] = 1,
+    seed: Annotated[int, typer.Option(help="Of all that is left to chance; 0: any.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Play many boxes at a broker, and tell what central acknowledged. Status 0 if it acknowledged every event."""
+    from gateway.cli.showing import console, show_json, show_table
+    from gateway.simulate.fleet import Plan, simulate
+    from gateway.simulate.mqtt_wire import V5, V311
+
+    plan = Plan(
+        brokers=tuple(map(_host_and_port, broker or ["127.0.0.1:1883"])),
+        boxes=boxes,
+        first=first,
+        sites=sites,
+        version=V5 if protocol == "5" else V311,
+        health_every=health,
+        events_every=events,
+        lasts=seconds,
+        connect_within=within,
+        reconnect_within=within,
+        storm_after=storm,
+        outage=outage,
+        ca=ca,
+        certificates=certificates,
+        seed=seed,
+    )
+    outcome = simulate(plan, processes=processes)
+    figures = outcome.figures()
+    if as_json:
+        show_json({**figures})
+    else:
+        show_table(console(), "Fleet", ("What", "How many, or seconds"), figures.items())
+    raise typer.Exit(DOES_NOT_HOLD if outcome.owed else HOLDS)
+
+
+def _host_and_port(word: str) -> tuple[str, int]:
+    host, _, port = word.rpartition(":")
+    if not host or not port.isdecimal():
+        raise CommandFailed("--broker: host and port are needed; write it as broker.example:1883")
+    return host, int(port)
 
 
 def _station(word: str) -> tuple[str, str]:

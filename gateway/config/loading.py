@@ -30,17 +30,7 @@ from gateway.domain.profile import GENERIC
 
 def load(path: Path) -> Config:
     """Read the configuration file. Paths in it are relative to its folder. Raises ConfigError with every fault."""
-    try:
-        text = path.read_bytes().decode("utf-8")
-    except FileNotFoundError:
-        remedy = "copy gateway.sample.toml there, or name the file with --config"
-        raise ConfigError([Problem(key=str(path), wrong="there is no such file", remedy=remedy)]) from None
-    except OSError as error:
-        wrong = f"can't be read ({error.strerror})"
-        raise ConfigError([Problem(key=str(path), wrong=wrong, remedy="check its owner and mode")]) from None
-    except UnicodeDecodeError as error:
-        wrong = f"is not UTF-8 from byte {error.start} on"
-        raise ConfigError([Problem(key=str(path), wrong=wrong, remedy="save it as UTF-8 text")]) from None
+    text = text_of(path, remedy="copy gateway.sample.toml there, or name the file with --config")
     credentials = os.environ.get("CREDENTIALS_DIRECTORY")
     return parse(
         text,
@@ -50,14 +40,33 @@ def load(path: Path) -> Config:
     )
 
 
-def parse(text: str, *, base: Path, origin: str = "gateway.toml", credentials: Path | None = None) -> Config:
-    """Parse the text of a configuration whose relative paths start at `base`. `credentials`: the folder of what systemd
-    loaded for this process. Raises ConfigError with every fault."""
+def text_of(path: Path, *, remedy: str) -> str:
+    """The text of a file; `remedy` is for one that is not there. Raises ConfigError."""
     try:
-        raw = tomllib.loads(text)
+        return path.read_bytes().decode("utf-8")
+    except FileNotFoundError:
+        raise ConfigError([Problem(key=str(path), wrong="there is no such file", remedy=remedy)]) from None
+    except OSError as error:
+        wrong = f"can't be read ({error.strerror})"
+        raise ConfigError([Problem(key=str(path), wrong=wrong, remedy="check its owner and mode")]) from None
+    except UnicodeDecodeError as error:
+        wrong = f"is not UTF-8 from byte {error.start} on"
+        raise ConfigError([Problem(key=str(path), wrong=wrong, remedy="save it as UTF-8 text")]) from None
+
+
+def tables_of(text: str, *, origin: str) -> dict[str, Any]:
+    """The tables of a TOML text. Raises ConfigError."""
+    try:
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         remedy = "correct that line; text needs quotes, and a section is written once"
         raise ConfigError([Problem(key=origin, wrong=f"is not TOML: {error}", remedy=remedy)]) from None
+
+
+def parse(text: str, *, base: Path, origin: str = "gateway.toml", credentials: Path | None = None) -> Config:
+    """Parse the text of a configuration whose relative paths start at `base`. `credentials`: the folder of what systemd
+    loaded for this process. Raises ConfigError with every fault."""
+    raw = tables_of(text, origin=origin)
     problems: list[Problem] = []
     config = None
     try:

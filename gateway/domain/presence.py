@@ -55,6 +55,8 @@ def told(known: Presence | None, *, sid: str, state: State, at: datetime) -> Pre
 
 def heard(known: Presence, *, sid: str, at: datetime) -> Presence:
     """After another live message (health, alarm, event; none that was retained, no backfill) came at that time."""
+    if _is_older(known.sid, sid):  # its status went by while nobody listened, or comes another way
+        return told(known, sid=sid, state=State.READY if known.state in _GONE else known.state, at=at)
     return replace(known, heard=at) if sid == known.sid else known
 
 

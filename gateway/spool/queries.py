@@ -1,4 +1,4 @@
-"""The named statements of `queries.sql`.
+"""The named statements of a `queries.sql`: that of the spool, or of another package that keeps books.
 
 A block starts with a line `-- name --`; comment lines that follow say what it promises. `sql(name)`
 returns its text. A misspelt name is a KeyError at the first call, and a test prepares every block
@@ -16,9 +16,9 @@ _HEADING: Final = re.compile(r"^-- (\w+) --$", re.MULTILINE)
 
 
 @cache
-def statements() -> dict[str, str]:
-    """Every named block of `queries.sql`."""
-    parts = _HEADING.split(files("gateway.spool").joinpath("queries.sql").read_text(encoding="utf-8"))
+def statements(package: str = "gateway.spool") -> dict[str, str]:
+    """Every named block of the package's `queries.sql`."""
+    parts = _HEADING.split(files(package).joinpath("queries.sql").read_text(encoding="utf-8"))
     named = dict(zip(parts[1::2], parts[2::2], strict=True))
     if len(named) != len(parts) // 2:
         raise ValueError("queries.sql names a block twice: give each block a name of its own")

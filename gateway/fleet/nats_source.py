@@ -1,0 +1,158 @@
+"""A NATS cluster as a source: what its MQTT 3.1.1 takes lands in JetStream, and collectors share a durable consumer.
+
+What is promised: NATS has no shared subscriptions for MQTT, and needs none: streams keep what boxes say (`DGW_SAID`,
+and `DGW_HEALTH` for 180 s), a durable consumer of each hands every message to one of all collectors, and again if that
+one did not settle it. What is said to a box goes out as a plain message that the cluster hands to its MQTT connection.
+A node that is killed loses nothing of `replicas` 3. NATS syncs its files every two minutes, so the power loss of a
+majority of nodes may lose what they acknowledged: what a box sends again until central acknowledged it (events) is
+whole all the same; NATS maps `.` in a name, so sites and boxes must have none (MQTT of NATS 2.9).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC
+from typing import Any, Final, Self
+
+import nats
+from nats.errors import Error as NatsError
+from nats.errors import TimeoutError as NatsTimeout
+from nats.js.api import ConsumerConfig, StreamConfig
+from nats.js.errors import NotFoundError
+
+from gateway.domain.topics import HEALTH_EXPIRY, Leaf, every
+from gateway.fleet.arrivals import Arrived, Broker, BrokerAway
+from gateway.fleet.reading import LISTENED
+
+SAID: Final = "DGW_SAID"
+HEALTH: Final = "DGW_HEALTH"
+KEPT_SECONDS: Final = 7 * 86400.0
+KEPT_BYTES: Final = 8 << 30
+SETTLED_WITHIN: Final = 60.0
+"""Seconds until a message that was not settled goes to another collector."""
+FETCH_SECONDS: Final = 1.0
+"""How long one question for messages waits for the first."""
+BATCH_MOST: Final = 500
+UNSETTLED_MOST: Final = 20_000
+
+
+class NatsSource:
+    """One connection to the cluster; nats-py connects anew, to another node if need be."""
+
+    def __init__(self, connection: Any, share: str) -> None:
+        self._connection = connection
+        self._share = share
+        self._pulls: dict[str, Any] = {}
+        self._fetching: dict[str, asyncio.Task[list[Any]]] = {}
+
+    @classmethod
+    async def open(cls, broker: Broker, *, replicas: int) -> Self:
+        """Connect and see that the streams and the consumers are there. Raises BrokerAway."""
+        scheme = "tls" if broker.tls else "nats"
+        try:
+            connection = await nats.connect(
+                servers=[
+                    f"{scheme}://{host}:{broker.port}" if ":" not in host else f"{scheme}://{host}"
+                    for host in broker.hosts
+                ],
+                name=broker.client_id,
+                user=broker.username or None,
+                password=broker.password,
+                tls=broker.tls,
+                max_reconnect_attempts=-1,
+                error_cb=_told,
+            )
+        except (OSError, NatsError) as error:
+            raise BrokerAway(f"NATS can't be reached ({type(error).__name__}); check [broker] of fleet.toml") from error
+        source = cls(connection, broker.share)
+        await source._prepare(replicas)
+        return source
+
+    @property
+    def listening(self) -> bool:
+        return bool(self._connection.is_connected)
+
+    async def next(self, most: int) -> Sequence[Arrived]:
+        """Whatever stream has something first; both are asked all the time."""
+        while True:
+            for stream, pull in self._pulls.items():
+                if stream not in self._fetching:
+                    self._fetching[stream] = asyncio.create_task(_fetch(pull, min(most, BATCH_MOST)))
+            await asyncio.wait(self._fetching.values(), return_when=asyncio.FIRST_COMPLETED)
+            for stream in [one for one, task in self._fetching.items() if task.done()]:
+                found = await self._fetching.pop(stream)
+                if found:
+                    return [_arrived(message) for message in found]
+
+    async def settle(self, arrived: Sequence[Arrived]) -> None:
+        try:
+            for one in arrived:
+                await one.receipt.ack()  # type: ignore[attr-defined]
+        except (NatsError, OSError) as error:
+            raise BrokerAway(f"NATS is away ({type(error).__name__})") from error
+
+    async def publish(self, topic: str, payload: bytes, *, retained: bool = False) -> None:
+        del retained  # the cluster keeps what MQTT itself retains
+        try:
+            await self._connection.publish(_subject(topic), payload)
+        except (NatsError, OSError) as error:
+            raise BrokerAway(f"NATS is away ({type(error).__name__})") from error
+
+    async def close(self) -> None:
+        for task in self._fetching.values():
+            task.cancel()
+        await asyncio.gather(*self._fetching.values(), return_exceptions=True)
+        await self._connection.close()
+
+    async def _prepare(self, replicas: int) -> None:
+        said = [_subject(every(leaf)) for leaf in LISTENED if leaf is not Leaf.HEALTH]
+        kept = {
+            SAID: (said, KEPT_SECONDS),
+            HEALTH: ([_subject(every(Leaf.HEALTH))], HEALTH_EXPIRY.total_seconds()),
+        }
+        context = self._connection.jetstream(timeout=10)
+        for stream, (subjects, seconds) in kept.items():
+            wanted = StreamConfig(
+                name=stream, subjects=subjects, max_age=seconds, max_bytes=KEPT_BYTES, num_replicas=replicas
+            )
+            consumer = ConsumerConfig(durable_name=self._share, ack_wait=SETTLED_WITHIN, max_ack_pending=UNSETTLED_MOST)
+            try:
+                try:
+                    await context.stream_info(stream)
+                except NotFoundError:
+                    await context.add_stream(wanted)
+                pulled = await context.pull_subscribe("", durable=self._share, stream=stream, config=consumer)
+            except (NatsError, OSError) as error:
+                raise BrokerAway(f"JetStream is not ready ({type(error).__name__}); tried again") from error
+            self._pulls[stream] = pulled
+
+
+async def _fetch(pull: Any, most: int) -> list[Any]:
+    try:
+        found: list[Any] = await pull.fetch(most, timeout=FETCH_SECONDS)
+        return found
+    except NatsTimeout:
+        return []
+    except (NatsError, OSError) as error:
+        raise BrokerAway(f"NATS is away ({type(error).__name__})") from error
+
+
+def _arrived(message: Any) -> Arrived:
+    at = message.metadata.timestamp
+    return Arrived(
+        topic=message.subject.replace(".", "/"),
+        payload=message.data,
+        at=at if at.tzinfo else at.replace(tzinfo=UTC),
+        retained=False,
+        receipt=message,
+    )
+
+
+def _subject(topic: str) -> str:
+    return topic.replace("/", ".").replace("+", "*")
+
+
+async def _told(error: Exception) -> None:
+    """A connection that broke; nats-py mends it, and what fails meanwhile is BrokerAway where it fails."""
+    del error

@@ -1,0 +1,106 @@
+"""The collector against mosquitto and PostgreSQL: what boxes say is here once, and a box forgets only what is here."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import ExitStack
+
+import pytest
+
+from gateway.domain.telemetry import State
+from gateway.fleet import boxes, incidents
+from tests.fleet.conftest import Central, now, play, until
+
+pytestmark = [pytest.mark.slow, pytest.mark.asyncio]
+
+
+async def test_every_event_of_fifty_boxes_is_here_once_through_a_storm(central: Central) -> None:
+    with central.broker.running():
+        async with central.collector() as running:
+            outcome = await play(central.plan(boxes=50, storm_after=1.5))
+            assert (outcome.owed, outcome.connected) == (0, 50)
+            assert outcome.drained is not None
+            assert central.told() == (outcome.tally.events, outcome.tally.events)
+            await until(lambda: running.count("gateway_fleet_messages_total", kind="health") >= outcome.tally.health)
+            assert running.count("gateway_fleet_messages_total", kind="health") == outcome.tally.health
+            fleet = await boxes.fleet(running.books, now=now())
+            await until(lambda: central.sql("SELECT count(*) FROM fleet.box WHERE state <> 'disconnected'") == "0")
+            assert len(fleet.boxes) == 50
+            assert all(view.health and view.info for view in fleet.boxes)
+
+
+async def test_a_collector_that_is_killed_loses_nothing(central: Central) -> None:
+    """Two as processes; one is killed while messages of boxes are in its hands."""
+    with central.broker.running(), ExitStack() as stack:
+        first = stack.enter_context(central.process("c1"))
+        stack.enter_context(central.process("c2"))
+        playing = asyncio.create_task(play(central.plan(events_every=0.1, lasts=5.0)))
+        await until(lambda: central.told()[0] > 100)
+        first.kill()
+        outcome = await playing
+    assert outcome.owed == 0
+    assert central.told() == (outcome.tally.events, outcome.tally.events)
+
+
+async def test_a_broker_that_is_killed_loses_nothing(central: Central) -> None:
+    with ExitStack() as stack:
+        broker = stack.enter_context(central.broker.running())
+        async with central.collector():
+            playing = asyncio.create_task(play(central.plan(events_every=0.2, lasts=5.0)))
+            await until(lambda: central.told()[0] > 50)
+            broker.kill()
+            stack.enter_context(central.broker.running())
+            outcome = await playing
+    assert outcome.owed == 0
+    assert central.told() == (outcome.tally.events, outcome.tally.events)
+
+
+async def test_a_database_that_goes_away_is_waited_for(central: Central) -> None:
+    ending = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{central.database}'"
+    with central.broker.running():
+        async with central.collector() as running:
+            playing = asyncio.create_task(play(central.plan(events_every=0.2, lasts=8.0)))
+            for _ in range(5):
+                before = central.told()[0]
+                await until(lambda before=before: central.told()[0] > before)  # type: ignore[misc]
+                central.server.sql(ending, database="postgres")
+            outcome = await playing
+            assert running.count("gateway_fleet_waits_total") > 0
+    assert outcome.owed == 0
+    assert central.told() == (outcome.tally.events, outcome.tally.events)
+
+
+async def test_one_pacs_outage_is_one_incident_and_ends(central: Central) -> None:
+    with central.broker.running():
+        async with central.collector() as running:
+            playing = asyncio.create_task(play(central.plan(boxes=30, sites=3, outage=30, lasts=6.0)))
+            raised = "SELECT count(*) FROM fleet.alarm WHERE cleared_at IS NULL"
+            await until(lambda: central.sql(raised) == "30")
+            await running.watchman.look()
+            (found,) = await incidents.shown(running.books, now=now())
+            assert (found.code, found.instance, found.boxes_now) == ("destination-unreachable", "pacs", 30)
+            assert found.sites == ("sim-01", "sim-02", "sim-03")
+            await playing
+            assert central.sql(raised) == "0"
+            (found,) = await incidents.shown(running.books, now=now())
+            assert (found.boxes_now, found.boxes) == (0, 30)
+            later = now() + incidents.CALM + incidents.CALM
+            await incidents.look(running.books, await boxes.fleet(running.books, now=now()), now=later)
+            assert await incidents.shown(running.books, now=later) == []
+
+
+async def test_boxes_that_vanish_are_lost_by_their_wills(central: Central) -> None:
+    """And one incident; while nobody listens nobody is judged."""
+    with central.broker.running():
+        async with central.collector() as running:
+            plan = central.plan(lasts=30.0, reconnect_within=1000.0, storm_after=2.0, drain=0.1)
+            playing = asyncio.create_task(play(plan))
+            lost = "SELECT count(*) FROM fleet.box WHERE state = 'lost'"
+            await until(lambda: central.sql(lost) == "20")
+            await running.watchman.look()
+            fleet = await boxes.fleet(running.books, now=now())
+            assert {fleet.standing(view) for view in fleet.boxes} == {State.LOST}
+            (found,) = await incidents.shown(running.books, now=now())
+            assert (found.code, found.boxes_now) == (incidents.BOX_LOST, 20)
+            playing.cancel()
+            await asyncio.gather(playing, return_exceptions=True)
