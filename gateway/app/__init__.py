@@ -17,6 +17,7 @@ import structlog
 import uvloop
 
 from gateway.app.edge import start_edge
+from gateway.app.log_level import LogLevel
 from gateway.app.peers import now
 from gateway.app.proofs import serving
 from gateway.app.watchdog import Started, watched
@@ -70,6 +71,7 @@ async def _serve(config: Config, roles: frozenset[str]) -> int:
             started.append(_start_console(config, spool, stop))
         running = [task for part in started for task in part.tasks]
         running.append(asyncio.create_task(_watch_database(spool, stop)))
+        running.append(asyncio.create_task(LogLevel(config.box.runtime_folder).follow(stop, now=now)))
         _settle()
         notify("READY=1")
         log.info("ready", roles=",".join(sorted(roles)))

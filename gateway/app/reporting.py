@@ -17,18 +17,23 @@ from typing import Any
 
 from cryptography import x509
 
+from gateway.app.deeds import deeds
 from gateway.app.peers import now, tls_of
 from gateway.app.proofs import committing
 from gateway.app.watchdog import Started
-from gateway.config import Config, Mqtt
+from gateway.config import Config, Mqtt, read_keys
+from gateway.domain.command import Standing
 from gateway.domain.issues import KINDS
 from gateway.domain.telemetry import MESSAGES, Writer
 from gateway.domain.telemetry_fields import aliases
+from gateway.domain.topics import Leaf
 from gateway.net.mqtt import Broker, Version, connect
 from gateway.roles.reporting import Dial, Host, Policy, Reporting
+from gateway.roles.reporting.commands import Commands, Results
 from gateway.roles.reporting.measuring import Measuring
 from gateway.roles.reporting.pen import Pen
-from gateway.spool import Spool
+from gateway.spool import Connection, Spool
+from gateway.spool import commands as books
 from gateway.spool.claims import Part, unclaimed
 from gateway.spool.outbox import Outbox
 
@@ -37,11 +42,13 @@ async def start_reporting(config: Config, spool: Spool, stop: asyncio.Event) -> 
     peers = peers_of(config)
     named = aliases(peers)
 
+    writer = Writer(box=config.box.id, names=named.values(), codes=KINDS)
+
     def pen(box: Outbox) -> Pen:
         return Pen(
             site=config.site.name,
             box=config.box.id,
-            writer=Writer(box=config.box.id, names=named.values(), codes=KINDS),
+            writer=writer,
             log=box.log,
             start=box.starts,
             now=now,
@@ -49,6 +56,7 @@ async def start_reporting(config: Config, spool: Spool, stop: asyncio.Event) -> 
             entropy=secrets.token_bytes,
         )
 
+    commands = commands_of(config, spool)
     reporting = Reporting(
         spool,
         dial=dial(config),
@@ -64,11 +72,32 @@ async def start_reporting(config: Config, spool: Spool, stop: asyncio.Event) -> 
         stopped=partial(unclaimed, config.box.state),
         policy=_policy(config.mqtt),
         host=Host(now=now, monotonic=time.monotonic, random=random.random, entropy=secrets.token_bytes, wait=_wait),
-        receivers={},
-        said=(),
+        receivers={Leaf.REQUEST: commands.receive, Leaf.DESIRED: commands.receive},
+        said=(Results(writer, box=config.box.id, now=now),),
     )
     proofs = [committing(spool, Part.REPORTING)]
-    return Started(tasks=[asyncio.create_task(reporting.run(stop))], proofs=proofs)
+    tasks = [asyncio.create_task(commands.run(stop)), asyncio.create_task(reporting.run(stop))]
+    return Started(tasks=tasks, proofs=proofs)
+
+
+def commands_of(config: Config, spool: Spool) -> Commands:
+    """The door for what central asks. The configuration was loaded, so its keys have no fault."""
+    section = config.commands
+
+    def room(c: Connection, moment: datetime) -> Standing:
+        zone, behind, ahead = config.site.timezone, section.exam_behind, section.exam_ahead
+        return books.room(c, now=moment, zone=zone, behind=behind, ahead=ahead)
+
+    return Commands(
+        spool,
+        trusted=read_keys(section.keys)[0],
+        site=config.site.name,
+        box=config.box.id,
+        deeds=deeds(config, spool),
+        room=room,
+        kept=section.kept,
+        now=now,
+    )
 
 
 def peers_of(config: Config) -> dict[str, str]:

@@ -52,8 +52,6 @@ class CommandName(StrEnum):
     """Send the synthetic patient through the box."""
     RESEND_FAILED = "resend_failed"
     """Queue what one destination refused again."""
-    RESEND_EVENTS = "resend_events"
-    """Tell events again from a sequence number on, as far as they are kept."""
     LOG_LEVEL = "log_level"
     """Log more, or less, for some minutes."""
     COLLECT_DIAG = "collect_diag"
@@ -185,7 +183,6 @@ FORMS: Final[Mapping[CommandName, Form]] = {
     CommandName.C_ECHO: Form(arguments={"peer": _NAMED}),
     CommandName.SELFTEST: Form(arguments={}),
     CommandName.RESEND_FAILED: Form(arguments={"destination": _NAMED}),
-    CommandName.RESEND_EVENTS: Form(arguments={"from_seq": _COUNTED}),
     CommandName.LOG_LEVEL: Form(arguments={"level": _LEVEL, "minutes": Number(least=1, most=240)}),
     CommandName.COLLECT_DIAG: Form(arguments={}),
     CommandName.APPLY_CONFIG: Form(

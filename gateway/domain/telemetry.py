@@ -23,11 +23,15 @@ from typing import Annotated, Any, Final, TypeVar
 
 from pydantic import ConfigDict, Discriminator, Field, Tag, TypeAdapter, ValidationError
 
+from gateway.domain.command import Code as Answer
+from gateway.domain.command import CommandName, Outcome, Reason
 from gateway.domain.issue import Severity
+from gateway.domain.signature import Flaw
 from gateway.domain.telemetry_fields import (
     OTHER,
     Alias,
     Amount,
+    Asked,
     BoxName,
     Code,
     Count,
@@ -36,8 +40,10 @@ from gateway.domain.telemetry_fields import (
     Log,
     Machine,
     Moment,
+    Nonce,
     Ratio,
     Ref,
+    Reply,
     Sid,
     Signed,
     Ulid,
@@ -267,8 +273,27 @@ class Ack:
     event_upto: Count
 
 
-Message = Status | Info | Health | Alarm | Event | Backfill | Ack
-MESSAGES: Final[tuple[type[Message], ...]] = (Status, Info, Health, Alarm, Event, Backfill, Ack)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """The answer to one command (command.py); the correlation data is the nonce, too. It may come twice."""
+
+    __pydantic_config__ = _CONFIG
+
+    schema: Annotated[str, Field(pattern=r"^result/1\.[0-9]{1,3}$")] = "result/1.0"
+    box: BoxName
+    ts: Moment
+    """When it was carried out, or refused."""
+    nonce: Nonce
+    cmd: Asked | None = None
+    """Left out: there is no such command."""
+    outcome: Outcome
+    code: Reply
+    count: Count | None = None
+    """Of what was done, where that can be counted."""
+
+
+Message = Status | Info | Health | Alarm | Event | Backfill | Ack | Result
+MESSAGES: Final[tuple[type[Message], ...]] = (Status, Info, Health, Alarm, Event, Backfill, Ack, Result)
 
 
 class Writer:
@@ -283,11 +308,13 @@ class Writer:
             "names": frozenset({*names, OTHER}),
             "codes": frozenset(codes),
             "kinds": frozenset(Kind),
+            "commands": frozenset(CommandName),
+            "replies": frozenset({*Answer, *Reason, *Flaw}),
         }
 
     def encode(self, message: object) -> bytes:
         """The JSON of it. Raises ValueError, which names the field and never the value, for anything not allowed."""
-        if not isinstance(message, Envelope | Ack):
+        if not isinstance(message, Envelope | Ack | Result):
             raise ValueError(f"a {type(message).__name__} is no message: make it one of MESSAGES")  # noqa: TRY004
         adapter = adapter_of(type(message))
         try:

@@ -49,6 +49,10 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:-]{1,64}$")]
 Alias = Annotated[Name, _listed("names")]
 """A name of the configuration, or "box"."""
 BoxName = Annotated[Name, _listed("box")]
+Asked = Annotated[str, Field(pattern=r"^[a-z]{1,16}(_[a-z]{1,16}){0,3}$"), _listed("commands")]
+Reply = Annotated[Word, _listed("replies")]
+Nonce = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{16,64}$")]
+"""Of a command that somebody whom the box trusts signed for it."""
 Log = Annotated[str, Field(pattern=r"^g[0-9a-f]{8}$")]
 Sid = Annotated[str, Field(pattern=r"^g[0-9a-f]{8}\.[0-9]{1,10}-[0-9]{1,10}$")]
 Ulid = Annotated[str, Field(pattern=r"^[0-7][0-9A-HJKMNP-TV-Z]{25}$")]

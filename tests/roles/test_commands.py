@@ -79,7 +79,6 @@ class Room:
             deeds=dict.fromkeys(CommandName, self.deed),
             room=lambda _c, _now: self.standing,
             kept=timedelta(days=1),
-            answered=lambda: None,
             now=self.clock,
         )
 

@@ -11,7 +11,7 @@ Promises
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Final, TypeAlias, TypeVar
@@ -19,6 +19,7 @@ from typing import Final, TypeAlias, TypeVar
 import structlog
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from gateway.domain import command
 from gateway.domain.command import (
     Authentic,
     Code,
@@ -31,6 +32,8 @@ from gateway.domain.command import (
     judge,
 )
 from gateway.domain.signature import Flaw, KeyId
+from gateway.domain.telemetry import Result, Writer
+from gateway.domain.topics import Leaf
 from gateway.spool import Connection, Spool, audit, commands
 
 WAITING: Final = 32
@@ -39,6 +42,7 @@ ALARM_FORGED: Final = "command-forged"
 """Something came under the topic of commands that nobody we trust signed. Subject: the box."""
 QUIET: Final = timedelta(days=1)
 TRIM_AT_ONCE: Final = 200
+RESULTS_AT_ONCE: Final = 20
 LOOK_SECONDS: Final = 60.0
 
 T = TypeVar("T")
@@ -61,11 +65,9 @@ class Commands:
         deeds: Mapping[CommandName, Deed],
         room: Callable[[Connection, datetime], Standing],
         kept: timedelta,
-        answered: Callable[[], None],
         now: Callable[[], datetime],
     ) -> None:
-        """To be made in the loop that runs it. `room` says what goes on; `answered` is called when there may be an
-        answer to publish (`commands.untold`)."""
+        """To be made in the loop that runs it. `room` says what goes on."""
         self._spool = spool
         self._trusted = trusted
         self._site = site
@@ -73,7 +75,6 @@ class Commands:
         self._deeds = deeds
         self._room = room
         self._kept = kept
-        self._answered = answered
         self._now = now
         self._loop = asyncio.get_running_loop()
         self._waiting: asyncio.Queue[bytes] = asyncio.Queue(WAITING)
@@ -93,7 +94,6 @@ class Commands:
         left = await self._write(partial(commands.interrupt, now=self._now()))
         if left:
             log.warning("commands interrupted by a restart", commands=left)
-            self._answered()
         stopped = asyncio.create_task(stop.wait())
         while not stop.is_set():
             coming = asyncio.create_task(self._waiting.get())
@@ -108,28 +108,27 @@ class Commands:
         """One message to its end."""
         now = self._now()
         judged = judge(raw, trusted=self._trusted, site=self._site, box=self._box, now=now)
-        command = await self._write(partial(self._take, judged=judged, now=now))
+        taken = await self._write(partial(self._take, judged=judged, now=now))
         if isinstance(judged, Refused):
             log.warning("command refused", reason=judged.reason.value)
-        if command is not None:
-            done = await asyncio.to_thread(self._do, command)
-            await self._write(partial(commands.settle, command=command, done=done, now=self._now()))
-            log.info("command carried out", command=command.name.value, code=done.code.value)
-        self._answered()
+        if taken is not None:
+            done = await asyncio.to_thread(self._do, taken)
+            await self._write(partial(commands.settle, command=taken, done=done, now=self._now()))
+            log.info("command carried out", command=taken.name.value, code=done.code.value)
 
     def _take(self, c: Connection, *, judged: Authentic | Refused, now: datetime) -> Command | None:
         if isinstance(judged, Refused) and isinstance(judged.reason, Flaw):
             audit.raise_alarm(c, code=ALARM_FORGED, subject=self._box, now=now)
         return commands.take(c, judged, standing=self._room(c, now), now=now)
 
-    def _do(self, command: Command) -> Done:
-        deed = self._deeds.get(command.name)
+    def _do(self, taken: Command) -> Done:
+        deed = self._deeds.get(taken.name)
         if deed is None:
             return Done(outcome=Outcome.FAILED, code=Code.NOT_HERE)
         try:
-            return deed(command)
+            return deed(taken)
         except Exception as error:
-            log.error("command failed", command=command.name.value, exc_info=error)
+            log.error("command failed", command=taken.name.value, exc_info=error)
             return Done(outcome=Outcome.FAILED, code=Code.FAULT)
 
     def _tidy(self, c: Connection) -> None:
@@ -141,3 +140,34 @@ class Commands:
 
     async def _write(self, job: Callable[[Connection], T]) -> T:
         return await asyncio.wrap_future(self._spool.db.write(job))
+
+
+class Results:
+    """The answers to commands, as `gateway.roles.reporting.link` publishes them."""
+
+    leaf = Leaf.RESULT
+
+    def __init__(self, writer: Writer, *, box: str, now: Callable[[], datetime]) -> None:
+        self._writer = writer
+        self._box = box
+        self._now = now
+
+    def untold(self, c: Connection) -> Sequence[tuple[bytes, bytes, Callable[[Connection], None]]]:
+        """Each with its nonce as correlation data."""
+        return [
+            (self._written(one), one.nonce.encode(), partial(commands.told, nonces=[one.nonce], now=self._now()))
+            for one in commands.untold(c, limit=RESULTS_AT_ONCE)
+        ]
+
+    def _written(self, one: command.Result) -> bytes:
+        return self._writer.encode(
+            Result(
+                box=self._box,
+                ts=one.at,
+                nonce=one.nonce,
+                cmd=None if one.name is None else one.name.value,
+                outcome=one.outcome,
+                code=one.code.value,
+                count=one.count,
+            )
+        )
