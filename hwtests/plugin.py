@@ -51,6 +51,8 @@ class Plan:
     """Images of no patient may be stored at the destinations."""
     fires: bool = False
     """The watchdog is let fire after all else, so its line comes later."""
+    untried: str = ""
+    """Why it could not be let fire, if that was tried."""
     armed: Armed | None = None
     """What was begun before the restart; else there was none."""
     record: Path

@@ -20,7 +20,7 @@ from gateway.net.box_key import FILE as KEY
 from gateway.net.box_key import box_key
 from hwtests import host, watchdog
 from hwtests.machine import Machine
-from hwtests.outcome import Line, State
+from hwtests.outcome import Line, NotTested, State
 from hwtests.plugin import Commissioning, Plan
 from hwtests.profile import load_profile
 from hwtests.report import Files, report_of, write
@@ -53,14 +53,15 @@ class Written:
     files: Files
 
 
-def plan_of(config: Config, wanted: Wanted, *, armed: Armed | None = None) -> Plan:
-    """What to test. Raises ConfigError for a faulty profile."""
+def plan_of(config: Config, wanted: Wanted, *, armed: Armed | None = None, untried: str = "") -> Plan:
+    """What to test. `untried`: why the watchdog could not be let fire. Raises ConfigError for a faulty profile."""
     return Plan(
         config=config,
         profile=load_profile(wanted.profile),
         machine=Machine(root=wanted.root, state=config.box.state),
         store=wanted.store,
         fires=wanted.fires and armed is None,
+        untried=untried,
         armed=armed,
         record=wanted.folder / _RECORD,
         only=wanted.only,
@@ -69,7 +70,7 @@ def plan_of(config: Config, wanted: Wanted, *, armed: Armed | None = None) -> Pl
 
 def commission(config: Config, wanted: Wanted, *, tell: Tell, restarting: Callable[[Armed], None]) -> Written:
     """Test, and write the report. Where the watchdog is let fire this returns only if the box did not restart, with
-    the completed report. Raises ConfigError, Fault, NotTested (the watchdog can't be had) and OSError."""
+    the completed report. Raises ConfigError, Fault and OSError."""
     plan = plan_of(config, wanted)
     begun = datetime.now(UTC)
     files = _unused(wanted.folder, f"commission-{begun:%Y%m%dT%H%M%SZ}")
@@ -82,18 +83,22 @@ def commission(config: Config, wanted: Wanted, *, tell: Tell, restarting: Callab
     _keep(wanted, files, run.lines, begun)
     limits = plan.profile.watchdog
     timeout, margin = int(limits.timeout.total_seconds()), limits.margin.total_seconds()
-    watchdog.fire(plan.machine, timeout, plan.record, margin=margin, restarting=restarting)
-    return resume(config, wanted.folder, tell=tell) or written
+    untried = ""
+    try:
+        watchdog.fire(plan.machine, timeout, plan.record, margin=margin, restarting=restarting)
+    except NotTested as error:
+        untried = str(error)
+    return resume(config, wanted.folder, tell=tell, untried=untried) or written
 
 
-def resume(config: Config, folder: Path, *, tell: Tell) -> Written | None:
+def resume(config: Config, folder: Path, *, tell: Tell, untried: str = "") -> Written | None:
     """Complete the report that waits for its watchdog; None if none waits. Raises as `commission`."""
     kept = _kept(folder)
     if kept is None:
         return None
     wanted, files, lines, begun = kept
     armed = Armed.read(folder / _RECORD)
-    plan = plan_of(config, replace(wanted, only=(FIRES,)), armed=armed)
+    plan = plan_of(config, replace(wanted, only=(FIRES,)), armed=armed, untried=untried)
     run = Commissioning(plan=plan, tell=tell)
     run.run(files.junit.with_suffix(".watchdog.xml"))
     found = {line.id: line for line in run.lines}

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from hwtests.host import boot_id
-from hwtests.machine import Machine
+from hwtests.machine import AS_ROOT, Machine
 from hwtests.outcome import Fault, Measured, NotPresent, NotTested
 from hwtests.profile import Part
 
@@ -91,7 +91,7 @@ def fire(machine: Machine, timeout: int, record: Path, *, margin: float, restart
         device: int | None = os.open(machine.path(_DEVICE), os.O_WRONLY)
     except OSError as error:
         if error.errno != errno.EBUSY:
-            raise NotTested(f"{_DEVICE} can't be opened ({error.strerror}); run the commissioning as root") from None
+            raise NotTested(f"{_DEVICE} can't be opened ({error.strerror}); {AS_ROOT}") from None
         device = None
         timeout = machine.number(f"{_FOLDER}/timeout") or timeout
     if device is not None:
@@ -126,9 +126,11 @@ def _crash(machine: Machine) -> None:
     if machine.number("/sys/kernel/kexec_crash_loaded"):
         raise NotTested("a crash kernel is loaded, which would restart the box instead; unload it: kexec -p -u")
     os.sync()
-    machine.path("/proc/sys/kernel/panic").write_text("0\n")
-    machine.path("/proc/sys/kernel/sysrq").write_text("1\n")
-    machine.path("/proc/sysrq-trigger").write_text("c\n")
+    try:
+        for name, text in (("sys/kernel/panic", "0"), ("sys/kernel/sysrq", "1"), ("sysrq-trigger", "c")):
+            machine.path(f"/proc/{name}").write_text(f"{text}\n")
+    except OSError as error:
+        raise NotTested(f"the kernel can't be halted ({error.strerror}); {AS_ROOT}") from None
 
 
 def signs(record: Path) -> Path:

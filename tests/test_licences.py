@@ -51,7 +51,8 @@ def is_permissive(licence: str) -> bool:
 def run_time_packages() -> Iterator[str]:
     """Walk what pyproject.toml asks for, and what that asks for, down to the end."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    waiting, seen = [Requirement(line) for line in project["dependencies"]], set[str]()
+    asked_for = [*project["dependencies"], *project["optional-dependencies"]["commission"]]
+    waiting, seen = [Requirement(line) for line in asked_for], set[str]()
     while waiting:
         requirement = waiting.pop()
         name = canonicalize_name(requirement.name)

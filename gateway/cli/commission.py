@@ -161,14 +161,14 @@ def _ready(config: Config) -> None:
 def _told_plainly() -> Iterator[None]:
     """What ends a commissioning before its report, as one line."""
     try:
-        from hwtests.outcome import Fault, NotTested
+        from hwtests.outcome import Fault
     except ModuleNotFoundError as error:
         raise CommandFailed(f"commission: {error.name} is missing; {_INSTALL}") from None
     try:
         yield
     except ModuleNotFoundError as error:
         raise CommandFailed(f"commission: {error.name} is missing; {_INSTALL}") from None
-    except (Fault, NotTested) as error:
+    except Fault as error:
         raise CommandFailed(f"commission: {error}") from None
     except OSError as error:
         reason = error.strerror or type(error).__name__

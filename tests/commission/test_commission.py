@@ -192,6 +192,9 @@ def test_no_watchdog_and_one_that_is_dead(machine: Described) -> None:
     lines = machine.commission("watchdog", fires=True)
     assert (lines["watchdog.present"].state, lines["watchdog.fires"].state) == (State.PASSED, State.FAILED)
     assert "it still runs" in lines["watchdog.fires"].why
+    machine.remove("/dev/watchdog0")
+    untried = machine.commission("watchdog", fires=True)["watchdog.fires"]
+    assert (untried.state, untried.why[:33]) == (State.NOT_TESTED, "/dev/watchdog0 can't be opened (N")
     machine.remove("/sys/class/watchdog/watchdog0")
     assert states(machine.commission("watchdog", fires=True)) == {
         "watchdog.present": "failed",
