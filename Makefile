@@ -12,6 +12,12 @@ LONG ?=
 # make bench ONLY=ingest,worklist ROUNDS=7: some of the tables; ARGS=--smoke: see that the bench works
 ONLY ?=
 ROUNDS ?= 5
+# make image RELEASE=1.2.0 SEQUENCE=7 ARCH=arm64 KEY=release.pem TWICE=1
+RELEASE ?= 0.1.0
+SEQUENCE ?= 1
+ARCH ?= amd64
+KEY ?=
+TWICE ?=
 # make safety KILLS=5 CUTS=5: a shorter round
 KILLS ?= 30
 CUTS ?= 30
@@ -36,7 +42,7 @@ SCRATCH := if [ "$$(df --output=avail /dev/shm 2>/dev/null | tail -n 1)" -gt 800
   then mktemp -d /dev/shm/gateway.XXXXXX; else mktemp -d; fi
 
 .DEFAULT_GOAL := help
-.PHONY: help setup system run test check bench fuzz safety soak deb hwtest hwtest-qemu lock clean
+.PHONY: help setup system run test check bench fuzz safety soak deb hwtest hwtest-qemu lock clean image image-tools image-test
 
 help: ## This list
 	@echo "The modality gateway. What you can make:"
@@ -127,6 +133,27 @@ soak: ## make safety, ten times as long
 
 deb: .venv/.run ## The Debian package for this machine's release, with all it needs but Python, into build/deb
 	@packaging/deb/build
+
+# What only the image is built and booted with, as program:package; none of it is needed for `make test`
+IMAGE_PROGRAMS := mmdebstrap:mmdebstrap mkfs.erofs:erofs-utils veritysetup:cryptsetup-bin mcopy:mtools mkfs.vfat:dosfstools \
+  sfdisk:fdisk grub-mkstandalone:grub-common qemu-system-x86_64:qemu-system-x86 qemu-img:qemu-utils swtpm:swtpm
+
+image-tools:
+	@missing=""; PATH="$$PATH:/usr/sbin:/sbin"; \
+	for pair in $(IMAGE_PROGRAMS); do command -v "$${pair%%:*}" >/dev/null || missing="$$missing $${pair##*:}"; done; \
+	[ -e /usr/share/OVMF/OVMF_CODE_4M.fd ] || missing="$$missing ovmf"; \
+	[ -d /usr/lib/grub/x86_64-efi ] || missing="$$missing grub-efi-amd64-bin"; \
+	[ "$(ARCH)" = amd64 ] || [ -d /usr/lib/grub/arm64-efi ] || missing="$$missing grub-efi-arm64-bin qemu-user-static"; \
+	if [ -n "$$missing" ]; then echo "image: installing$$missing"; \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; fi
+
+image: image-tools .venv/.run deb ## The appliance's image and its signed release (KEY=file; TWICE=1: proves two builds the same), as root
+	@$(BIN)/python -m image build --version $(RELEASE) --sequence $(SEQUENCE) --arch $(ARCH) --deb "$$(ls -t build/deb/*_$(ARCH).deb | head -n 1)" \
+	  $(if $(KEY),--key $(KEY)) $(if $(TWICE),--twice)
+
+image-test: image-tools .venv/.dev deb ## Boot the image in an emulated machine: first patient, crashes, updates (up to 45 minutes)
+	@$(BIN)/python -m image build --test --deb "$$(ls -t build/deb/*_amd64.deb | head -n 1)"
+	@$(BIN)/python -m pytest -v -s -p no:cacheprovider image/test $(ARGS)
 
 LOCK := $(BIN)/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe --no-header \
   --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --build-deps-for editable

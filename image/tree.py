@@ -139,7 +139,8 @@ def _compile(tree: Path) -> None:
     for cache in [*tree.glob("usr/**/__pycache__")]:
         shutil.rmtree(cache)
     _chroot(
-        tree, "python3", "-m", "compileall", "-q", "-j1", "-x", "/(test|tests|lib2to3)/",
+        # -B: else what compileall itself imports is there already, checked by time, and left as it is
+        tree, "python3", "-B", "-m", "compileall", "-q", "-f", "-j1", "-x", "/(test|tests|lib2to3)/",
         "--invalidation-mode", "unchecked-hash", *(f"/{place}" for place in places if (tree / place).exists()),
     )  # fmt: skip
 
@@ -157,9 +158,10 @@ def _initrd(tree: Path) -> None:
     for made in [*tree.glob("boot/initrd*"), *tree.glob("initrd*"), *tree.glob("vmlinuz*")]:
         made.unlink()
     _chroot(
-        tree, "dracut", "--force", "--quiet", "--no-hostonly", "--no-hostonly-cmdline", "--reproducible", "--zstd",
-        "--tmpdir", "/tmp", "--kver", kernel(tree), "--add", "systemd-veritysetup watchdog-modules",
-        "--omit", _OMITTED, "--add-drivers", f"{_DRIVERS} {_WATCHDOGS}", "/boot/initrd.img",
+        tree, "dracut", "--force", "--quiet", "--no-hostonly", "--no-hostonly-cmdline", "--reproducible",
+        "--compress", "zstd -9 -T1", "--tmpdir", "/tmp", "--kver", kernel(tree),
+        "--add", "systemd-veritysetup watchdog-modules", "--omit", _OMITTED,
+        "--add-drivers", f"{_DRIVERS} {_WATCHDOGS}", "/boot/initrd.img",
     )  # fmt: skip
 
 

@@ -24,6 +24,8 @@ from gateway.domain.model import GatewayError
 BOX: Final = Path("/var/lib/gateway-box")
 RUN: Final = Path("/run/gateway-box")
 DATA: Final = "/usr/lib/gateway-box/data"
+GATEWAY: Final = "/usr/bin/gateway"
+"""The command as a person runs it, which gives up root: nothing in the spool may be root's."""
 WRONG_CODES: Final = 5
 WAIT_SECONDS: Final = 60
 OWN: Final = {
@@ -152,7 +154,7 @@ def _guarded(step: object, *arguments: object) -> None:
 
 def _gateway(*words: str) -> None:
     """A command as anybody would run it; what it says is on the screen, its status is not ours."""
-    subprocess.run([sys.argv[0], *words], check=False)  # noqa: S603  words of a person who has the service code
+    subprocess.run([GATEWAY, *words], check=False)  # noqa: S603  words of a person who has the service code
 
 
 def _run(*words: str) -> None:

@@ -13,7 +13,7 @@ from typing import Final
 import pytest
 
 from image import packages, slots
-from image.__main__ import BUILD, key, publish
+from image.__main__ import BUILD, TEST_WORDS, key, publish
 from image.test.machine import Machine
 from image.test.site import HOST, Site
 from image.tree import RELEASE, Release
@@ -60,7 +60,7 @@ def stick(built: Path) -> Path:
     was = (tree / RELEASE).read_text()
     (tree / RELEASE).write_text(json.dumps({"version": "0.2.0", "sequence": 2, "arch": "amd64"}))
     try:
-        root_hash = slots.make(tree, work / "slot", machine, more="mitigations=off")
+        root_hash = slots.make(tree, work / "slot", machine, more=TEST_WORDS)
     finally:
         (tree / RELEASE).write_text(was)
     publish(work / "slot", work / "files/good", release, root_hash, owner)
@@ -77,7 +77,7 @@ def stick(built: Path) -> Path:
     for name in ("root", "hash"):
         (work / f"wrong/{name}.img").symlink_to(work / f"slot/{name}.img")
     wrong = root_hash[:-1] + ("0" if root_hash[-1] != "0" else "1")
-    slots.boot(tree, work / "wrong/boot.img", slots.command_line(machine, wrong, more="mitigations=off"))
+    slots.boot(tree, work / "wrong/boot.img", slots.command_line(machine, wrong, more=TEST_WORDS))
     broken = replace(release, version="0.3.0", sequence=3)
     publish(work / "wrong", work / "files/broken", broken, wrong, owner)
     image.unlink(missing_ok=True)
