@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from pydicom import Dataset, dcmread
 from pydicom.filereader import read_dataset
-from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, MRImageStorage
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian, MRImageStorage
 from pynetdicom import AE, evt
 
 from gateway.domain.compression import DEFLATED, JPEG_2000, JPEG_LS, RLE, SYNTAXES, Syntax
@@ -210,6 +210,32 @@ def test_codecs_work_on_what_is_queued_behind_a_batch_while_its_last_object_is_s
         role.until(lambda: not list(role.spool.files.derived.iterdir()), what="forms are let go")
     assert ready
     assert scp.seen == [JPEG_LS] * len(uids)
+
+
+def test_classes_whose_forms_need_more_than_128_contexts_go_over_several_associations(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """30 SOP classes in six transfer syntaxes and more: none is refused, and none goes native for want of a context."""
+    classes = STANDARD_STORAGE[:30]
+    with (
+        storage_scp(transfer_syntaxes=[JPEG_LS, *NATIVE]) as scp,
+        forwarding(
+            tmp_path,
+            [target(scp.port, lossless=True, window=parse_window("02:00-23:00"))],
+            monkeypatch=monkeypatch,
+        ) as role,
+    ):
+        uids: list[str] = []
+        for number, sop_class in enumerate(classes):
+            one = corpus.gray(f"class {number}", frames=2)
+            one.SOPClassUID = UID(sop_class)
+            uids.append(role.put(objects.write(tmp_path, one)))
+        role.until_all(uids, DeliveryState.QUEUED)
+        role.clock.advance(timedelta(hours=2))
+        role.until_all(uids)
+        got = [(one.SOPClassUID, one.TransferSyntaxUID) for uid in uids for one in scp.stored(uid)]
+    assert got == [(sop_class, JPEG_LS) for sop_class in classes]
+    assert 2 <= len(scp.associations) <= 3
 
 
 @pytest.mark.parametrize("verdict", [0xA900, 0xC000, None])

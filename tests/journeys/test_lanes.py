@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,11 @@ from pynetdicom import AE, evt
 from gateway.domain.model import DeliveryState, DestinationName, Lane
 from gateway.domain.window import parse_window
 from gateway.net.flow import Flow
+from gateway.roles.forward.lane import LEASE
 from gateway.simulate.acceptor import hosted
 from gateway.simulate.pacs import PacsBehaviour, PacsSimulator
-from tests.journeys.forwarding import forwarding, target, to
+from gateway.spool import deliveries
+from tests.journeys.forwarding import Forwarding, forwarding, target, to
 from tests.peers import objects
 from tests.peers.processes import HOST, free_port
 from tests.peers.pynetdicom_scp import STANDARD_STORAGE, storage_scp
@@ -59,6 +62,31 @@ def test_a_stat_study_goes_before_the_backlog(tmp_path: Path, monkeypatch: pytes
             left = [uid for uid in waiting if box.states()[uid] != [DeliveryState.CONFIRMED]]
             assert len(left) > len(waiting) / 2
             assert slow.flow.bytes_per_second <= 400_000
+
+
+def test_what_takes_longer_than_a_lease_is_sent_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A link over which each kilobyte takes 25 minutes; who looks for leases that are over looks after each."""
+    clock, boxes = [0.0], list[Forwarding]()
+
+    def sleep(seconds: float) -> None:
+        clock[0] += seconds
+        for box in boxes:
+            box.clock.advance(timedelta(minutes=25))
+            box.spool.db.write(partial(deliveries.release_expired_leases, now=box.clock())).result()
+
+    flow = Flow(rate=16 * 1024, clock=lambda: clock[0], sleep=sleep)
+    with (
+        storage_scp() as pacs,
+        forwarding(tmp_path, [target(pacs.port, flow=flow)], monkeypatch=monkeypatch) as box,
+    ):
+        boxes.append(box)
+        began = box.clock()
+        uids = [box.put(objects.write(tmp_path, objects.ct(seed))) for seed in range(3)]
+        box.until_all(uids)
+        assert box.clock() - began > 3 * LEASE
+        assert [len(pacs.stored(uid)) for uid in uids] == [1, 1, 1]
+        rows = box.spool.db.read().execute("SELECT attempts FROM delivery").fetchall()
+        assert [row["attempts"] for row in rows] == [1, 1, 1]
 
 
 def test_a_closed_window_holds_all_but_what_may_ignore_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -195,6 +195,7 @@ class LaneSender:
         self._alive()
         if self._now() - self._leased_at > LEASE / 3:
             self._leased_at = self._now()
+            self._settlement.hand_in()
             self._write(partial(self._renew, claimed=self._unsettled))
         return self._gate.allow(want)
 
