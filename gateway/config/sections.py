@@ -238,7 +238,7 @@ class Compression(Section):
     """The most address space of one; an object that needs more goes out as it came."""
     timeout: Duration = spelled("10m")
     """How long one object may take; then it goes out as it came."""
-    tasks: Count = spelled(500)
+    tasks: Count = spelled(10_000)
     """Objects until a codec process is replaced."""
     kept: Size = spelled("4GiB")
     """The most disk space for what was compressed and waits to be sent."""

@@ -74,8 +74,8 @@ class Codecs:
         command: tuple[str, ...] = (sys.executable, "-P", "-m", "gateway.net.codec_worker"),
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`memory`: bytes of address space of a process. `timeout`: seconds for one object. The first process is
-        started, and its self-test awaited."""
+        """`memory`: bytes of address space of a process. `timeout`: seconds for one object. The processes are
+        started, and the self-test of the first awaited."""
         self._command = (*command, str(memory))
         self._timeout = timeout
         self._tasks = tasks
@@ -118,26 +118,30 @@ class Codecs:
 
     def _started(self) -> _Process | None:
         try:
-            return _Process(self._command, monotonic=self._monotonic)
+            return _Process(self._command, monotonic=self._monotonic, stopped=self._stopped)
         except (_Lost, OSError) as error:
-            log.error("no codec process", error=type(error).__name__)
+            if not self._closing:
+                log.error("no codec process", error=type(error).__name__)
             return None
 
+    def _stopped(self) -> bool:
+        return self._closing
+
     def _serve(self, process: _Process | None) -> None:
-        """The life of one thread and its processes."""
-        done = 0
+        """The life of one thread and its processes, of which the next is started before there is a task for it."""
+        process, done = process or self._started(), 0
         while True:
             waiting = self._waiting.get()
             if waiting.task is None:
                 break
             if not waiting.answer.set_running_or_notify_cancel():
                 continue
-            if process is not None and done >= self._tasks:
-                process.end()
-                process, done = None, 0
             process, answer = self._attempt(process, waiting.task)
             done += 1
             waiting.answer.set_result(answer)
+            if process is not None and done >= self._tasks:
+                process.end()
+                process, done = self._started(), 0
         if process is not None:
             process.end()
 
@@ -148,7 +152,7 @@ class Codecs:
             if process is None:
                 break
             try:
-                return process, process.ask(task, seconds=self._timeout, stopped=lambda: self._closing)
+                return process, process.ask(task, seconds=self._timeout, stopped=self._stopped)
             except _Lost as lost:
                 why = "codec too slow" if isinstance(lost, _TooLong) else "codec crashed"
                 log.error(why, status=process.end())
@@ -161,7 +165,9 @@ class Codecs:
 class _Process:
     """One codec process; used by one thread."""
 
-    def __init__(self, command: tuple[str, ...], *, monotonic: Callable[[], float]) -> None:
+    def __init__(
+        self, command: tuple[str, ...], *, monotonic: Callable[[], float], stopped: Callable[[], bool]
+    ) -> None:
         """Raises `_Lost` if it does not say that it is ready, and OSError."""
         self._monotonic = monotonic
         self._process = subprocess.Popen(  # noqa: S603 -- our own interpreter and module
@@ -173,7 +179,7 @@ class _Process:
             env={**os.environ, **_ENVIRONMENT},
         )
         try:
-            self.syntaxes = frozenset[str](json.loads(self._line(START_SECONDS, lambda: False)))
+            self.syntaxes = frozenset[str](json.loads(self._line(START_SECONDS, stopped)))
         except BaseException:
             self.end()
             raise
