@@ -12,8 +12,8 @@ name of each when it is done; a fault test cuts the process there.
 
 Promises
 - `durable` is told of success only when the file and its name are on the disk. The row follows with the
-  next GROUP objects, or ROWS_WITHIN seconds of quiet: the files are the promise, and the sweep makes a row
-  again that a crash or a power cut took.
+  next GROUP objects, after ROWS_WITHIN seconds of quiet or ROWS_AT_MOST without: the files are the promise,
+  and the sweep makes a row again that a crash or a power cut took.
 - An object that fails takes no other with it: it gets TemporaryFailure A700, its file is removed, and no
   fsync is tried twice on the same file. A row that fails is tried again for ever: its object is acknowledged.
 - A cancelled future (the association is gone) means nobody waits: the object is abandoned.
@@ -24,6 +24,7 @@ from __future__ import annotations
 import os
 import queue
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
@@ -47,6 +48,8 @@ CRASH_POINTS: Final = (
 """In the order of their coming; "directory-synced" besides, where names must be synced."""
 ROWS_WITHIN: Final = 0.01
 """Seconds without a new object after which those acknowledged enter the index."""
+ROWS_AT_MOST: Final = 0.1
+"""Seconds after which they do though new ones keep coming: who sends them on waits for the first row."""
 RETRY_SECONDS: Final = 1.0
 
 
@@ -80,6 +83,8 @@ class _Pending:
     durable: Durable
     acknowledged: bool = False
     """Its file is a promise now: nothing may remove it."""
+    since: float = 0.0
+    """When it became one."""
 
 
 @dataclass(slots=True, eq=False)
@@ -106,6 +111,7 @@ class GroupCommitter:
         files: SpoolFiles,
         db: Database,
         now: Callable[[], datetime],
+        monotonic: Callable[[], float] = time.monotonic,
         trace: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.entered: Callable[[Sequence[Instance]], None] = lambda _: None
@@ -113,6 +119,7 @@ class GroupCommitter:
         self._files = files
         self._db = db
         self._now = now
+        self._monotonic = monotonic
         self._trace = trace
         self._lock = threading.Lock()
         self._closed = False
@@ -176,7 +183,7 @@ class GroupCommitter:
             started = [pending for pending in group if self._still_wanted(pending)]
             try:
                 self._rowless += self._make_durable(started)
-                asked = bool(self._flushes) and not self._retrying
+                asked = (bool(self._flushes) or self._is_overdue) and not self._retrying
                 self._enter_due_rows(now=closing or quiet or asked)
             except Exception as error:  # noqa: BLE001 - a fault of ours may fail this group, not stop the thread
                 for pending in started:
@@ -215,6 +222,10 @@ class GroupCommitter:
         return group, item is None, False
 
     @property
+    def _is_overdue(self) -> bool:
+        return bool(self._rowless) and self._monotonic() - self._rowless[0].since >= ROWS_AT_MOST
+
+    @property
     def _patience(self) -> float | None:
         if not self._rowless or self._entering is not None:
             return None
@@ -230,7 +241,7 @@ class GroupCommitter:
         synced = [pending for pending in group if self._sync(pending)]
         durable = self._sync_folders(synced) if self._files.sync_names else synced
         for pending in durable:
-            pending.acknowledged = True
+            pending.acknowledged, pending.since = True, self._monotonic()
             pending.durable(None)
         if group:
             self._trace("answered")

@@ -15,7 +15,7 @@ import pytest
 
 from gateway.domain.model import DeliveryState, DestinationName, InstanceId, InstanceState, Lane, TemporaryFailure
 from gateway.domain.routing import Route
-from gateway.spool import Committed, Connection, GroupCommitter, Spool, audit, deliveries, instances
+from gateway.spool import Committed, Connection, GroupCommitter, Spool, audit, commit, deliveries, instances
 from tests.spool.objects import START, open_spool, read_origin, receive, stored_body
 
 LEASE = timedelta(minutes=5)
@@ -105,6 +105,26 @@ def test_twins_in_one_group_are_one_object(spool: Spool, held: GroupCommitter, g
     assert [result.duplicate for result in results] == [False, True, True]
     assert len({result.instance.id for result in results}) == 1
     assert len(instances.by_uid(spool.db.read(), results[0].instance.SOPInstanceUID)) == 1
+
+
+def test_a_row_does_not_wait_for_the_end_of_a_stream(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commit, "ROWS_WITHIN", 60.0)
+    moment = 0.0
+    committer = GroupCommitter(files=spool.files, db=spool.db, now=lambda: START, monotonic=lambda: moment)
+    try:
+        rows: list[Future[Committed]] = []
+        for number in range(3):
+            safe = threading.Event()
+            received = receive(spool.files, f"2.25.{number}", b"pixels")
+            rows.append(committer.submit(received, durable=lambda _, safe=safe: safe.set()))
+            assert safe.wait(30)
+            assert not any(row.done() for row in rows[:-1])
+            moment += commit.ROWS_AT_MOST / 3
+        moment += commit.ROWS_AT_MOST
+        rows.append(committer.submit(receive(spool.files, "2.25.9", b"pixels")))
+        assert all(not row.result(30).duplicate for row in rows)
+    finally:
+        committer.close()
 
 
 def test_other_bytes_under_the_same_uid_wait_for_a_person(spool: Spool, held: GroupCommitter, gate: Gate) -> None:
