@@ -94,6 +94,10 @@ class Clock:
     def advance(self, by: timedelta) -> None:
         self._at += by
 
+    @property
+    def rate(self) -> float:
+        return self._rate
+
 
 def target(port: Callable[[], Peer] | int, **settings: Any) -> Target:
     """A destination with short waits; `port` or a function that says whom to call now."""

@@ -15,8 +15,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from gateway.domain.issue import Severity
 from gateway.domain.issues import KINDS
-from gateway.domain.telemetry import Writer
+from gateway.domain.telemetry import Kind, Writer
 from gateway.domain.telemetry_fields import aliases
 from gateway.net import mqtt
 from gateway.net.mqtt import Version
@@ -31,6 +32,8 @@ from tests.peers.central import Broker
 from tests.peers.processes import HOST
 
 LIMIT = 60.0
+LOOK_SECONDS = 0.1
+"""How soon a wait sees that its clock runs otherwise."""
 NAMES = ["pacs", "main", "CT 1"]
 
 
@@ -41,8 +44,19 @@ class Reported:
     spool: Spool
     clock: Clock
     stop: Callable[[], None]
-    cut: threading.Event
-    """Set: nobody is reached, as if the network were cut."""
+    pen: Callable[[], Pen]
+    connections: list[mqtt.Connection]
+    """Each that was made."""
+    _cut: threading.Event
+
+    def cut(self) -> None:
+        """Nobody is reached any more, as if a cable were pulled."""
+        self._cut.set()
+        self.connections[-1].abandon()
+
+    def mend(self) -> None:
+        """The cable is back."""
+        self._cut.clear()
 
     def read(self, question: Callable[[Connection], Any]) -> Any:
         return question(self.spool.db.read())
@@ -57,6 +71,16 @@ class Reported:
     def alarm(self, code: str, subject: str, *, raised: bool = True) -> None:
         change = audit.raise_alarm if raised else audit.clear_alarm
         self.write(lambda c: change(c, code=code, subject=subject, now=self.clock()))
+
+    def happened(self, c: Connection, *, sev: Severity) -> None:
+        """An event of the box, as the role enters them."""
+        at = self.clock()
+        pen = self.pen()
+        outbox.append(c, sev=sev, at=at, write=lambda seq: pen.event(seq, Kind.STARTED, at=at, sev=sev))
+
+    def alarms(self) -> set[str]:
+        """The codes that stand."""
+        return {one.code for one in self.read(audit.active_alarms)}
 
     @property
     def outbox(self) -> Outbox:
@@ -118,9 +142,12 @@ def reporting(
         return (clock() - started).total_seconds()
 
     async def wait(event: asyncio.Event | None, seconds: float) -> None:
-        try:
-            await asyncio.wait_for((event or asyncio.Event()).wait(), seconds / rate)
-        except TimeoutError:
+        end, never = elapsed() + seconds, asyncio.Event()
+        while (left := end - elapsed()) > 0:
+            try:
+                await asyncio.wait_for((event or never).wait(), min(left / clock.rate, LOOK_SECONDS))
+            except TimeoutError:
+                continue
             return
 
     policy: dict[str, Any] = {
@@ -133,10 +160,9 @@ def reporting(
         "timeout": 10.0,
     }
     named = aliases(NAMES)
-    role = Reporting(
-        spool,
-        dial=dial,
-        pen=lambda stands: Pen(
+
+    def pen(stands: Outbox) -> Pen:
+        return Pen(
             site="north",
             box=box,
             writer=Writer(box=box, names=named.values(), codes=KINDS),
@@ -145,7 +171,12 @@ def reporting(
             now=clock,
             monotonic=elapsed,
             entropy=os.urandom,
-        ),
+        )
+
+    role = Reporting(
+        spool,
+        dial=dial,
+        pen=pen,
         measuring=Measuring(destinations={"pacs": "pacs"}, sources=["main"], space=spool.files.space, now=clock),
         names=named.values(),
         info=lambda: {
@@ -185,7 +216,14 @@ def reporting(
         loop.call_soon_threadsafe(stop.set)
         thread.join(LIMIT)
 
-    box_ = Reported(spool=spool, clock=clock, stop=stopping, cut=cut)
+    box_ = Reported(
+        spool=spool,
+        clock=clock,
+        stop=stopping,
+        pen=lambda: pen(outbox.state(spool.db.read())),
+        connections=connections,
+        _cut=cut,
+    )
     try:
         yield box_
     finally:

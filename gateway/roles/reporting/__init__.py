@@ -252,8 +252,7 @@ class Reporting:
             reason = await self._connect(leave)
             if reason == STOPPED:
                 return
-            self._away_since = ended = self._host.monotonic()
-            failures = 1 if ended - began > STEADY else failures + 1
+            failures = 1 if self._host.monotonic() - began > STEADY else failures + 1
             log.warning("central not connected", code=reason, failures=failures)
             await self._host.wait(leave, self._rest(reason, failures))
 
@@ -289,6 +288,7 @@ class Reporting:
             return "not-listed"
         finally:
             self._link = None
+            self._away_since = self._host.monotonic()
 
 
 class Kept:

@@ -6,7 +6,8 @@ Promises
 - Events stay in the outbox until central acknowledged them; this connection only says how far it has sent them.
 - Alarms are published no more often than `ALARMS_PER_MINUTE` in all; one that stands is told again every hour, one that
   is over is taken away after a day.
-- Another that speaks under our name is seen by its status, which we read: the connection ends (`TAKEN_OVER`).
+- We read our own status. A death that comes late is followed by how we are; another that speaks under our name is seen,
+  and the connection ends (`TAKEN_OVER`).
 """
 
 from __future__ import annotations
@@ -295,12 +296,16 @@ class Link:
             self._sending = self._sending.acknowledged(ack.event_upto, now=self._m.monotonic())
 
     def _look_for_others(self, message: Incoming) -> None:
-        """Raises TemporaryFailure if another speaks under our name: what it says now, or said since we did last."""
+        """Raises TemporaryFailure if another speaks under our name: what it says now, or said since we did last.
+        A death leaves us to say how we are once more."""
         try:
             status = read(Status, message.payload)
         except ValueError:
             return
-        if status.eid in self._own or status.state in (State.LOST, State.DISCONNECTED):
+        if status.state in (State.LOST, State.DISCONNECTED):  # of a connection that was: it is what a broker shows now
+            self._state = None
+            return
+        if status.eid in self._own:
             return
         theirs, ours = sid_order(status.sid), sid_order(self._m.pen.sid)
         before_us = theirs[0] == ours[0] and theirs < ours
