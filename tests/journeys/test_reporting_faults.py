@@ -92,7 +92,7 @@ def test_a_broker_that_hangs_is_left_and_found_again(tmp_path: Path, to: Broker)
     with (
         to.running() as running,
         central.listening(),
-        reporting(tmp_path / "state", to, to.authority.identity(BOX), rate=20, timeout=1.0) as box,
+        reporting(tmp_path / "state", to, to.authority.identity(BOX), rate=20, timeout=1.0, keepalive=60) as box,
     ):
         there(box, heard)
         running.hang()

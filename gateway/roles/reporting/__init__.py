@@ -162,6 +162,7 @@ class Reporting:
             changed=self._changed,
             reading=self._reading,
             writing=self._writing,
+            acknowledge=self._acknowledge,
             receivers=self._receivers,
             said=self._said,
             wait=self._host.wait,
@@ -181,6 +182,11 @@ class Reporting:
 
     async def _writing(self, job: Callable[[Books], T]) -> T:
         return await asyncio.wrap_future(self._spool.db.write(job))
+
+    async def _acknowledge(self, upto: int) -> bool:
+        """A power cut may take this back: then it is sent, and acknowledged, once more."""
+        job = partial(outbox.acknowledge, log=self._entering.pen.log, upto=upto)
+        return await asyncio.wrap_future(self._spool.db.write(job, rebuildable=True))
 
     async def _enter(self, job: Callable[[Books], object]) -> None:
         """Something is in the log, and told if there is a connection."""

@@ -91,6 +91,8 @@ class Means:
     """Set when there may be something new to tell."""
     reading: Callable[[Callable[[Books], Any]], Awaitable[Any]]
     writing: Callable[[Callable[[Books], Any]], Awaitable[Any]]
+    acknowledge: Callable[[int], Awaitable[bool]]
+    """Central has committed everything up to that number; whether there is such a number."""
     receivers: Mapping[Leaf, Callable[[bytes], None]]
     said: Sequence[Said]
     wait: Callable[[asyncio.Event | None, float], Awaitable[None]]
@@ -273,27 +275,30 @@ class Link:
     # -- what is heard --
 
     async def _hear(self) -> None:
+        acknowledged = -1
         while self._incoming:
             message = self._incoming.popleft()
             topic = parse(message.topic)
             if topic is None:
                 continue
             if topic.leaf is Leaf.ACK:
-                await self._acknowledged(message.payload)
+                acknowledged = max(acknowledged, self._acknowledged(message.payload))
             elif topic.leaf is Leaf.STATUS:
                 self._look_for_others(message)
             elif topic.leaf in self._m.receivers:
                 self._m.receivers[topic.leaf](message.payload)
+        if acknowledged > self._m.known.acked and await self._m.acknowledge(acknowledged):
+            self._m.known.acked = acknowledged
+            self._sending = self._sending.acknowledged(acknowledged, now=self._m.monotonic())
 
-    async def _acknowledged(self, payload: bytes) -> None:
+    def _acknowledged(self, payload: bytes) -> int:
+        """The number up to which it acknowledges our log; -1 if it does not."""
         try:
             ack = read(Ack, payload)
         except ValueError:
             log.warning("acknowledgement not understood", size=len(payload))
-            return
-        if await self._m.writing(partial(outbox.acknowledge, log=ack.log, upto=ack.event_upto)):
-            self._m.known.acked = max(self._m.known.acked, ack.event_upto)
-            self._sending = self._sending.acknowledged(ack.event_upto, now=self._m.monotonic())
+            return -1
+        return ack.event_upto if ack.log == self._m.pen.log else -1
 
     def _look_for_others(self, message: Incoming) -> None:
         """Raises TemporaryFailure if another speaks under our name: what it says now, or said since we did last.
