@@ -42,7 +42,7 @@ SCRATCH := if [ "$$(df --output=avail /dev/shm 2>/dev/null | tail -n 1)" -gt 800
   then mktemp -d /dev/shm/gateway.XXXXXX; else mktemp -d; fi
 
 .DEFAULT_GOAL := help
-.PHONY: help setup system run test check bench fuzz safety soak deb hwtest hwtest-qemu lock clean image image-tools image-test
+.PHONY: help setup system run test check schemas bench fuzz safety soak deb hwtest hwtest-qemu lock clean image image-tools image-test
 
 help: ## This list
 	@echo "The modality gateway. What you can make:"
@@ -109,6 +109,9 @@ check: .venv/.dev ## The fast gates: format, lint, types, floors, unit tests
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache | tail -n 12
 	@$(BIN)/python -m pytest -q -m "not slow and not safety" tests/domain tests/dicom tests/spool tests/test_config.py $(ARGS)
+
+schemas: .venv/.dev ## Write the contract of MQTT anew, as the code has it: docs/asyncapi.yaml, docs/mqtt.schema.json
+	@$(BIN)/python -m tests.contract
 
 bench: .venv/.dev ## Measure beside DCMTK, Orthanc and pynetdicom (about an hour, ONLY=table: less) into docs/performance.md
 	@$(BIN)/python -m bench --rounds $(ROUNDS) $(if $(ONLY),--only $(ONLY)) $(ARGS)
