@@ -7,6 +7,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Final
 
+from gateway.app import diagnosis
 from gateway.app.log_level import LogLevel
 from gateway.app.peers import caller_of, now
 from gateway.config import Config, DicomDestination, Ris
@@ -29,6 +30,7 @@ def deeds(config: Config, spool: Spool) -> Mapping[CommandName, Deed]:
         CommandName.PING: lambda _: OK,
         CommandName.C_ECHO: partial(_echo, config),
         CommandName.RESEND_FAILED: partial(_resend, config, spool),
+        CommandName.COLLECT_DIAG: partial(_collect, config, spool),
         CommandName.LOG_LEVEL: partial(_log_level, LogLevel(config.box.runtime_folder)),
     }
 
@@ -61,6 +63,11 @@ def _resend(config: Config, spool: Spool, command: Command) -> Done:
     bell.ring()
     bell.close()
     return Done(outcome=Outcome.DONE, code=Code.OK, count=asked)
+
+
+def _collect(config: Config, spool: Spool, _: Command) -> Done:
+    diagnosis.keep(config, spool.db.read(), now=now())
+    return OK
 
 
 def _log_level(level: LogLevel, command: Command) -> Done:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import typer
 
 from gateway.cli import (
+    central,
     check,
     check_config,
     commission,
     compression,
     desk,
     destinations,
+    diagnose,
     fleet,
     messages,
     mpps,
@@ -69,6 +71,8 @@ app.add_typer(update.app, name="update")
 app.command("setup", hidden=True)(panel.setup)
 app.command("panel", hidden=True)(panel.panel)
 app.add_typer(fleet.app, name="fleet")
+app.command("commands")(central.commands)
+app.command("diagnose")(diagnose.diagnose)
 app.add_typer(simulate.app, name="simulate")
 
 

@@ -1693,6 +1693,12 @@ WHERE i.StudyInstanceUID = :study AND d.state = 'confirmed' AND d.last_status NO
 -- study_events_trim --
 DELETE FROM study_event WHERE seq IN (SELECT seq FROM study_event WHERE at < :before ORDER BY at LIMIT :limit)
 
+-- books_migrations --
+SELECT name, applied_at FROM migration ORDER BY name
+
+-- books_tables --
+SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY name
+
 -- command_known --
 SELECT 1 FROM command WHERE nonce = :nonce
 
