@@ -20,6 +20,7 @@ from gateway.app.edge import start_edge
 from gateway.app.log_level import LogLevel
 from gateway.app.peers import now
 from gateway.app.proofs import serving
+from gateway.app.synthetic import open_synthetic
 from gateway.app.watchdog import Started, watched
 from gateway.config import Config, WorklistPolicy, load_profiles
 from gateway.config.mappings import program_sender
@@ -56,12 +57,18 @@ async def _serve(config: Config, roles: frozenset[str]) -> int:
         if roles & EDGE:
             stack.enter_context(spool.claim(Part.EDGE))
         if "forward" in roles:
-            from gateway.app.forward import start_forward  # noqa: PLC0415  edge starts without it
+            from gateway.app.forward import start_forward, start_synthetic_forward  # noqa: PLC0415  edge starts without
 
             stack.enter_context(spool.claim(Part.FORWARD))
-        started = [await start_edge(config, spool, roles, stop, stack)] if roles & EDGE else []
+        started: list[Started] = []
+        if roles & (EDGE | {"forward"}):
+            books = open_synthetic(config)
+            stack.callback(books.close)
+        if roles & EDGE:
+            started.append(await start_edge(config, spool, roles, stop, stack, books=books))
         if "forward" in roles:
             started.append(await start_forward(config, spool, stop))
+            started.append(await start_synthetic_forward(config, books, stop))
         if "reporting" in roles and config.mqtt.host:
             from gateway.app.reporting import start_reporting  # noqa: PLC0415  edge starts without it
 

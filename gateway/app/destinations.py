@@ -5,9 +5,13 @@ from __future__ import annotations
 from datetime import timedelta
 
 from gateway.app.peers import caller_of, now
+from gateway.app.synthetic import KEPT, books_of
 from gateway.config import Config, Destination, DicomDestination, FolderDestination, WebDestination
 from gateway.domain.compression import SYNTAXES
-from gateway.domain.model import DestinationName
+from gateway.domain.model import Confirm, DestinationName, Lane, TemporaryFailure
+from gateway.domain.synthetic import SINK, SINK_AE, SINK_FILE
+from gateway.domain.window import parse_window
+from gateway.net.dicom_client import Peer
 from gateway.net.dicomweb import Server
 from gateway.net.flow import Flow
 from gateway.net.tls import client_context
@@ -44,6 +48,39 @@ def target_of(config: Config, destination: Destination) -> Target:
         lossless=destination.compression == "lossless",
         failover=tuple(map(DestinationName, destination.failover)),
         failover_after=destination.failover_after,
+    )
+
+
+def sink_target(config: Config) -> Target:
+    """The loop-back destination of the synthetic patient: there while a round goes through the box (roles/health)."""
+    announced = books_of(config) / SINK_FILE
+
+    def peer(_: str) -> Peer:
+        try:
+            port = int(announced.read_text("ascii"))
+        except (OSError, ValueError) as error:
+            raise TemporaryFailure("no round of the synthetic patient goes on", code="connect") from error
+        return Peer(
+            host="127.0.0.1", port=port, called_ae=SINK_AE, calling_ae=config.box.ae, connect_timeout=2.0, timeout=5.0
+        )
+
+    return Target(
+        name=SINK,
+        way=Dimse(peer=peer, as_scanner=False, commits_as_scanner=False, learned=Learned(keep=KEPT, now=now)),
+        confirm=Confirm.QUERY,
+        lanes=(Lane.ROUTINE,),
+        flow=Flow(rate=0),
+        window=parse_window("always"),
+        zone=config.site.timezone,
+        stat_ignores_window=False,
+        concurrency=1,
+        batch=10,
+        retry_base=timedelta(seconds=1),
+        retry_cap=timedelta(seconds=2),
+        commitment_wait=timedelta(0),
+        commitment_timeout=timedelta(0),
+        expect_refused=frozenset(),
+        lossless=False,
     )
 
 

@@ -6,6 +6,7 @@ import asyncio
 import random
 import secrets
 import ssl
+from collections.abc import Sequence
 from contextlib import AsyncExitStack, suppress
 from datetime import datetime
 from functools import partial
@@ -15,21 +16,24 @@ import structlog
 
 from gateway.app.peers import caller_of, now
 from gateway.app.proofs import answering, caller_at, committing, syncing
+from gateway.app.synthetic import SyntheticEdge
 from gateway.app.watchdog import Started
 from gateway.config import Config, Listen, Ris, Sender, ServerTls, Service, WorklistMode, WorklistPolicy, load_profiles
 from gateway.config.mappings import order_senders
 from gateway.dicom.associate import UserInformation
 from gateway.dicom.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
-from gateway.domain.admission import KnownCaller
+from gateway.domain.admission import KnownCaller, same_ae
 from gateway.domain.hl7 import Message
 from gateway.domain.model import SourceName
 from gateway.domain.orders import read as read_message
 from gateway.domain.profile import GENERIC, Profile
+from gateway.domain.synthetic import SCANNER
 from gateway.net.dicom_server import DicomServer, Limits
 from gateway.net.mllp_server import Limits as MllpLimits
 from gateway.net.mllp_server import MllpServer
 from gateway.net.tls import server_context
 from gateway.net.wake import Bell
+from gateway.roles.doors import Doors, MessageDoors
 from gateway.roles.mpps import PerformedSteps
 from gateway.roles.orders import Apply, Orders
 from gateway.roles.orders import Sender as OrderSender
@@ -52,8 +56,9 @@ log = structlog.get_logger()
 
 
 async def start_edge(
-    config: Config, spool: Spool, roles: frozenset[str], stop: asyncio.Event, stack: AsyncExitStack
+    config: Config, spool: Spool, roles: frozenset[str], stop: asyncio.Event, stack: AsyncExitStack, *, books: Spool
 ) -> Started:
+    """`books`: those of the synthetic patient."""
     swept = await asyncio.to_thread(spool.sweep, read_origin)
     log.info(
         "swept",
@@ -68,26 +73,47 @@ async def start_edge(
     storage = Storage(spool, committer, object_max=config.limits.object_max, now=now, received=bell.ring)
     worklist = _worklist(config, spool) if "worklist" in roles else None
     steps = PerformedSteps(spool, targets=config.mpps_peers, now=now, received=bell.ring)
+    synthetic = SyntheticEdge.over(config, books)
+    stack.callback(synthetic.close)
     server = DicomServer(_limits(config))
     stack.push_async_callback(server.drain, DRAIN_SECONDS)
     ourselves = secrets.token_hex(8)
     proofs = [committing(spool, Part.EDGE), syncing(spool, committer)]
     for listen in config.listen:
-        reception = _reception(
+        scanners = [
+            KnownCaller(ae=scanner.ae, networks=scanner.address, called_ae=scanner.called_ae)
+            for scanner in config.scanner
+        ]
+        clinical = _reception(
             config,
             listen,
             spool,
+            scanners,
             storage=storage if "storage" in roles else None,
             worklist=worklist,
             steps=steps if worklist is not None else None,
             ourselves=caller_at(listen, ourselves),
         )
-        port = await server.listen(reception, listen.address, listen.port, tls=_tls(listen))
+        apart = _reception(
+            config,
+            listen,
+            books,
+            [synthetic.scanner],
+            storage=synthetic.storage if "storage" in roles else None,
+            worklist=synthetic.worklist if worklist is not None else None,
+            steps=None,
+            ourselves=caller_at(listen, ourselves),
+        )
+        port = await server.listen(Doors(clinical, apart), listen.address, listen.port, tls=_tls(listen))
         log.info("listening", port=port, ae=",".join(listen.ae), tls=listen.tls)
         proofs.append(answering(listen, port, ourselves))
     tasks = [asyncio.create_task(_tell_callers(server, spool, stop, ourselves))]
     if worklist is not None:
-        tasks += [asyncio.create_task(worklist.run(stop)), *await _start_orders(config, spool, stop, stack)]
+        tasks += [
+            asyncio.create_task(worklist.run(stop)),
+            asyncio.create_task(synthetic.run(stop)),
+            *await _start_orders(config, spool, stop, stack, synthetic=synthetic.orders),
+        ]
     return Started(tasks=tasks, proofs=proofs)
 
 
@@ -95,7 +121,7 @@ async def _tell_callers(server: DicomServer, spool: Spool, stop: asyncio.Event, 
     """Keep in the books whose associations stand: forward tells by it whether a scanner may have more to send."""
     told: frozenset[str] | None = None
     while not stop.is_set():
-        standing = server.callers - {ourselves}
+        standing = frozenset(one for one in server.callers if one != ourselves and not same_ae(one, SCANNER))
         if standing != told:
             job = partial(progress.connected, calling_aes=standing)
             try:
@@ -108,7 +134,7 @@ async def _tell_callers(server: DicomServer, spool: Spool, stop: asyncio.Event, 
 
 
 async def _start_orders(
-    config: Config, spool: Spool, stop: asyncio.Event, stack: AsyncExitStack
+    config: Config, spool: Spool, stop: asyncio.Event, stack: AsyncExitStack, *, synthetic: Orders
 ) -> list[asyncio.Task[None]]:
     """Without a [[sender]] nobody may send, so there is no port."""
     known = {sender.name: sender for sender in order_senders(config)}
@@ -136,7 +162,7 @@ async def _start_orders(
             idle=mllp.idle.total_seconds(),
             stall=mllp.stall.total_seconds(),
         )
-        server = MllpServer(desk, limits)
+        server = MllpServer(MessageDoors(desk, synthetic), limits)
         stack.push_async_callback(server.drain, DRAIN_SECONDS)
         port = await server.listen(mllp.address, mllp.port, tls=_tls(mllp))
         log.info("listening for HL7", port=port, tls=mllp.tls)
@@ -179,6 +205,7 @@ def _reception(
     config: Config,
     listen: Listen,
     spool: Spool,
+    scanners: Sequence[KnownCaller],
     *,
     storage: Storage | None,
     worklist: Worklist | None,
@@ -191,10 +218,7 @@ def _reception(
     return Reception(
         spool,
         titles=listen.ae,
-        scanners=[
-            KnownCaller(ae=scanner.ae, networks=scanner.address, called_ae=scanner.called_ae)
-            for scanner in config.scanner
-        ],
+        scanners=scanners,
         ourselves=ourselves,
         own_peers=[KnownCaller(ae=ae) for ae in [d.ae for d in config.dicom_nodes] + [r.ae for r in config.ris]],
         store=storage if stores else None,

@@ -9,15 +9,17 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Final
 
-from gateway.app.destinations import target_of
+from gateway.app.destinations import sink_target, target_of
 from gateway.app.peers import caller_of, now, tls_of
 from gateway.app.proofs import committing, moving, syncing
+from gateway.app.synthetic import BELL, KEPT
 from gateway.app.watchdog import Started
 from gateway.config import Backoff, Config, DicomDestination, Ris, WebDestination, load_check_rules, load_rules
-from gateway.domain.completeness import Patience
+from gateway.domain.completeness import Patience as StudyPatience
 from gateway.domain.model import DestinationName, Lane, SourceName
 from gateway.domain.order_notice import Format, Header
-from gateway.domain.task import Mode, Resend
+from gateway.domain.synthetic import SENDER, SINK
+from gateway.domain.task import Mode, Patience, Resend
 from gateway.net.codec import Codecs
 from gateway.net.dicom_client import Peer
 from gateway.net.mllp_client import Place
@@ -88,6 +90,39 @@ async def start_forward(config: Config, spool: Spool, stop: asyncio.Event) -> St
         tasks=[asyncio.create_task(forward.run(stop, wake))],
         proofs=[committing(spool, Part.FORWARD), syncing(spool, None), moving(forward.silent, silence)],
     )
+
+
+async def start_synthetic_forward(config: Config, books: Spool, stop: asyncio.Event) -> Started:
+    """The same role over the books of the synthetic patient: its images go to the loop-back destination alone."""
+    rules = check_rules(config)
+    forward = Forward(
+        books,
+        [sink_target(config)],
+        mpps_targets=[],
+        policy=Policy(
+            default=(SINK,), rules=(), lanes_of={SINK: (Lane.ROUTINE,)}, urgency=lambda _: None, unverified=None
+        ),
+        check=replace(
+            rules,
+            mode=Mode.APPLY,
+            policy=replace(rules.policy, test_patients=()),
+            patience=Patience(),
+            senders=(SENDER,),
+            headers=(),
+        ),
+        compressor=_compressor(config, books),
+        retention=timedelta(0),
+        disk=DiskWatch(books, config.disk.watermarks, now=now),
+        custody_retention=KEPT,
+        mpps_retention=KEPT,
+        telling=Telling(receivers=(), patience=StudyPatience(quiet=KEPT, abandoned=KEPT), zone=config.site.timezone),
+        messages_retention=KEPT,
+        scanners=lambda _: None,
+        now=now,
+        random=random.random,
+    )
+    wake = await Wake.bind(config.box.runtime_folder / BELL)
+    return Started(tasks=[asyncio.create_task(forward.run(stop, wake))], proofs=[])
 
 
 def check_rules(config: Config) -> CheckRules:
@@ -165,7 +200,7 @@ def _availability_target(config: Config, ris: Ris) -> AvailabilityTarget:
 def _telling(config: Config) -> Telling:
     return Telling(
         receivers=tuple(_receiver(config, ris) for ris in config.ris if ris.name in config.order_receivers),
-        patience=Patience(quiet=config.orders.quiet, abandoned=config.orders.abandoned),
+        patience=StudyPatience(quiet=config.orders.quiet, abandoned=config.orders.abandoned),
         zone=config.site.timezone,
     )
 

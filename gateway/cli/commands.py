@@ -22,6 +22,7 @@ from gateway.cli import (
     queue,
     retry,
     route,
+    selftest,
     send,
     serve,
     simulate,
@@ -47,6 +48,7 @@ check.app.command("summary")(tasks.summary)
 check.app.command("resume")(tasks.resume)
 app.add_typer(check.app, name="check")
 app.command("status")(status.status)
+app.command("selftest")(selftest.selftest)
 app.command("queue")(queue.queue)
 app.command("study")(study.study)
 app.add_typer(worklist.app, name="worklist")

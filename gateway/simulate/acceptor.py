@@ -46,6 +46,7 @@ US = UserInformation(
     implementation_version=IMPLEMENTATION_VERSION_NAME,
 )
 POLL_SECONDS = 0.05
+LEAVE_SECONDS: Final = 0.5
 _WARNING: Final = 30
 PORTS = range(20_000, 32_000)
 """Where ports are chosen from, outside the range that clients' own ports come from. Programs that run side by side and
@@ -110,6 +111,18 @@ class _Server(DicomServer):
         listener = await asyncio.get_running_loop().create_server(connection, host, port, reuse_address=True)
         self._listeners.append(listener)
 
+    async def leave(self) -> None:
+        """Abort what is open, and close it under a peer that does not: a loop is not to end with a connection open."""
+        await self.drain(0)
+        loop = asyncio.get_running_loop()
+        end = loop.time() + LEAVE_SECONDS
+        while self._connections and loop.time() < end:  # noqa: ASYNC110 -- a connection tells nobody that it ended
+            await asyncio.sleep(POLL_SECONDS)
+        for connection in list(self._connections):
+            cast(Link, connection).cut()
+        while self._connections:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+
 
 def free_port(host: str = "127.0.0.1") -> int:
     """A TCP port of `PORTS` that nobody had a moment ago.
@@ -146,7 +159,7 @@ class Port:
         """Stop listening and abort what is open."""
         if self._server is not None:
             server, self._server = self._server, None
-            await server.drain(0)
+            await server.leave()
 
 
 async def never_answer(exchange: Exchange) -> None:

@@ -8,9 +8,10 @@ Failure: `gateway.domain.model.TemporaryFailure` of the client, except where an 
 from __future__ import annotations
 
 import secrets
+import ssl
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -108,6 +109,7 @@ class Scanner:
         worklist_ae: str = "",
         connect_timeout: float = 5.0,
         timeout: float = 30.0,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         """`worklist_ae` is called for queries, `called_ae` for all else and if it is empty; times in seconds."""
         self._peer = Peer(
@@ -117,6 +119,7 @@ class Scanner:
             calling_ae=calling_ae,
             connect_timeout=connect_timeout,
             timeout=timeout,
+            tls=tls,
         )
         self._worklist_ae = worklist_ae or called_ae
 
@@ -131,14 +134,7 @@ class Scanner:
         A key of the Scheduled Procedure Step goes into its sequence. After `limit` entries the query is
         cancelled. Raises QueryFailed if the final status is neither success nor our own cancel.
         """
-        peer = Peer(
-            host=self._peer.host,
-            port=self._peer.port,
-            called_ae=self._worklist_ae,
-            calling_ae=self._peer.calling_ae,
-            connect_timeout=self._peer.connect_timeout,
-            timeout=self._peer.timeout,
-        )
+        peer = replace(self._peer, called_ae=self._worklist_ae)
         found: list[DataSet] = []
         with Requestor.connect(peer, propose({MODALITY_WORKLIST: [EXPLICIT_VR_LITTLE_ENDIAN]})) as association:
             context = association.context_for(MODALITY_WORKLIST)

@@ -22,6 +22,10 @@ class Part(StrEnum):
     FORWARD = "forward"
     REPORTING = "reporting"
     """Tells central of the box."""
+    HEALTH = "health"
+    """It watches; the box works without it."""
+    ROUND = "round"
+    """The synthetic patient, on its way through the box."""
 
 
 IMAGES: Final = (Part.EDGE, Part.FORWARD)
