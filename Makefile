@@ -42,7 +42,7 @@ SCRATCH := if [ "$$(df --output=avail /dev/shm 2>/dev/null | tail -n 1)" -gt 800
   then mktemp -d /dev/shm/gateway.XXXXXX; else mktemp -d; fi
 
 .DEFAULT_GOAL := help
-.PHONY: help setup system run test check schemas bench fuzz safety soak deb hwtest hwtest-qemu lock clean image image-tools image-test
+.PHONY: help setup system run test check schemas bench fuzz safety soak deb deb-test hwtest hwtest-qemu lock clean image image-tools image-test
 
 help: ## This list
 	@echo "The modality gateway. What you can make:"
@@ -99,7 +99,7 @@ run: .venv/.run ## Simulated RIS, scanner and PACS around the gateway; one study
 # themselves. Status 5 is pytest's for no test at all, as where ARGS names those of one kind.
 test: setup ## All set-up and all tests
 	@where=$$($(SCRATCH)); trap 'rm -rf "$$where"' EXIT; \
-	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal --basetemp="$$where/tests" -m "not safety" $(ARGS); several=$$?; \
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal --basetemp="$$where/tests" -m "not safety and not package" $(ARGS); several=$$?; \
 	[ $$several -le 1 ] || [ $$several = 5 ] || exit $$several; \
 	$(BIN)/python -m pytest -q -m safety $(ARGS); alone=$$?; \
 	case "$$several $$alone" in "0 0" | "0 5" | "5 0") ;; *) exit 1 ;; esac
@@ -136,6 +136,18 @@ soak: ## make safety, ten times as long
 
 deb: .venv/.run ## The Debian package for this machine's release, with all it needs but Python, into build/deb
 	@packaging/deb/build
+
+# What the package says that it needs is in the machine already: the test itself goes to no network
+DEB_TEST_ROOT := build/deb-test/root.tar
+deb-test: setup deb $(DEB_TEST_ROOT) ## Install, upgrade, run and remove the package in a fresh Debian of this release (as root)
+	@$(BIN)/python -m pytest -v -m package tests/packaging $(ARGS)
+
+$(DEB_TEST_ROOT):
+	@command -v mmdebstrap >/dev/null || apt-get install -y -qq --no-install-recommends mmdebstrap >/dev/null
+	@mkdir -p $(@D)
+	@. /etc/os-release && mmdebstrap --quiet --variant=minbase \
+	  --include="$$(basename "$$(readlink -f /usr/bin/python3)"),ca-certificates,init-system-helpers" "$$VERSION_CODENAME" $@.new
+	@mv $@.new $@
 
 # What only the image is built and booted with, as program:package; none of it is needed for `make test`
 IMAGE_PROGRAMS := mmdebstrap:mmdebstrap mkfs.erofs:erofs-utils veritysetup:cryptsetup-bin mcopy:mtools mkfs.vfat:dosfstools \
