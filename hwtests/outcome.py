@@ -119,4 +119,7 @@ def _short(value: float | str) -> float | str:
     """A figure to at most four places that tell; text of printable characters, not long."""
     if isinstance(value, str):
         return "".join(letter for letter in value if letter.isprintable())[:120].strip()
-    return value if isinstance(value, int) else float(f"{value:.4g}")
+    if isinstance(value, int):
+        return value
+    short = float(f"{value:.4g}")
+    return int(short) if short.is_integer() else short
