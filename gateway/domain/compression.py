@@ -18,6 +18,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final
 
 JPEG_LS: Final = "1.2.840.10008.1.2.4.80"
@@ -182,8 +183,12 @@ def preference(accepted: Iterable[str], *, link: float = 0.0) -> Preference:
 
     The best is what is through first: the encoder or the link, whichever takes longer.
     """
-    taken = frozenset(accepted)
-    speed = link or USUAL_LINK
+    return _preference(frozenset(accepted), link or USUAL_LINK)
+
+
+@lru_cache(maxsize=64)
+def _preference(taken: frozenset[str], speed: float) -> Preference:
+    """It is asked for each object, and nearly always the same."""
 
     def seconds(content: Content, syntax: str) -> float:
         encoder, ratio = _RATES[content][syntax]
