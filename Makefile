@@ -120,7 +120,7 @@ fuzz: .venv/.dev ## Fuzz everything that reads bytes of others (LONG=1: a millio
 	@$(BIN)/python -m tests.fuzz $(if $(LONG),--long) $(ARGS)
 
 safety: setup ## Kill and cut power under load, 30 times each, besiege the listeners, correct 300,000 dirty studies
-	@GATEWAY_KILLS=$(KILLS) GATEWAY_CUTS=$(CUTS) GATEWAY_SIEGE=full GATEWAY_STUDIES=$(STUDIES) \
+	@GATEWAY_KILLS=$(KILLS) GATEWAY_OUTAGE_HOURS=72 GATEWAY_CUTS=$(CUTS) GATEWAY_SIEGE=full GATEWAY_STUDIES=$(STUDIES) \
 	  $(BIN)/python -m pytest -v -m safety --timeout=3600 $(ARGS)
 
 hwtest: .venv/.run ## Test this very machine as a gateway: gateway commission (PROFILE=generic, CONFIG=/etc/gateway/gateway.toml)

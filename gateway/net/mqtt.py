@@ -161,19 +161,40 @@ class Connection:
     def close(self) -> None:
         """Say that we go, so that no will is published, and end."""
         self._client.disconnect()
-        self._client.loop_stop()
-        self._end(CLOSED)
+        self._release()
 
     def abandon(self) -> None:
         """End without a word: the broker publishes the will."""
         with contextlib.suppress(OSError, AttributeError):
             self._client.socket().shutdown(socket.SHUT_RDWR)  # type: ignore[union-attr]
+        self._release()
+
+    def _release(self) -> None:
+        """The client goes with the last who knows this connection, and its sockets with it: no circle keeps them."""
         self._client.loop_stop()
         self._end(CLOSED)
+        self._client.on_connect = self._client.on_disconnect = None
+        self._client.on_publish = self._client.on_message = None
 
     # -- the start --
 
     def _open(self, broker: Broker) -> None:
+        try:
+            self._dial(broker)
+        except TemporaryFailure:
+            self._release()
+            raise
+        self._client.loop_start()
+        try:
+            reason = self._accepted.result(broker.timeout)
+        except TimeoutError:
+            self.abandon()
+            raise TemporaryFailure("mqtt: the broker does not answer", code="silence") from None
+        if reason:
+            self.abandon()
+            raise _failure(reason)
+
+    def _dial(self, broker: Broker) -> None:
         try:
             if self._is_five:
                 self._client.connect(
@@ -187,15 +208,6 @@ class Connection:
             raise TemporaryFailure(f"mqtt: no encryption ({error.reason})", code="TLS") from error
         except (OSError, ValueError) as error:
             raise TemporaryFailure(f"mqtt: no connection ({type(error).__name__})", code="connect") from error
-        self._client.loop_start()
-        try:
-            reason = self._accepted.result(broker.timeout)
-        except TimeoutError:
-            self.abandon()
-            raise TemporaryFailure("mqtt: the broker does not answer", code="silence") from None
-        if reason:
-            self._client.loop_stop()
-            raise _failure(reason)
 
     # -- on paho's thread --
 

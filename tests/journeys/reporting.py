@@ -29,6 +29,7 @@ from gateway.spool.outbox import Outbox
 from tests.journeys.forwarding import Clock
 from tests.peers.authority import Identity
 from tests.peers.central import Broker
+from tests.peers.mosquitto import Mosquitto
 from tests.peers.processes import HOST
 
 LIMIT = 60.0
@@ -110,20 +111,22 @@ def until(fact: Callable[[], object], *, what: str, limit: float = LIMIT) -> Non
 @contextmanager
 def reporting(
     state: Path,
-    to: Broker,
-    identity: Identity,
+    to: Broker | Mosquitto,
+    identity: Identity | None = None,
     *,
     box: str = "ct1-room",
     rate: float = 1.0,
     keepalive: int = 20,
     **settings: Any,
 ) -> Iterator[Reported]:
-    """The role, until left; `rate`: how fast its clock runs."""
+    """The role, until left; without an identity unencrypted. `rate`: how fast its clock runs."""
     clock = Clock()
     clock.run_at(rate)
     spool = Spool.open(state, now=clock)
-    context = ssl.create_default_context(cafile=str(to.authority.ca))
-    context.load_cert_chain(identity.certificate, identity.key)
+    context = None
+    if isinstance(to, Broker) and identity is not None:
+        context = ssl.create_default_context(cafile=str(to.authority.ca))
+        context.load_cert_chain(identity.certificate, identity.key)
     place = mqtt.Broker(
         host=HOST, port=to.port, client_id=box, keepalive=keepalive, connect_timeout=5, timeout=10, tls=context
     )

@@ -103,6 +103,8 @@ def test_a_broker_that_hangs_is_left_and_found_again(tmp_path: Path, to: Broker)
         told_everything(box, heard)
 
 
+@pytest.mark.safety
+@pytest.mark.timeout(120 + 10 * HOURS)
 def test_an_outage_of_days(tmp_path: Path, to: Broker) -> None:
     """Events and numbers of the whole time are at central afterwards: every event, the numbers as averages."""
     central = Central(to)

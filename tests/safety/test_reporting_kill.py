@@ -20,11 +20,11 @@ from gateway.spool import Connection, Spool, outbox, study_events
 from tests.journeys.gateway_process import ROOT
 from tests.journeys.reporting import until
 from tests.peers.central import Broker, Central, Heard, broker
-from tests.safety.site import KILLS
 
 pytestmark = pytest.mark.safety
 
 BOX = "ct1-room"
+KILLS = int(os.environ.get("GATEWAY_KILLS", "2"))
 STUDIES = 20
 """In each life of the process."""
 KEEPALIVE = 2

@@ -1,0 +1,147 @@
+"""A connection to real brokers: mosquitto (MQTT 5 and 3.1.1, mutual TLS, rules) and NATS (3.1.1 alone)."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from gateway.domain.model import TemporaryFailure
+from gateway.net import mqtt
+from gateway.net.mqtt import CLOSED, LARGEST, UNSUPPORTED, Connection, Incoming, Outgoing, Version
+from tests.journeys.reporting import until
+from tests.peers.authority import Identity
+from tests.peers.central import Broker, broker
+from tests.peers.processes import HOST, free_port, program
+
+pytestmark = [
+    pytest.mark.slow,
+    # paho leaves a socket whose TLS failed to be closed by its end
+    pytest.mark.filterwarnings("ignore:Exception ignored in. <ssl.SSLSocket:pytest.PytestUnraisableExceptionWarning"),
+]
+
+BOX = "ct1-room"
+WILL = Outgoing(topic=f"dgw/1/north/{BOX}/status", payload=b"lost", retain=True)
+NATS = Path("/usr/sbin/nats-server")
+
+
+@pytest.fixture(scope="module")
+def to(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    made = broker(tmp_path_factory.mktemp("broker"))
+    with made.running():
+        yield made
+
+
+def place(to: Broker, identity: Identity | None, *, port: int = 0) -> mqtt.Broker:
+    context = ssl.create_default_context(cafile=str(to.authority.ca))
+    if identity is not None:
+        context.load_cert_chain(identity.certificate, identity.key)
+    return mqtt.Broker(
+        host=HOST, port=port or to.port, client_id=BOX, keepalive=5, connect_timeout=2, timeout=2, tls=context
+    )
+
+
+@contextmanager
+def connected(
+    where: mqtt.Broker, version: Version = Version.FIVE, heard: list[Incoming] | None = None
+) -> Iterator[Connection]:
+    sink = heard if heard is not None else list[Incoming]()
+    connection = mqtt.connect(where, version=version, will=WILL, on_message=sink.append)
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+def refusal(where: mqtt.Broker, version: Version = Version.FIVE) -> str:
+    with pytest.raises(TemporaryFailure) as caught:
+        mqtt.connect(where, version=version, will=WILL, on_message=lambda _: None)
+    return caught.value.code
+
+
+@pytest.mark.parametrize("version", list(Version))
+def test_what_is_published_is_answered_and_heard(to: Broker, version: Version) -> None:
+    heard = list[Incoming]()
+    with connected(place(to, to.authority.identity(BOX)), version, heard) as connection:
+        connection.subscribe([f"dgw/1/north/{BOX}/status"])
+        answers = [
+            connection.publish(Outgoing(topic=f"dgw/1/north/{BOX}/status", payload=b"%d" % number, expiry=60))
+            for number in range(200)
+        ]
+        assert [answer.result(10) for answer in answers] == [None] * 200
+        until(lambda: len(heard) == 200, what="all is heard")
+        assert [int(one.payload) for one in heard] == list(range(200))
+    assert connection.ended.result(1) == CLOSED
+    with pytest.raises(TemporaryFailure):
+        connection.publish(WILL).result(1)
+
+
+def test_a_broker_says_in_mqtt_5_what_its_rules_refuse(to: Broker) -> None:
+    foreign = Outgoing(topic="dgw/1/north/other-room/status", payload=b"ready", retain=True)
+    identity = to.authority.identity(BOX)
+    with connected(place(to, identity)) as connection, pytest.raises(TemporaryFailure) as caught:
+        connection.publish(foreign).result(5)
+    assert caught.value.code == "not-authorized"
+    with connected(place(to, identity), Version.THREE) as connection:
+        connection.publish(foreign).result(5)
+
+
+def test_who_has_no_certificate_is_not_let_in(to: Broker) -> None:
+    assert refusal(place(to, None)) in {"TLS", CLOSED, "connect"}
+
+
+def test_a_broker_of_another_authority_is_not_believed(to: Broker, tmp_path: Path) -> None:
+    strange = replace(place(to, None), tls=ssl.create_default_context())
+    assert refusal(strange) == "TLS"
+
+
+def test_why_there_is_no_connection(to: Broker) -> None:
+    here = place(to, to.authority.identity(BOX))
+    assert refusal(replace(here, port=free_port())) == "connect"
+    assert refusal(replace(here, host="no-such-name.invalid")) == "resolve"
+    with socket.create_server((HOST, 0)) as silent:
+        port = silent.getsockname()[1]
+        assert refusal(replace(here, port=port, tls=None)) == "silence"
+
+
+def test_another_of_the_same_name_ends_it(to: Broker) -> None:
+    where = place(to, to.authority.identity(BOX))
+    with connected(where) as first, connected(where):
+        assert first.ended.result(5)
+        with pytest.raises(TemporaryFailure):
+            first.publish(WILL).result(5)
+
+
+def test_a_message_that_is_too_large_is_not_taken(to: Broker) -> None:
+    heard = list[Incoming]()
+    topic = f"dgw/1/north/{BOX}/status"
+    with connected(place(to, to.authority.identity(BOX)), heard=heard) as connection:
+        connection.subscribe([topic])
+        big = connection.publish(Outgoing(topic=topic, payload=b"x" * (LARGEST - 1024)))
+        big.result(5)
+        until(lambda: heard, what="what fits is heard")
+        assert len(heard[0].payload) == LARGEST - 1024
+
+
+def test_a_broker_that_speaks_no_mqtt_5(tmp_path: Path) -> None:
+    """NATS: it is told by its refusal, and spoken to in 3.1.1."""
+    port = free_port()
+    settings = tmp_path / "nats.conf"
+    settings.write_text(
+        f'server_name: one\nlisten: "{HOST}:{free_port()}"\njetstream {{ store_dir: "{tmp_path}" }}\n'
+        f'mqtt {{ listen: "{HOST}:{port}" }}\n',
+        "utf-8",
+    )
+    where = mqtt.Broker(host=HOST, port=port, client_id=BOX, keepalive=5, connect_timeout=2, timeout=5)
+    with program([NATS, "-c", settings], port=port, folder=tmp_path):
+        assert refusal(where) in {UNSUPPORTED, CLOSED}
+        heard = list[Incoming]()
+        with connected(where, Version.THREE, heard) as connection:
+            connection.subscribe([f"dgw/1/north/{BOX}/ack"])
+            connection.publish(Outgoing(topic=f"dgw/1/north/{BOX}/ack", payload=b"1")).result(5)
+            until(lambda: heard, what="it is heard")
