@@ -124,12 +124,27 @@ def mode(machine: Machine, path: str) -> str:
     return machine.run("stat", "-c", "%U:%G %a", path).stdout.strip()
 
 
+def steps() -> list[str]:
+    """The commands of docs/operations/install.md for a Debian machine, as a person types them."""
+    page = (ROOT / "docs" / "operations" / "install.md").read_text()
+    _, _, rest = page.partition("\n## On a Debian machine\n")
+    return [line.strip() for line in rest.partition("As root:\n\n")[2].partition("\n\n")[0].splitlines()]
+
+
+def typed(machine: Machine, command: str) -> None:
+    done = machine.run("sh", "-c", f"cd /root && {command}", env={"DEBIAN_FRONTEND": "noninteractive"})
+    assert done.returncode == 0, f"{command}: {done.returncode}\n{done.stdout}"
+
+
 def test_a_life_of_the_package(
     tmp_path: Path, machine: Machine, package: Path, certificate: Certificate, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    # Installed: nothing runs, everything is there for the person who configures it
+    # Installed by the page: nothing runs, everything is there for the person who configures it
+    install, copy, edit, *rest = steps()
+    assert (install, edit) == ("apt install ./modality-gateway_*.deb", "editor /etc/gateway/gateway.toml")
+    bring(machine, package)
     began = time.monotonic()
-    dpkg(machine, "--install", bring(machine, package))
+    typed(machine, install)
     installed = time.monotonic() - began
     assert [line for line in machine.asked if not line.startswith(("daemon-reload", "try-restart"))] == []
     assert machine.services == {}
@@ -145,6 +160,7 @@ def test_a_life_of_the_package(
     # Configured: the units answer, feed their watchdogs, and a study goes in and out
     pacs = PacsSimulator(port=free_port(), seed=1)
     port, tls_port = free_port(), free_port()
+    typed(machine, copy)
     text = CONFIG.format(port=port, tls_port=tls_port, console_port=free_port(), pacs_port=pacs.port)
     machine.path("/etc/gateway/gateway.toml").write_text(text)
     shutil.copyfile(certificate.path, machine.path("/etc/gateway/secrets/box.pem"))
@@ -156,8 +172,9 @@ def test_a_life_of_the_package(
     ledgers.mkdir()
     sender = [sys.executable, "-m", "tests.safety.sender", "--port", str(port), "--ledgers", str(ledgers)]
     with hosted(pacs) as host:
-        assert machine.run("gateway", "check-config").returncode == 0
-        assert all(machine.start(unit) for unit in UNITS)
+        for command in rest:
+            typed(machine, command)
+        assert set(machine.services) == set(UNITS)
         assert echo(port) == 0
         trusting = ssl.create_default_context(cafile=certificate.path)
         assert echo(tls_port, trusting) == 0
