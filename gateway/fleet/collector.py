@@ -126,6 +126,6 @@ class Collector:
                 return await step()
             except TemporaryFailure as error:
                 self._figures.waits.inc()
-                log.warning("waiting", for_what=type(error).__name__)
+                log.warning("waiting", for_what=type(error).__name__, reason=type(error.__cause__).__name__)
                 await self._sleep(wait)
                 wait = min(2 * wait, most)

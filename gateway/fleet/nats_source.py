@@ -11,14 +11,14 @@ whole all the same; NATS maps `.` in a name, so sites and boxes must have none (
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Sequence
 from datetime import UTC
 from typing import Any, Final, Self
 
 import nats
 from nats.errors import Error as NatsError
-from nats.errors import TimeoutError as NatsTimeout
-from nats.js.api import ConsumerConfig, StreamConfig
+from nats.js.api import AckPolicy, ConsumerConfig, StreamConfig
 from nats.js.errors import NotFoundError
 
 from gateway.domain.topics import HEALTH_EXPIRY, Leaf, every
@@ -28,12 +28,11 @@ from gateway.fleet.reading import LISTENED
 SAID: Final = "DGW_SAID"
 HEALTH: Final = "DGW_HEALTH"
 KEPT_SECONDS: Final = 7 * 86400.0
-KEPT_BYTES: Final = 8 << 30
-SETTLED_WITHIN: Final = 60.0
+KEPT_BYTES: Final = 512 << 20
+"""Of each stream, at every node that keeps it: it is a buffer; events that it had to give up are said again."""
+SETTLED_WITHIN: Final = 30.0
 """Seconds until a message that was not settled goes to another collector."""
-FETCH_SECONDS: Final = 1.0
-"""How long one question for messages waits for the first."""
-BATCH_MOST: Final = 500
+ANSWER_SECONDS: Final = 5.0
 UNSETTLED_MOST: Final = 20_000
 
 
@@ -43,8 +42,8 @@ class NatsSource:
     def __init__(self, connection: Any, share: str) -> None:
         self._connection = connection
         self._share = share
-        self._pulls: dict[str, Any] = {}
-        self._fetching: dict[str, asyncio.Task[list[Any]]] = {}
+        self._waiting: deque[Arrived] = deque()
+        self._woken = asyncio.Event()
 
     @classmethod
     async def open(cls, broker: Broker, *, replicas: int) -> Self:
@@ -66,7 +65,11 @@ class NatsSource:
         except (OSError, NatsError) as error:
             raise BrokerAway(f"NATS can't be reached ({type(error).__name__}); check [broker] of fleet.toml") from error
         source = cls(connection, broker.share)
-        await source._prepare(replicas)
+        try:
+            await source._prepare(replicas)
+        except BrokerAway:
+            await connection.close()
+            raise
         return source
 
     @property
@@ -74,21 +77,17 @@ class NatsSource:
         return bool(self._connection.is_connected)
 
     async def next(self, most: int) -> Sequence[Arrived]:
-        """Whatever stream has something first; both are asked all the time."""
-        while True:
-            for stream, pull in self._pulls.items():
-                if stream not in self._fetching:
-                    self._fetching[stream] = asyncio.create_task(_fetch(pull, min(most, BATCH_MOST)))
-            await asyncio.wait(self._fetching.values(), return_when=asyncio.FIRST_COMPLETED)
-            for stream in [one for one, task in self._fetching.items() if task.done()]:
-                found = await self._fetching.pop(stream)
-                if found:
-                    return [_arrived(message) for message in found]
+        while not self._waiting:
+            self._woken.clear()
+            await self._woken.wait()
+        return [self._waiting.popleft() for _ in range(min(most, len(self._waiting)))]
 
     async def settle(self, arrived: Sequence[Arrived]) -> None:
         try:
             for one in arrived:
-                await one.receipt.ack()  # type: ignore[attr-defined]
+                message: Any = one.receipt
+                if not message.is_acked:
+                    await message.ack()
         except (NatsError, OSError) as error:
             raise BrokerAway(f"NATS is away ({type(error).__name__})") from error
 
@@ -100,9 +99,6 @@ class NatsSource:
             raise BrokerAway(f"NATS is away ({type(error).__name__})") from error
 
     async def close(self) -> None:
-        for task in self._fetching.values():
-            task.cancel()
-        await asyncio.gather(*self._fetching.values(), return_exceptions=True)
         await self._connection.close()
 
     async def _prepare(self, replicas: int) -> None:
@@ -111,31 +107,41 @@ class NatsSource:
             SAID: (said, KEPT_SECONDS),
             HEALTH: ([_subject(every(Leaf.HEALTH))], HEALTH_EXPIRY.total_seconds()),
         }
-        context = self._connection.jetstream(timeout=10)
-        for stream, (subjects, seconds) in kept.items():
-            wanted = StreamConfig(
-                name=stream, subjects=subjects, max_age=seconds, max_bytes=KEPT_BYTES, num_replicas=replicas
-            )
-            consumer = ConsumerConfig(durable_name=self._share, ack_wait=SETTLED_WITHIN, max_ack_pending=UNSETTLED_MOST)
-            try:
-                try:
-                    await context.stream_info(stream)
-                except NotFoundError:
-                    await context.add_stream(wanted)
-                pulled = await context.pull_subscribe("", durable=self._share, stream=stream, config=consumer)
-            except (NatsError, OSError) as error:
-                raise BrokerAway(f"JetStream is not ready ({type(error).__name__}); tried again") from error
-            self._pulls[stream] = pulled
+        context = self._connection.jetstream(timeout=ANSWER_SECONDS)
+        try:
+            for stream, (subjects, seconds) in kept.items():
+                wanted = StreamConfig(
+                    name=stream, subjects=subjects, max_age=seconds, max_bytes=KEPT_BYTES, num_replicas=replicas
+                )
+                await self._consume(context, wanted)
+        except (NatsError, OSError) as error:
+            reason = getattr(error, "description", None) or type(error).__name__
+            raise BrokerAway(f"JetStream is not ready ({reason}); see that the nodes run and have room") from error
 
+    async def _consume(self, context: Any, wanted: StreamConfig) -> None:
+        """See that the stream and the one consumer of all collectors are there, and be one of those it hands to."""
+        assert wanted.name is not None
+        consumer = ConsumerConfig(
+            durable_name=self._share,
+            deliver_subject=f"dgw-collect.{self._share}.{wanted.name}",
+            deliver_group=self._share,
+            ack_policy=AckPolicy.EXPLICIT,
+            ack_wait=SETTLED_WITHIN,
+            max_ack_pending=UNSETTLED_MOST,
+        )
+        try:
+            await context.stream_info(wanted.name)
+        except NotFoundError:
+            await context.add_stream(wanted)
+        try:
+            await context.consumer_info(wanted.name, self._share)
+        except NotFoundError:
+            await context.add_consumer(wanted.name, consumer)
+        await context.subscribe_bind(wanted.name, consumer, self._share, cb=self._take, manual_ack=True)
 
-async def _fetch(pull: Any, most: int) -> list[Any]:
-    try:
-        found: list[Any] = await pull.fetch(most, timeout=FETCH_SECONDS)
-        return found
-    except NatsTimeout:
-        return []
-    except (NatsError, OSError) as error:
-        raise BrokerAway(f"NATS is away ({type(error).__name__})") from error
+    async def _take(self, message: Any) -> None:
+        self._waiting.append(_arrived(message))
+        self._woken.set()
 
 
 def _arrived(message: Any) -> Arrived:

@@ -141,6 +141,8 @@ class SimulatedBox:
                 case mqtt_wire.Kind.CONNACK | mqtt_wire.Kind.DISCONNECT:
                     self._tally.turned_away += 1
                     raise mqtt_wire.MqttError(f"the broker sent a box away (reason {packet.code}); look at its log")
+                case mqtt_wire.Kind.SUBACK if packet.code >= 0x80:
+                    raise mqtt_wire.MqttError(f"a subscription was refused (reason {packet.code}); look at the broker")
                 case mqtt_wire.Kind.PUBACK:
                     self._tally.taken += packet.code < 0x80
                 case mqtt_wire.Kind.PUBLISH:
@@ -238,8 +240,11 @@ class SimulatedBox:
             peers={DESTINATION: "dicom"},
             schemas=("status/1.0", "health/1.0", "event/1.0"),
         )
+        # Where MQTT is 3.1.1 (NATS) a subscription with QoS 1 is a consumer that the whole cluster keeps, and central's
+        # words come with QoS 0 all the same: what is lost of them is said again
+        qos = 1 if self._version == mqtt_wire.V5 else 0
         filters = [self._topic(leaf) for leaf in (Leaf.ACK, Leaf.REQUEST, Leaf.DESIRED)]
-        said = mqtt_wire.subscribe(filters, version=self._version, packet_id=self._next_packet_id())
+        said = mqtt_wire.subscribe(filters, version=self._version, packet_id=self._next_packet_id(), qos=qos)
         state = State.READY if self._outage is None else State.ALERT
         said += self._publish(Leaf.STATUS, self._status(state, at)) + self._publish(Leaf.INFO, info)
         return said + (self._alarm(at, self._outage, ends=False) if self._outage else b"")

@@ -2,8 +2,7 @@
 
 What is promised: packets of a client that publishes with QoS 0 or 1, subscribes, and leaves a will. `Reader` never
 holds more than `LONGEST` bytes of one packet, whatever the peer declares, and raises MqttError at the first byte that
-is no MQTT. Only the simulator uses it: paho keeps a thread and ~1.6 KB of state in Python for each client, and ten
-thousand of them on two cores measured nothing but themselves (ADR 9). A box speaks through paho (`net/mqtt`).
+is no MQTT. Only the simulator uses it, as paho has a thread for each client (ADR 9). A box speaks through paho.
 """
 
 from __future__ import annotations
@@ -86,10 +85,10 @@ def publish(
     return _packet(Kind.PUBLISH << 4 | (2 if packet_id else 0) | retain, body + payload)
 
 
-def subscribe(topics: list[str], *, version: int, packet_id: int) -> bytes:
-    """SUBSCRIBE (3.8), each with QoS 1."""
+def subscribe(topics: list[str], *, version: int, packet_id: int, qos: int) -> bytes:
+    """SUBSCRIBE (3.8)."""
     body = struct.pack(">H", packet_id) + (_properties(b"") if version == V5 else b"")
-    return _packet(Kind.SUBSCRIBE << 4 | 2, body + b"".join(_text(topic) + b"\x01" for topic in topics))
+    return _packet(Kind.SUBSCRIBE << 4 | 2, body + b"".join(_text(topic) + bytes([qos]) for topic in topics))
 
 
 def puback(packet_id: int) -> bytes:
@@ -140,7 +139,7 @@ class Reader:
             case Kind.PUBACK:
                 return Packet(kind=kind, packet_id=_number(body, 0), code=body[2] if len(body) > 2 else 0)
             case Kind.SUBACK:
-                return Packet(kind=kind, packet_id=_number(body, 0), code=body[-1])
+                return Packet(kind=kind, packet_id=_number(body, 0), code=max(body[3 if self._version == V5 else 2 :]))
             case Kind.PUBLISH:
                 return self._published(first, body)
             case Kind.DISCONNECT:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.fleet.arrivals import Broker
+from gateway.fleet.arrivals import Broker, Source
 from gateway.fleet.collector import Collector
 from gateway.fleet.database import Books
 from gateway.fleet.figures import Figures
@@ -87,11 +87,13 @@ class Central:
         return Plan(**{**usual, **how})  # type: ignore[arg-type]
 
     @asynccontextmanager
-    async def collector(self, name: str = "c1") -> AsyncIterator[Running]:
-        """A collector here, subscribed and at work."""
+    async def collector(self, name: str = "c1", *, source: Source | None = None) -> AsyncIterator[Running]:
+        """A collector here, subscribed and at work; at our mosquitto if no other source is named."""
         books = await Books.open(self.server.dsn(self.database))
-        source = MqttSource(Broker(hosts=(HOST,), port=self.broker.port, client_id=name), now=now)
-        await source.start()
+        if source is None:
+            at_ours = MqttSource(Broker(hosts=(HOST,), port=self.broker.port, client_id=name), now=now)
+            await at_ours.start()
+            source = at_ours
         figures = Figures()
         collector = Collector(source, books, figures=figures, metrics=None, batch=500, now=now)
         watched = await Books.open(self.server.dsn(self.database))
