@@ -1,0 +1,44 @@
+"""A NATS cluster of three nodes, whose MQTT is 3.1.1 without shared subscriptions: one node killed, nothing lost.
+
+The kill is that of a process. A power cut is another thing and not tested here: NATS acknowledges before it syncs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from gateway.fleet.arrivals import Broker, BrokerAway
+from gateway.fleet.nats_source import NatsSource
+from gateway.simulate.mqtt_wire import V311
+from tests.fleet.conftest import LIMIT_SECONDS, Central, play, until
+from tests.peers.nats_cluster import Cluster, nats_cluster
+
+pytestmark = [pytest.mark.slow, pytest.mark.asyncio]
+
+
+async def opened(cluster: Cluster, name: str) -> NatsSource:
+    """A source, once the nodes have found each other."""
+    async with asyncio.timeout(LIMIT_SECONDS):
+        while True:
+            try:
+                broker = Broker(hosts=cluster.clients, port=0, client_id=name)
+                return await NatsSource.open(broker, replicas=3)
+            except BrokerAway:
+                await asyncio.sleep(0.2)
+
+
+async def test_a_node_that_is_killed_loses_nothing(central: Central, tmp_path: Path) -> None:
+    with nats_cluster(tmp_path / "nats") as cluster:
+        first, second = await opened(cluster, "c1"), await opened(cluster, "c2")
+        async with central.collector(source=first), central.collector(source=second):
+            plan = central.plan(brokers=cluster.mqtt, version=V311, boxes=12, lasts=8.0, reconnect_within=1.0)
+            playing = asyncio.create_task(play(plan))
+            await until(lambda: central.told()[0] > 30)
+            cluster.programs[0].kill()
+            outcome = await playing
+    assert outcome.owed == 0, outcome.figures()
+    assert outcome.tally.connections > 12, "boxes of the dead node went to another"
+    assert central.told() == (outcome.tally.events, outcome.tally.events)
