@@ -16,6 +16,7 @@ from typing import Final
 from bench import (
     checking,
     compression,
+    fleet,
     forwarding,
     ingest,
     latency,
@@ -50,6 +51,7 @@ TABLES: Final[dict[str, tuple[Build, ...]]] = {
     "start": (latency.starting,),
     "orders": (orders.orders,),
     "check": (checking.checking,),
+    "fleet": (fleet.fleet, fleet.collectors),
     "negotiation": (lambda _: negotiation.negotiation(),),
 }
 

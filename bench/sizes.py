@@ -27,6 +27,10 @@ class Size:
     """Consoles that poll."""
     orders: tuple[int, int]
     """Messages from many senders, and from one."""
+    boxes: tuple[int, float]
+    """Of a simulated fleet, and for how many seconds they play."""
+    flood: tuple[int, float]
+    """Boxes, and seconds between two health messages of each, that are more than a collector carries."""
     pictures: int
     """Of a hundred objects to compress."""
 
@@ -58,6 +62,8 @@ FULL: Final = Size(
     burst=10.0,
     scanners=200,
     orders=(15_000, 1_000),
+    boxes=(10_000, 150.0),
+    flood=(2_000, 0.4),
     pictures=100,
 )
 SMOKE: Final = Size(
@@ -82,5 +88,7 @@ SMOKE: Final = Size(
     burst=2.0,
     scanners=20,
     orders=(64, 16),
+    boxes=(100, 15.0),
+    flood=(200, 0.2),
     pictures=10,
 )
