@@ -77,7 +77,7 @@ def _initrd(tree: Path) -> Iterator[str]:
     made = sorted(path.name for path in (tree / "boot").glob("initrd*"))
     if made != ["initrd.img"]:
         yield f"initrd: there are {len(made)} initrds, not one"
-    if (tree / "usr/share/initramfs-tools").exists():
+    if (tree / "usr/sbin/mkinitramfs").exists():
         yield "initrd: initramfs-tools is there beside dracut"
     for word in ("panic-on-corruption", "panic=10", "rd.shell=0"):
         if word not in COMMAND_LINE:

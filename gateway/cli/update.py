@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Releases of the box, signed and reversible.")
 
+HOP_SECONDS: Final = 60
 SELFTEST_SECONDS: Final = 600
 Source = Annotated[
     str, typer.Option("--source", metavar="PLACE", help="A mirror's https folder, a stick's folder, or a bundle.")
@@ -189,7 +190,7 @@ def _releases(settings: UpdateSection, source: str) -> Releases:
 
 def _selftest(config: Path) -> bool:
     """A process of its own, as a person would run it."""
-    command = ["/usr/bin/gateway", "selftest", "--config", str(config)]
+    command = ["/usr/bin/gateway", "selftest", "--patience", str(HOP_SECONDS), "--config", str(config)]
     try:
         return subprocess.run(command, check=False, timeout=SELFTEST_SECONDS).returncode == 0  # noqa: S603  our own
     except subprocess.TimeoutExpired:

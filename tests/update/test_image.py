@@ -87,7 +87,7 @@ def _setuid(tree: Path) -> None:
         (_write("usr/lib/systemd/system/gateway-.service.d/10-common.conf"), "4: .*TimeoutStartSec"),
         (_write("usr/lib/systemd/system/box-test-shell.service"), "5: the test's shell"),
         (_write("boot/initrd.img-6.1"), "initrd: there are 2 initrds"),
-        (_write("usr/share/initramfs-tools/init"), "initrd: initramfs-tools"),
+        (_write("usr/sbin/mkinitramfs"), "initrd: initramfs-tools"),
         (_write("etc/apt/sources.list", "deb http://mirror.example/ bookworm main\n"), "leak: .*package source"),
         (_write("etc/pip.conf"), "leak: etc/pip.conf"),
         (_write("var/log/dpkg.log"), "leak: /var is not empty"),
