@@ -28,6 +28,7 @@ _OMITTED: Final = (
 _DRIVERS: Final = (
     "erofs dm-verity dm-mod lz4 ahci nvme sd_mod virtio_blk virtio_pci virtio_scsi usb_storage uas xhci_pci"
 )
+_MANAGER: Final = "etc/systemd/system.conf.d/box.conf"
 _WATCHDOGS: Final = "iTCO_wdt i6300esb sp5100_tco"
 
 
@@ -161,6 +162,8 @@ def _initrd(tree: Path) -> None:
         tree, "dracut", "--force", "--quiet", "--no-hostonly", "--no-hostonly-cmdline", "--reproducible",
         "--compress", "zstd -9 -T1", "--tmpdir", "/tmp", "--kver", kernel(tree),
         "--add", "systemd-veritysetup watchdog-modules", "--omit", _OMITTED,
+        "--include", f"/{_MANAGER}", f"/{_MANAGER}",
+        "--include", "/usr/lib/gateway-box/initrd-emergency.conf", "/etc/systemd/system/emergency.service.d/box.conf",
         "--add-drivers", f"{_DRIVERS} {_WATCHDOGS}", "/boot/initrd.img",
     )  # fmt: skip
 

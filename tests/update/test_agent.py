@@ -199,6 +199,18 @@ def test_a_cut_at_any_write_leaves_the_running_version(made: Appliance, tmp_path
     assert made.start() is Slot.B
 
 
+def test_a_cut_while_a_second_release_overwrites_one_that_was_not_yet_tried(made: Appliance, tmp_path: Path) -> None:
+    """What was offered before must not be started once it is half of two releases."""
+    publish(tmp_path / "stick", manifest(), [KEY])
+    install(made, str(tmp_path / "stick"))
+    wrong = bytearray(contents("root", "1.2.0"))
+    wrong[0] ^= 1
+    publish(tmp_path / "stick", manifest("1.2.0", sequence=3), [KEY], root=bytes(wrong))
+    with pytest.raises(PermanentFailure):
+        install(made, str(tmp_path / "stick"))
+    assert [made.start() for _ in range(6)] == [Slot.A] * 6
+
+
 def test_the_machine_id_is_kept_and_nothing_else(made: Appliance) -> None:
     updating.remember_machine(made.box, "0" * 31 + "f")
     assert made.state.machine == "0" * 31 + "f"
