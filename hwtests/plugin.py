@@ -30,6 +30,7 @@ FILES: Final = (
     "test_clock.py",
     "test_host.py",
     "test_peers.py",
+    "test_gateway.py",
     "test_load.py",
     "test_watchdog.py",
 )
@@ -45,6 +46,8 @@ class Plan:
     """What is tested, with what limits."""
 
     config: Config
+    settings: Path
+    """The file that `config` was read from."""
     profile: Profile
     machine: Machine
     store: bool = True

@@ -128,6 +128,11 @@ class Throughput(Section):
     """The least rate of that, in MB/s."""
 
 
+class Selftest(Section):
+    patience: Annotated[Duration, Field(le=timedelta(minutes=5))] = spelled("20s")
+    """How long each hop of the synthetic patient may take."""
+
+
 class Profile(Section):
     """A whole profile."""
 
@@ -145,6 +150,7 @@ class Profile(Section):
     memory: Memory = spelled({})
     ups: Ups = spelled({})
     throughput: Throughput = spelled({})
+    selftest: Selftest = spelled({})
 
 
 def shipped() -> dict[str, Path]:

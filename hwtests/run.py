@@ -35,6 +35,8 @@ Tell = Callable[[Line], None]
 class Wanted:
     """What a person asked for."""
 
+    settings: Path
+    """The configuration file."""
     profile: str
     operator: str = ""
     folder: Path
@@ -57,6 +59,7 @@ def plan_of(config: Config, wanted: Wanted, *, armed: Armed | None = None, untri
     """What to test. `untried`: why the watchdog could not be let fire. Raises ConfigError for a faulty profile."""
     return Plan(
         config=config,
+        settings=wanted.settings,
         profile=load_profile(wanted.profile),
         machine=Machine(root=wanted.root, state=config.box.state),
         store=wanted.store,
@@ -88,12 +91,12 @@ def commission(config: Config, wanted: Wanted, *, tell: Tell, restarting: Callab
         watchdog.fire(plan.machine, timeout, plan.record, margin=margin, restarting=restarting)
     except NotTested as error:
         untried = str(error)
-    return resume(config, wanted.folder, tell=tell, untried=untried) or written
+    return resume(config, wanted.folder, wanted.settings, tell=tell, untried=untried) or written
 
 
-def resume(config: Config, folder: Path, *, tell: Tell, untried: str = "") -> Written | None:
+def resume(config: Config, folder: Path, settings: Path, *, tell: Tell, untried: str = "") -> Written | None:
     """Complete the report that waits for its watchdog; None if none waits. Raises as `commission`."""
-    kept = _kept(folder)
+    kept = _kept(folder, settings)
     if kept is None:
         return None
     wanted, files, lines, begun = kept
@@ -153,11 +156,17 @@ def _keep(wanted: Wanted, files: Files, lines: Sequence[Line], begun: datetime) 
     part.replace(wanted.folder / _PENDING)
 
 
-def _kept(folder: Path) -> tuple[Wanted, Files, list[Line], datetime] | None:
+def _kept(folder: Path, settings: Path) -> tuple[Wanted, Files, list[Line], datetime] | None:
     try:
         raw = json.loads((folder / _PENDING).read_text("utf-8"))
         lines = [Line.of_json(one) for one in raw["lines"]]
-        wanted = Wanted(profile=raw["profile"], operator=raw["operator"], folder=folder, root=Path(raw["root"]))
+        wanted = Wanted(
+            settings=settings,
+            profile=raw["profile"],
+            operator=raw["operator"],
+            folder=folder,
+            root=Path(raw["root"]),
+        )
         return wanted, Files.at(folder, raw["stem"]), lines, datetime.fromisoformat(raw["begun"])
     except (OSError, ValueError, KeyError, TypeError):
         return None

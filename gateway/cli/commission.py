@@ -64,6 +64,7 @@ def commission(
         from hwtests.run import commission as run
 
         wanted = Wanted(
+            settings=config.absolute(),
             profile=profile,
             operator=operator,
             folder=report or loaded.box.state / FOLDER,
@@ -100,7 +101,7 @@ def resume(
     with _told_plainly():
         from hwtests.run import resume as complete
 
-        written = complete(loaded, report or loaded.box.state / FOLDER, tell=_silent if as_json else _tell)
+        written = complete(loaded, report or loaded.box.state / FOLDER, config, tell=_silent if as_json else _tell)
     if written is None:
         raise CommandFailed("commission: no report waits for its watchdog; begin with `gateway commission --watchdog`")
     _show(written, as_json=as_json)

@@ -24,6 +24,7 @@ from hwtests.outcome import Line, State
 from hwtests.run import Wanted, commission
 
 CAPTURED = Path(__file__).parent / "machine.toml"
+SITE = '[site]\nname = "test"\ntimezone = "UTC"\n[box]\nid = "box"\nstate = "state"\n'
 PROFILE = """\
 description = "a described machine"
 base = "generic"
@@ -101,7 +102,11 @@ class Described:
         """Run the tests; the lines by their ids."""
         (self.folder / "state").mkdir(exist_ok=True)
         (self.folder / "profile.toml").write_text(self.profile.format(ntp=self.ntp))
+        settings = self.folder / "gateway.toml"
+        if not settings.exists():
+            settings.write_text(SITE + self.peers)
         wanted = Wanted(
+            settings=settings,
             profile=str(self.folder / "profile.toml"),
             folder=self.folder / "reports",
             root=self.root,
@@ -113,8 +118,7 @@ class Described:
         return {line.id: line for line in map(Line.of_json, written.report["lines"])}
 
     def config(self) -> Config:
-        site = '[site]\nname = "test"\ntimezone = "UTC"\n[box]\nid = "box"\nstate = "state"\n'
-        return parse(site + self.peers, base=self.folder)
+        return parse(SITE + self.peers, base=self.folder)
 
 
 def described(folder: Path) -> Described:

@@ -14,6 +14,7 @@ from gateway.simulate.pacs import PacsBehaviour, PacsSimulator
 from gateway.simulate.ris import RisBehaviour, RisSimulator, sample_rows
 from hwtests.outcome import State
 from tests.commission.described import Described, captured_json, described, states, tpm
+from tests.journeys.gateway_process import To, gateway
 from tests.peers.processes import HOST, free_port
 from tests.peers.stow_server import Said, stow_server
 from tests.peers.time_server import time_server
@@ -41,7 +42,7 @@ def captured_tpm() -> list[bytes]:
     return [head + bytes(range(16)), head + bytes(range(16, 32))]
 
 
-def test_a_whole_machine_is_accepted_but_for_what_was_not_asked(machine: Described) -> None:
+def test_a_whole_machine_passes_but_for_what_was_not_tried(machine: Described) -> None:
     ris, pacs = RisSimulator(rows=sample_rows(datetime.now(UTC).date())), PacsSimulator()
     with hosted(ris), hosted(pacs), tpm(machine, captured_tpm()):
         machine.peers = RIS.format(host=HOST, port=ris.port) + PACS.format(host=HOST, port=pacs.port, ae="PACS")
@@ -49,6 +50,7 @@ def test_a_whole_machine_is_accepted_but_for_what_was_not_asked(machine: Describ
     odd = {name: one.why for name, one in lines.items() if one.state is not State.PASSED}
     assert odd == {
         "network.address eth0": "a described machine has no wire",
+        "gateway.selftest": "the gateway does not run here; start it, then try again",
         "watchdog.fires": "not asked for: --watchdog, and the box restarts",
     }
     assert len(pacs.held) == 2
@@ -254,3 +256,13 @@ def test_destinations_of_other_kinds(machine: Described) -> None:
     assert {one.state for one in lines.values() if one.name in {"peer.reach", "peer.store"}} == {State.PASSED}
     assert len([*share.rglob("*.dcm")]) == 2
     assert "network.path destination/share" not in lines
+
+
+def test_the_running_gateway_is_tried(machine: Described) -> None:
+    with gateway(machine.folder, to=[To(port=free_port())]) as box:
+        line = machine.commission("gateway")["gateway.selftest"]
+        assert line.state is State.PASSED, line.why
+        assert [one.what for one in line.measured][-1] == "confirm"
+        box.stop()
+        machine.profile += '[selftest]\npatience = "1s"\n'
+        assert machine.commission("gateway")["gateway.selftest"].state is not State.PASSED

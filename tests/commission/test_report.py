@@ -19,7 +19,7 @@ from hwtests.plugin import Commissioning
 from hwtests.profile import shipped
 from hwtests.report import ACCEPTED, INCOMPLETE, REFUSED, result_of
 from hwtests.run import Wanted, plan_of
-from tests.commission.described import Described, described
+from tests.commission.described import SITE, Described, described
 
 DOCUMENTED = re.compile(r"^\| `([a-z]+\.[a-z-]+)` \|", re.MULTILINE)
 PAGE = Path(__file__).parents[2] / "docs/operations/commissioning.md"
@@ -30,8 +30,7 @@ def machine(tmp_path: Path) -> Described:
     made = described(tmp_path)
     (tmp_path / "state").mkdir()
     (tmp_path / "profile.toml").write_text(made.profile.format(ntp=9))
-    site = '[site]\nname = "test"\ntimezone = "UTC"\n[box]\nid = "box"\nstate = "state"\n'
-    (tmp_path / "gateway.toml").write_text(site)
+    (tmp_path / "gateway.toml").write_text(SITE)
     return made
 
 
@@ -101,7 +100,7 @@ def test_the_page_of_the_operator_names_every_line(machine: Described) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("profile", [*shipped()])
 def test_shipped_profiles_are_whole(machine: Described, profile: str) -> None:
-    wanted = Wanted(profile=profile, folder=machine.folder)
+    wanted = Wanted(settings=machine.folder / "gateway.toml", profile=profile, folder=machine.folder)
     assert Commissioning(plan=plan_of(machine.config(), wanted)).plan.profile.description
 
 
