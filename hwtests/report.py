@@ -26,6 +26,8 @@ from hwtests.outcome import Line, State
 
 FORMAT: Final = "gateway-commission/1"
 ACCEPTED, INCOMPLETE, REFUSED = "accepted", "not complete", "not accepted"
+IN_PART = "passed in part"
+GOOD: Final = frozenset({ACCEPTED, IN_PART})
 _EMBEDDED: Final = re.compile(r'<script type="application/octet-stream" id="report">(.*?)</script>', re.DOTALL)
 LONGEST: Final = 16 << 20
 
@@ -47,13 +49,16 @@ class Files:
         return cls(json=folder / f"{stem}.json", html=folder / f"{stem}.html", junit=folder / f"{stem}.xml")
 
 
-def result_of(lines: Sequence[Line]) -> str:
-    """The one word: every line that was asked for passed, or is about what need not be there."""
+def result_of(lines: Sequence[Line], *, only: Sequence[str] = ()) -> str:
+    """The one word: every line that was asked for passed, or is about what need not be there. Nothing is accepted by
+    some of the lines (`only`) alone."""
     if any(line.state is State.FAILED for line in lines):
         return REFUSED
     left = any(line.state is State.NOT_TESTED and line.asked for line in lines)
     passed = any(line.state is State.PASSED for line in lines)
-    return INCOMPLETE if left or not passed else ACCEPTED
+    if left or not passed:
+        return INCOMPLETE
+    return IN_PART if only else ACCEPTED
 
 
 def report_of(head: Mapping[str, Any], lines: Sequence[Line], junit: Path) -> dict[str, Any]:
@@ -62,7 +67,7 @@ def report_of(head: Mapping[str, Any], lines: Sequence[Line], junit: Path) -> di
     return {
         **head,
         "type": FORMAT,
-        "result": result_of(lines),
+        "result": result_of(lines, only=head["only"]),
         "counts": {str(state): counted[state] for state in State},
         "lines": [line.as_json() for line in lines],
         "junit_sha256": sha256(junit.read_bytes()).hexdigest(),

@@ -122,6 +122,7 @@ def _write(
         "profile": {"name": Path(wanted.profile).stem, "description": plan.profile.description},
         "limits": json.loads(plan.profile.model_dump_json()),
         "operator": wanted.operator,
+        "only": [*wanted.only],
         "described": plan.machine.described,
         "begun": begun.isoformat(timespec="seconds"),
         "ended": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -144,6 +145,7 @@ def _keep(wanted: Wanted, files: Files, lines: Sequence[Line], begun: datetime) 
         "profile": str(Path(wanted.profile).absolute()) if Path(wanted.profile).exists() else wanted.profile,
         "operator": wanted.operator,
         "root": str(wanted.root),
+        "only": [*wanted.only],
         "stem": files.json.stem,
         "begun": begun.isoformat(),
         "lines": [line.as_json() for line in lines],
@@ -166,6 +168,7 @@ def _kept(folder: Path, settings: Path) -> tuple[Wanted, Files, list[Line], date
             operator=raw["operator"],
             folder=folder,
             root=Path(raw["root"]),
+            only=tuple(raw["only"]),
         )
         return wanted, Files.at(folder, raw["stem"]), lines, datetime.fromisoformat(raw["begun"])
     except (OSError, ValueError, KeyError, TypeError):

@@ -17,7 +17,7 @@ from gateway.net.box_key import box_key
 from hwtests.outcome import Line, Measured, State
 from hwtests.plugin import Commissioning
 from hwtests.profile import shipped
-from hwtests.report import ACCEPTED, INCOMPLETE, REFUSED, result_of
+from hwtests.report import ACCEPTED, IN_PART, INCOMPLETE, REFUSED, result_of
 from hwtests.run import Wanted, plan_of
 from tests.commission.described import SITE, Described, described
 
@@ -49,15 +49,15 @@ def test_what_is_signed_can_be_checked_and_nothing_else(machine: Described) -> N
     assert done.exit_code == 0, done.output
     said = json.loads(done.stdout)
     assert (said["result"], said["operator"], said["box"]["product"]) == (
-        "accepted",
+        "passed in part",
         "M. Example",
         "Standard PC (Q35 + ICH9, 2009)",
     )
     signed, page = Path(said["files"]["json"]), Path(said["files"]["html"])
     assert [run(machine, "verify", str(one)).exit_code for one in (signed, page)] == [0, 0]
     for path, before, after in (
-        (signed, b'"accepted"', b'"rejected"'),
-        (page, b"ACCEPTED", b"DECEPTED"),
+        (signed, b'"passed in part"', b'"passed on part"'),
+        (page, b"PASSED IN PART", b"PASSED ON PART"),
         (page, b"M. Example", b"N. Example"),
     ):
         whole = path.read_bytes()
@@ -125,6 +125,7 @@ def test_only_what_was_measured_is_accepted() -> None:
     passed = Line(name="a", title="", state=State.PASSED)
     absent, untried = replace(passed, state=State.NOT_PRESENT), replace(passed, state=State.NOT_TESTED)
     assert result_of([passed, absent, replace(untried, asked=False)]) == ACCEPTED
+    assert result_of([passed], only=["a"]) == IN_PART
     assert result_of([passed, untried]) == INCOMPLETE
     assert result_of([absent]) == result_of([]) == INCOMPLETE
     assert result_of([passed, untried, replace(passed, state=State.FAILED)]) == REFUSED
