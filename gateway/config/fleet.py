@@ -28,8 +28,8 @@ class FleetBroker(Tls):
     """Who we are, where no certificate tells."""
     password: SecretPath = spelled("")
     """A file with the password."""
-    share: Name = spelled("fleet")
-    """Collectors of one name share the work."""
+    share: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{0,32}$")] = spelled("fleet")
+    """Collectors of one name share the work; empty, for a broker without shared subscriptions: one collector alone."""
     replicas: Annotated[Count, Field(le=5)] = spelled(3)
     """With kind = "nats": on how many nodes what boxes say is kept; 1, 3 or 5."""
 

@@ -44,7 +44,7 @@ class Broker:
     password: str | None = None
     tls: SSLContext | None = None
     share: str = "fleet"
-    """Collectors of one name share the work."""
+    """Collectors of one name share the work; empty: this one does it alone."""
 
 
 class Source(Protocol):

@@ -1,4 +1,4 @@
-"""An MQTT 5 broker with shared subscriptions (mosquitto, EMQX, HiveMQ, VerneMQ, RabbitMQ 4) as a source, by paho.
+"""An MQTT 5 broker as a source, by paho; with shared subscriptions (mosquitto, EMQX) for any number of collectors.
 
 What is promised: messages that flow (health, events, backfill, results) are shared among the collectors; what stands
 (status, info, alarms) comes to each of them, retained copies first, since a shared subscription is given no retained
@@ -122,7 +122,8 @@ class MqttSource:
             log.warning("the broker sent us away", reason=reason.value)
             return
         options = SubscribeOptions(qos=1)
-        shared = [(f"$share/{self._broker.share}/{every(leaf)}", options) for leaf in SHARED]
+        group = f"$share/{self._broker.share}/" if self._broker.share else ""
+        shared = [(f"{group}{every(leaf)}", options) for leaf in SHARED]
         client.subscribe([*((every(leaf), options) for leaf in STANDING), *shared])
 
     def _subscribed(self, _client: paho.Client, _data: Any, _mid: int, reasons: Any, _properties: Any) -> None:
