@@ -201,6 +201,12 @@ def test_names_are_unique(section: str, key: str) -> None:
     assert list(problems(MINIMAL + section + section)) == [key]
 
 
+def test_the_name_of_the_synthetic_scanner_is_reserved() -> None:
+    told = problems(MINIMAL + '[[scanner]]\nae = "gw-selftest"\n')
+    (line,) = told.values()
+    assert "gateway selftest" in line
+
+
 def test_one_port_may_serve_two_networks() -> None:
     text = MINIMAL + '[[listen]]\naddress = "10.1.1.1"\n[[listen]]\naddress = "10.2.1.1"\n'
     assert [listen.address for listen in parse(text, base=Path("/etc")).listen] == ["10.1.1.1", "10.2.1.1"]

@@ -31,7 +31,7 @@ from gateway.net.wake import Bell
 from gateway.spool import Spool
 from gateway.spool.claims import Part
 
-ROLES: Final = ("worklist", "storage", "forward", "reporting", "console")
+ROLES: Final = ("worklist", "storage", "forward", "health", "reporting", "console")
 EDGE: Final = frozenset({"worklist", "storage"})
 WATCH_SECONDS: Final = 1.0
 COLLECT_AFTER: Final = 10_000
@@ -69,6 +69,11 @@ async def _serve(config: Config, roles: frozenset[str]) -> int:
         if "forward" in roles:
             started.append(await start_forward(config, spool, stop))
             started.append(await start_synthetic_forward(config, books, stop))
+        if "health" in roles:
+            from gateway.app.health import start_health  # noqa: PLC0415  edge starts without it
+
+            stack.enter_context(spool.claim(Part.HEALTH))
+            started.append(await start_health(config, spool, stop))
         if "reporting" in roles and config.mqtt.host:
             from gateway.app.reporting import start_reporting  # noqa: PLC0415  edge starts without it
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from datetime import datetime
 
 from gateway.app.synthetic import HERE, books_of
@@ -28,7 +28,7 @@ def entrance(config: Config, *, patience: float) -> Entrance:
     )
 
 
-def selftest(config: Config, *, patience: float) -> Iterator[Passed]:
+def selftest(config: Config, *, patience: float) -> Generator[Passed, None, None]:
     """One round through the running box, with `patience` seconds for each hop.
 
     Raises GatewayError if there are no books to look at, or another round does not end.

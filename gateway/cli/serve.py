@@ -22,7 +22,9 @@ class LogLevel(StrEnum):
 def serve(
     roles: Annotated[
         list[str],
-        typer.Argument(metavar="ROLE...", help='"all", or any of: worklist, storage, forward, reporting, console.'),
+        typer.Argument(
+            metavar="ROLE...", help='"all", or any of: worklist, storage, forward, health, reporting, console.'
+        ),
     ],
     config: ConfigPath = DEFAULT_CONFIG,
     log_level: Annotated[

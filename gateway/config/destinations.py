@@ -123,6 +123,8 @@ class DicomDestination(Remote, Tls):
     """A result that has not come by then counts as failed: the image is sent again."""
     mpps: Flag = spelled(False)
     """Pass performed procedure steps on to it."""
+    test_store: Flag = spelled(False)
+    """Whether health stores the one test image of this box there, once an hour (docs/operations/health.md)."""
 
 
 class GatewayDestination(DicomDestination):

@@ -12,13 +12,14 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from gateway.config.check import Check
 from gateway.config.commands import CommandsSection
 from gateway.config.desk import Desk
 from gateway.config.destinations import AnyDestination, CallingAE, Destination, DicomDestination, Group
 from gateway.config.disk import DiskSection
+from gateway.config.health import HealthSection
 from gateway.config.hl7 import Mllp, OrdersOut, Sender
 from gateway.config.mqtt import Mqtt
 from gateway.config.section import Section, ServerTls, Tls, spelled
@@ -43,7 +44,10 @@ from gateway.config.values import (
     Size,
     SourceName,
     Timezone,
+    invalid,
 )
+from gateway.domain.admission import same_ae
+from gateway.domain.synthetic import SCANNER as SYNTHETIC
 
 
 class Service(StrEnum):
@@ -170,6 +174,13 @@ class Scanner(Section):
     worklist: WorklistPolicy = spelled({})
     """How its worklist queries are answered."""
 
+    @field_validator("ae")
+    @classmethod
+    def _not_reserved(cls, ae: str) -> str:
+        if same_ae(ae, SYNTHETIC):
+            raise invalid("is reserved for the synthetic patient of `gateway selftest`", "write another AE title")
+        return ae
+
 
 class Window(Section):
     past: Duration = spelled("1d")
@@ -291,6 +302,7 @@ class Config(Section):
     orders: Orders = spelled({})
     compression: Compression = spelled({})
     retention: Retention = spelled({})
+    health: HealthSection = spelled({})
     mqtt: Mqtt = spelled({})
     commands: CommandsSection = spelled({})
     syslog: SyslogSection = spelled({})

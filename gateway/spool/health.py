@@ -70,11 +70,8 @@ def change(c: Connection, *, subject: str, was: str, now_is: str, at: datetime) 
         audit.raise_alarm(c, code=now_is, subject=subject, now=at)
 
 
-def keep_only(c: Connection, *, codes: Collection[str], subjects: Collection[str], at: datetime) -> None:
-    """End the issues of these codes, and forget the hops, of whom the configuration names no more."""
-    for subject, code in standing(c, codes=codes).items():
-        if subject not in subjects:
-            audit.clear_alarm(c, code=code, subject=subject, now=at)
+def forget_others(c: Connection, *, peers: Collection[str]) -> None:
+    """Forget the hops of those who are not among these."""
     for probe in probes(c):
-        if probe.peer not in subjects:
+        if probe.peer not in peers:
             c.execute(sql("health_probe_forget"), {"hop": probe.hop, "peer": probe.peer})

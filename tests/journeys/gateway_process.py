@@ -72,13 +72,14 @@ def toml(
     limits: str = "",
     orders: str = "",
     check: str = "",
+    health: str = 'probe = "0s"\nsynthetic = "0s"',
     worklist: str = 'mode = "merge", deadline = "1s", fresh_for = "1s", max_stale = "24h"',
     runtime: Path,
 ) -> str:
     """A whole `gateway.toml`: loopback, short retries, and waits that suit a test.
 
-    With an `mllp` port or lines of a `sender` there is one `[[sender]]`; `orders` and `check` are lines of these
-    sections; a destination named "aside" is that of what can't be verified.
+    With an `mllp` port or lines of a `sender` there is one `[[sender]]`; `orders`, `check` and `health` are lines of
+    these sections; a destination named "aside" is that of what can't be verified.
     """
     parts = [
         '[site]\nname = "test"\ntimezone = "UTC"',
@@ -89,6 +90,7 @@ def toml(
         f'[[listen]]\naddress = "{HOST}"\nport = {port}\nae = ["GATEWAY", "GATEWAY_MWL", "SECOND"]',
         f'[mllp]\naddress = "{HOST}"\nport = {mllp}',
         "[console]\nport = 0",
+        f"[health]\n{health}",
     ]
     if mllp or sender:
         parts.append(f'[[sender]]\nname = "ris-hl7"\naddress = ["{HOST}"]\n{sender}')

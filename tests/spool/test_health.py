@@ -49,8 +49,12 @@ def test_issues_are_the_alarms(spool: Spool, clock: Clock) -> None:
 
 def test_who_left_the_configuration_leaves_nothing(spool: Spool, clock: Clock) -> None:
     for peer in ("pacs", "old"):
-        probed(spool, clock, peer=peer, ms=None, code="peer-silent")
-        spool.db.write(partial(health.change, subject=peer, was="", now_is="peer-silent", at=clock())).result()
-    spool.db.write(partial(health.keep_only, codes=PROBED, subjects={"pacs"}, at=clock())).result()
+        probed(spool, clock, peer=peer)
+    spool.db.write(partial(health.forget_others, peers={"pacs"})).result()
     assert [one.peer for one in health.probes(spool.db.read())] == ["pacs"]
+
+
+def test_what_stands_of_some_codes(spool: Spool, clock: Clock) -> None:
+    for subject, code in (("pacs", "peer-silent"), ("clock", "clock-off")):
+        spool.db.write(partial(health.change, subject=subject, was="", now_is=code, at=clock())).result()
     assert health.standing(spool.db.read(), codes=PROBED) == {"pacs": "peer-silent"}

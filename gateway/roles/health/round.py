@@ -15,7 +15,7 @@ import secrets
 import ssl
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from datetime import datetime
@@ -87,7 +87,7 @@ def once(
     patience: float,
     monotonic: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
-) -> Iterator[Passed]:
+) -> Generator[Passed, None, None]:
     """One round; every hop is told as it ends. `books`: the folder of the synthetic books; `now`: in the site's zone;
     `patience`: seconds for each hop. Raises TemporaryFailure if another round does not end, GatewayError without
     books."""

@@ -1,0 +1,112 @@
+"""The wiring of health: whom it asks and as whom, whose certificates it watches, and its way through our own doors."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import random
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from gateway.app.peers import caller_of, now
+from gateway.app.proofs import committing
+from gateway.app.selftest import selftest
+from gateway.app.synthetic import books_of
+from gateway.app.watchdog import Started
+from gateway.config import Config, DicomDestination
+from gateway.domain.synthetic import NAME
+from gateway.domain.upstream import patient_identifier
+from gateway.net.dicom_client import Peer
+from gateway.roles.health import DicomProbe, Health, Policy
+from gateway.roles.health.probing import NOBODY
+from gateway.roles.worklist.rows import as_elements
+from gateway.simulate.keywords import data_set
+from gateway.simulate.scanner import Scanner
+from gateway.simulate.study import Modality, make_study
+from gateway.spool import Spool
+from gateway.spool.claims import Part
+
+HOP_SECONDS: Final = 10.0
+"""For each hop of the synthetic patient."""
+_MADE: Final = datetime(2000, 1, 1, tzinfo=UTC)
+"""The test image of a box is the same for ever, so that a destination has one of it."""
+PIXELS: Final = 64
+
+
+async def start_health(config: Config, spool: Spool, stop: asyncio.Event) -> Started:
+    section = config.health
+    health = Health(
+        spool,
+        probes_of(config),
+        once=partial(selftest, config, patience=HOP_SECONDS),
+        certificates=certificates_of(config),
+        policy=Policy(
+            probe=section.probe,
+            synthetic=section.synthetic,
+            certificate=section.certificate,
+            temperature=section.temperature,
+        ),
+        now=now,
+        random=random.random,
+    )
+    return Started(tasks=[asyncio.create_task(health.run(stop))], proofs=[committing(spool, Part.HEALTH)])
+
+
+def probes_of(config: Config) -> list[DicomProbe]:
+    """Every RIS, with a question for its worklist, and every destination that speaks DICOM."""
+    held = frozenset(config.health.hold)
+    found = {}
+    for node in config.dicom_nodes:
+        call = caller_of(
+            config,
+            node,
+            connect_timeout=node.connect_timeout.total_seconds(),
+            timeout=node.timeout.total_seconds(),
+        )
+        stored = _test_store(config, node, call("")) if node.test_store else None
+        found[node.name] = DicomProbe(name=node.name, peer=call(""), test_store=stored, hold=node.name in held)
+    for ris in config.ris:
+        seconds = ris.timeout.total_seconds()
+        peer = caller_of(config, ris, connect_timeout=seconds, timeout=seconds)("")
+        question = as_elements(patient_identifier(NOBODY))
+        found[ris.name] = DicomProbe(name=ris.name, peer=peer, question=question, hold=ris.name in held)
+    return list(found.values())
+
+
+def certificates_of(config: Config) -> dict[str, Path]:
+    """Those that we show, by the section that names each."""
+    named = {
+        **{f"listen-{one.port}": one.certificate for one in config.listen},
+        "mllp": config.mllp.certificate,
+        "mqtt": config.mqtt.certificate,
+        **{one.name: one.certificate for one in config.ris},
+        **{one.name: one.certificate for one in config.dicom_nodes},
+    }
+    return {name: path for name, path in named.items() if path is not None}
+
+
+def _test_store(config: Config, node: DicomDestination, peer: Peer) -> Callable[[], bool]:
+    """Send the box's test image, made once, as any image goes; whether it was taken."""
+    scanner = Scanner(
+        host=peer.host,
+        port=peer.port,
+        called_ae=node.ae,
+        calling_ae=peer.calling_ae,
+        connect_timeout=peer.connect_timeout,
+        timeout=peer.timeout,
+        tls=peer.tls,
+    )
+    box = f"{config.site.name}/{config.box.id}"
+    uid = f"2.25.{int.from_bytes(hashlib.blake2b(box.encode(), digest_size=15).digest())}"
+    entry = data_set({"PatientName": NAME, "PatientID": "SELFTEST", "StudyInstanceUID": uid}, "")
+
+    def store() -> bool:
+        folder = books_of(config) / "test-image"
+        (path,) = make_study(entry, Modality.CT, folder, at=_MADE, rows=PIXELS, columns=PIXELS)
+        (sent,) = scanner.send([path])
+        return sent.accepted
+
+    return store

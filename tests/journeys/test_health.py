@@ -1,0 +1,31 @@
+"""Health in a running gateway: what it sees is in the books and in the first line, and the synthetic patient comes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from gateway.cli.commands import app
+from tests.journeys.gateway_process import To, gateway
+from tests.peers.processes import free_port
+
+pytestmark = pytest.mark.slow
+
+
+def test_what_health_sees_is_in_the_books_and_on_the_screen(tmp_path: Path) -> None:
+    lines = 'probe = "1s"\nsynthetic = "2s"'
+    with gateway(tmp_path, to=[To(port=free_port())], mllp=free_port(), health=lines) as box:
+        box.until_alarm("peer-not-listening")
+        box.until(
+            lambda: [one for one in box.rows("SELECT * FROM health_probe WHERE hop = 'confirm'") if one["last_good"]],
+            what="the synthetic patient came through",
+        )
+        hops = {one["hop"]: one["code"] for one in box.rows("SELECT hop, code FROM health_probe WHERE peer = 'box'")}
+        assert hops == dict.fromkeys(["order", "worklist", "store", "check", "forward", "confirm"], "")
+        assert {one["name"] for one in box.rows("SELECT name FROM health_reading")} >= {"cpu", "mem"}
+        shown = CliRunner().invoke(app, ["status", "--config", str(tmp_path / "gateway.toml")])
+        assert shown.exit_code == 1
+        assert shown.stdout.startswith("1 alarm needs a person: peer-not-listening.")
+        assert box.instances() == []
