@@ -6,7 +6,9 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
+from gateway.domain.health import Hop
 from gateway.domain.issues import KINDS
+from gateway.spool import Connection, health
 from tests.cli import test_mpps as steps
 from tests.cli.site import Site
 from tests.console.box import NAME, PATIENT, STRANGER, STUDY, Served, bad_night
@@ -79,3 +81,19 @@ def test_what_waits_for_a_ris(site: Site, console: Served) -> None:
     assert found["gateway_mpps_messages", "main", "waiting"] == 1
     assert found["gateway_mpps_messages", "main", "refused"] == 1
     assert found["gateway_mpps_oldest_age_seconds", "main"] == 600
+
+
+def test_what_health_saw_by_configured_names(site: Site, console: Served) -> None:
+    def seen(c: Connection) -> None:
+        at = site.clock()
+        health.probed(c, hop=Hop.ECHO, peer="pacs", at=at, latency_ms=25.0, code="")
+        health.probed(c, hop=Hop.FIND, peer="main", at=at, latency_ms=None, code="peer-fails")
+
+    site.write(seen)
+    site.clock.pass_(seconds=30)
+    found = samples(console)
+    assert found["gateway_probe_works", "echo", "pacs"] == 1
+    assert found["gateway_probe_works", "find", "main"] == 0
+    assert found["gateway_probe_age_seconds", "echo", "pacs"] == 30
+    assert found["gateway_probe_duration_seconds", "echo", "pacs"] == 0.025
+    assert ("gateway_probe_age_seconds", "find", "main") not in found

@@ -16,10 +16,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, TypeVar
 
+from gateway.domain.health import Probe
 from gateway.domain.model import TemporaryFailure
 from gateway.domain.overview import Overview
 from gateway.domain.study import Study
-from gateway.spool import Connection, Spool, query_log, studies
+from gateway.spool import Connection, Spool, health, query_log, studies
 from gateway.spool.db import DatabaseError
 from gateway.spool.overview import look
 from gateway.spool.peers import Scanner, scanners
@@ -45,6 +46,8 @@ class Standing:
     """The last worklist question of every scanner that asked."""
     tally: Mapping[QueryOutcome, int]
     """Worklist questions by outcome since the first start."""
+    probes: tuple[Probe, ...]
+    """How each peer was the last time health asked it, and each hop of the synthetic patient."""
 
 
 class Books:
@@ -136,4 +139,5 @@ class Books:
             free_bytes=self._spool.files.free_bytes(),
             askers=query_log.askers(c),
             tally=query_log.tally(c),
+            probes=health.probes(c),
         )

@@ -63,6 +63,24 @@ class _Reading(Collector):
         free.add_metric([], self.standing.free_bytes)
         yield free
         yield from self._disk()
+        yield from self._health()
+
+    def _health(self) -> Iterator[Metric]:
+        """Peers and hops by the names of the configuration; nothing of those that were never asked."""
+        labels = ["peer", "hop"]
+        works = GaugeMetricFamily("gateway_probe_works", "1 if the last probe of health went well", labels=labels)
+        at = GaugeMetricFamily("gateway_probe_age_seconds", "Since the last probe that went well", labels=labels)
+        took = GaugeMetricFamily("gateway_probe_duration_seconds", "Of the last probe, if it went well", labels=labels)
+        for one in self.standing.probes:
+            named = [one.peer, one.hop.value]
+            works.add_metric(named, not one.code)
+            if one.last_good is not None:
+                at.add_metric(named, max(0.0, (self.standing.overview.now - one.last_good).total_seconds()))
+            if one.latency_ms is not None:
+                took.add_metric(named, one.latency_ms / 1000)
+        yield works
+        yield at
+        yield took
 
     def _disk(self) -> Iterator[Metric]:
         disk = self.standing.overview.disk
