@@ -9,6 +9,7 @@ import random
 import secrets
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from importlib.metadata import distributions, version
@@ -166,10 +167,9 @@ async def _wait(event: asyncio.Event | None, seconds: float) -> None:
     if event is None:
         await asyncio.sleep(seconds)
         return
-    try:
-        await asyncio.wait_for(event.wait(), seconds)
-    except TimeoutError:
-        return
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):  # unlike wait_for, it never swallows that we are to stop
+            await event.wait()
 
 
 def _secret(path: Path | None) -> str:

@@ -148,7 +148,8 @@ def reporting(
         end, never = elapsed() + seconds, asyncio.Event()
         while (left := end - elapsed()) > 0:
             try:
-                await asyncio.wait_for((event or never).wait(), min(left / clock.rate, LOOK_SECONDS))
+                async with asyncio.timeout(min(left / clock.rate, LOOK_SECONDS)):
+                    await (event or never).wait()
             except TimeoutError:
                 continue
             return
@@ -218,6 +219,7 @@ def reporting(
     def stopping() -> None:
         loop.call_soon_threadsafe(stop.set)
         thread.join(LIMIT)
+        assert not thread.is_alive(), [str(task) for task in asyncio.all_tasks(loop)]
 
     box_ = Reported(
         spool=spool,

@@ -268,7 +268,8 @@ class Link:
         if not answers:
             return
         try:
-            await asyncio.wait_for(asyncio.gather(*answers), self._m.timeout)
+            async with asyncio.timeout(self._m.timeout):
+                await asyncio.gather(*answers)
         except TimeoutError:
             raise TemporaryFailure("mqtt: the broker does not answer", code="silence") from None
 
