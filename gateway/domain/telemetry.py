@@ -177,6 +177,7 @@ class Health(Envelope):
     in_ok_total: Count | None = None
     """Images received, ever."""
     in_fail_total: Count | None = None
+    """Images refused for want of room, ever; their scanners send them again."""
     fwd_ok_total: Count | None = None
     """Deliveries that a destination took, ever."""
     fwd_fail_total: Count | None = None

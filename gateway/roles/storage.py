@@ -39,6 +39,7 @@ from gateway.spool import Spool, commitments
 from gateway.spool.commit import GroupCommitter, Received
 from gateway.spool.files import Incoming, content_hash
 from gateway.spool.recovery import Unfinished
+from gateway.spool.refusals import Refusals
 
 STUDY_INSTANCE_UID = 0x0020000D
 SERIES_INSTANCE_UID = 0x0020000E
@@ -74,15 +75,16 @@ class Storage:
         self._object_max = object_max
         self._now = now
         self._received = received
+        self._refusals = Refusals(spool.db)
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="commitment-reader")
 
     def begin_store(self, caller: Caller, context: AcceptedContext, command: CommandSet) -> ObjectReceiver:
         """Open a receiver; raises `StoreRefused` (A700) when the disk reserve would be touched."""
         if self._spool.db.broken:
-            raise StoreRefused(Status.OUT_OF_RESOURCES, "the database met a disk error, send again later")
+            raise self.refused("the database met a disk error, send again later")
         if self._spool.files.below_reserve():
             log.error("disk reserve reached", association=caller.association)
-            raise StoreRefused(Status.OUT_OF_RESOURCES, "disk reserve reached, send again later")
+            raise self.refused("disk reserve reached, send again later")
         origin = Origin(
             calling_ae=AETitle(caller.calling_ae),
             called_ae=AETitle(caller.called_ae),
@@ -94,7 +96,12 @@ class Storage:
         try:
             return ObjectReceiver(self, origin, context, command)
         except TemporaryFailure as error:
-            raise StoreRefused(Status.OUT_OF_RESOURCES, "the spool can't be written, send again later") from error
+            raise self.refused("the spool can't be written, send again later") from error
+
+    def refused(self, why: str) -> StoreRefused:
+        """A700, counted."""
+        self._refusals.count()
+        return StoreRefused(Status.OUT_OF_RESOURCES, why)
 
     def open(self, seed: bytes) -> Incoming:
         return self._spool.files.begin(seed=seed)
@@ -102,13 +109,13 @@ class Storage:
     def check_size(self, size: int) -> None:
         """Raises `StoreRefused` if an object must not be of `size` bytes."""
         if size > self._object_max:
-            raise StoreRefused(Status.OUT_OF_RESOURCES, f"object larger than {self._object_max} bytes")
+            raise self.refused(f"object larger than {self._object_max} bytes")
 
     def check_room(self, size: int, ahead: int) -> None:
         """Raises `StoreRefused` if an object of `size` bytes so far must not grow by `ahead` more."""
         if self._spool.files.below_reserve(ahead):
             log.error("disk reserve reached inside an object", size=size)
-            raise StoreRefused(Status.OUT_OF_RESOURCES, "disk reserve reached, send again later")
+            raise self.refused("disk reserve reached, send again later")
 
     def commit(self, received: Received) -> Future[tuple[int, str]]:
         """The status to answer, once the object is durable."""
@@ -118,6 +125,7 @@ class Storage:
             if error is None:
                 answer.set_result((Status.SUCCESS, ""))
             else:
+                self._refusals.count()
                 log.error("object not stored", code=getattr(error, "code", ""), error=type(error).__name__)
                 answer.set_result((Status.OUT_OF_RESOURCES, "not stored, send again later"))
 
@@ -253,7 +261,7 @@ class ObjectReceiver:
                 self._header = None
             self._incoming.write(views)
         except TemporaryFailure as error:
-            raise StoreRefused(Status.OUT_OF_RESOURCES, "the spool can't be written, send again later") from error
+            raise self._storage.refused("the spool can't be written, send again later") from error
         if len(self._look) < LOOK:
             for view in views:
                 self._look += view[: LOOK - len(self._look)]

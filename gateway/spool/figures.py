@@ -28,6 +28,8 @@ class Waiting:
     """When the first of them was received."""
     received: int
     """Images ever received."""
+    refused: int
+    """Objects refused for want of resources, ever."""
     connected: int
     """Scanners that are connected."""
 
@@ -53,6 +55,7 @@ def waiting(c: Connection) -> Waiting:
         size=row["size"],
         oldest=from_text(row["oldest"]),
         received=row["received"],
+        refused=row["refused"],
         connected=row["connected"],
     )
 

@@ -1886,7 +1886,7 @@ ON CONFLICT (part) DO UPDATE SET at = excluded.at
 -- figures_waiting --
 SELECT count(*) AS n, coalesce(sum(size), 0) AS size, min(received_at) AS oldest,
     (SELECT coalesce(max(seq), 0) FROM instance) AS received,
-    (SELECT count(*) FROM open_association) AS connected
+    (SELECT count(*) FROM open_association) AS connected, (SELECT count FROM refusal) AS refused
 FROM instance WHERE state IN ('received', 'prepared') AND quarantine = '' AND held = ''
 
 -- figures_newest --
@@ -1897,3 +1897,6 @@ SELECT j.seq, j.at, j.to_state, i.received_at FROM journal AS j
 LEFT JOIN delivery AS d ON d.id = CAST(j.subject AS INTEGER) LEFT JOIN instance AS i ON i.id = d.instance
 WHERE j.seq > :seq AND j.kind = 'delivery' AND j.from_state = 'sending' AND j.to_state IN ('sent', 'queued', 'refused')
 ORDER BY j.seq LIMIT :limit
+
+-- refusal_add --
+UPDATE refusal SET count = count + :count

@@ -1,7 +1,7 @@
 """The numbers of the box at one moment, and what many of them come to.
 
 What is promised: a number that is not known is left out, never guessed. Totals count from the start of the reporting,
-`in_ok_total` from the beginning of the books.
+those of what came in from the beginning of the books.
 """
 
 from __future__ import annotations
@@ -54,6 +54,7 @@ class Measuring:
             "spool_bytes": waits.size,
             "spool_oldest_s": _since(waits.oldest, now) or 0.0,
             "in_ok_total": waits.received,
+            "in_fail_total": waits.refused,
             "assoc_active": waits.connected,
             **self._forwarding(c, now),
             "mwl_age_s": self._worklist_age(c, now),
