@@ -52,6 +52,7 @@ def test_below_the_reserve_everything_is_refused_and_what_is_held_stays(tmp_path
         assert box.stop() == 0
     with gateway(folder, to=[To(port=pacs)], limits='disk_reserve = "1000000GiB"') as box:
         assert _stores(box.port, more, kept) == [A700, A700]
+        box.until(lambda: box.rows("SELECT count FROM refusal") == [{"count": 2}], what="they are counted")
         assert box.object_files() == [file]
         assert file.read_bytes() == before
         assert pynetdicom_scu.echo(box.port, called="GATEWAY") == 0
