@@ -11,7 +11,7 @@ from gateway.domain.presence import SILENCE
 OFFLINE_KNOWN = timedelta(seconds=45)
 WRONG_AT_MOST = timedelta(seconds=60)
 BROKERS_ROUND = timedelta(seconds=5)
-"""How much later than 1.5 keep-alives mosquitto 2.0 looks (measured: 34.8 s at 20 s, 10.9 s at 5 s)."""
+"""How much later than after 1.5 times the keep-alive mosquitto 2.0 looks (measured: 34.8 s at 20 s, 10.9 s at 5 s)."""
 SPREAD = 1.2
 """Health comes at the latest after so many of its intervals."""
 
