@@ -103,15 +103,18 @@ QUESTIONS: Final = (
 )  # fmt: skip
 
 
-def configuration(answers: Mapping[str, str], *, box: str, base: Path) -> str:
-    """gateway.toml of the answers, for the folder `base`. Raises ConfigError if the gateway would not take it."""
+def configuration(answers: Mapping[str, str], *, box: str, key: str, base: Path) -> str:
+    """gateway.toml of the answers, for the folder `base`. `key`: the path of the box's key.
+
+    Raises ConfigError if the gateway would not take it.
+    """
     pacs = _NODE.fullmatch(answers["pacs"])
     ris = _NODE.fullmatch(answers["ris"])
     if pacs is None:
         raise PermanentFailure("pacs is not of the form AE@host:port")
     text = "# Written at the first start; gateway.sample.toml has every key with its default.\n"
     text += _table("site", name=answers["site"], timezone=answers["timezone"])
-    text += _table("box", id=box)
+    text += _table("box", id=box, key=key)
     text += _table("[scanner]", ae=answers["scanner_ae"], address=[answers["scanner"]])
     if ris is not None:
         text += _table("[ris]", name="main", host=ris[2], port=int(ris[3]), ae=ris[1])

@@ -70,7 +70,7 @@ def setup() -> None:
     serial = _line(BOX / "serial")
     typer.echo(f"\nModality gateway, box {serial}: first start. Enter takes what is in brackets.")
     answers = {one.name: _answer(one) for one in first_start.QUESTIONS}
-    text = first_start.configuration(answers, box=serial, base=DEFAULT_CONFIG.parent)
+    text = first_start.configuration(answers, box=serial, key=str(BOX / "box.key"), base=DEFAULT_CONFIG.parent)
     code = first_start.service_code()
     key = _line(RUN / "recovery-key")
     if not key:

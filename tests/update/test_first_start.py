@@ -30,20 +30,20 @@ def test_a_first_start_asks_no_more_than_twelve_fields() -> None:
 
 def test_the_answers_make_a_configuration_that_the_gateway_takes(tmp_path: Path) -> None:
     path = tmp_path / "gateway.toml"
-    path.write_text(first_start.configuration(ANSWERS, box="gw-1", base=tmp_path))
+    path.write_text(first_start.configuration(ANSWERS, box="gw-1", key="", base=tmp_path))
     config = load(path)
     assert (config.scanner[0].ae, config.ris[0].port, config.destination[0].name) == ("CT1", 104, "pacs")
     assert config.routing.default == ("pacs",)
 
 
 def test_without_a_ris_there_is_none(tmp_path: Path) -> None:
-    text = first_start.configuration(ANSWERS | {"ris": ""}, box="gw-1", base=tmp_path)
+    text = first_start.configuration(ANSWERS | {"ris": ""}, box="gw-1", key="", base=tmp_path)
     assert "ris" not in tomllib.loads(text)
 
 
 def test_a_time_zone_that_is_none_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="timezone"):
-        first_start.configuration(ANSWERS | {"timezone": "Berlin"}, box="gw-1", base=tmp_path)
+        first_start.configuration(ANSWERS | {"timezone": "Berlin"}, box="gw-1", key="", base=tmp_path)
 
 
 @pytest.mark.parametrize(
