@@ -83,12 +83,12 @@ async def _collect(config: FleetConfig) -> int:
         return await _ended(tasks)
 
 
-async def open_source(broker: FleetBroker) -> Source:
-    """The broker, as the configuration names it."""
+def broker_of(broker: FleetBroker) -> Broker:
+    """Where the broker is, as the configuration names it, and who we are to it."""
     tls = None
     if broker.tls:
         tls = client_context(ca=broker.ca, certificate=broker.certificate, key=broker.key)
-    address = Broker(
+    return Broker(
         hosts=broker.host,
         port=broker.port,
         client_id=broker.client,
@@ -97,6 +97,11 @@ async def open_source(broker: FleetBroker) -> Source:
         tls=tls,
         share=broker.share,
     )
+
+
+async def open_source(broker: FleetBroker) -> Source:
+    """What a collector hears through. Raises BrokerAway where NATS can't be reached."""
+    address = broker_of(broker)
     if broker.kind == "nats":
         from gateway.fleet.nats_source import NatsSource  # noqa: PLC0415  only where it is NATS
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from gateway.cli import fleet_command
 from gateway.cli.failures import DOES_NOT_HOLD, HOLDS, CommandFailed
 from gateway.cli.options import AsJson
 
@@ -35,6 +36,7 @@ ROWS: Final = 30
 """Boxes that are shown, those that need somebody first."""
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The fleet, as central sees and steers it.")
+app.command("command")(fleet_command.command)
 FleetPath = Annotated[
     Path, typer.Option("--config", envvar="GATEWAY_FLEET_CONFIG", metavar="PATH", help="The file fleet.toml.")
 ]

@@ -77,7 +77,7 @@ class Central:
             "sites": 4,
             "health_every": 0.5,
             "events_every": 0.5,
-            "lasts": 3.0,
+            "lasts": 2.0,
             "connect_within": 0.5,
             "reconnect_within": 0.5,
             "say_again": 2.0,

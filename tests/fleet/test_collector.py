@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.asyncio]
 async def test_every_event_of_fifty_boxes_is_here_once_through_a_storm(central: Central) -> None:
     with central.broker.running():
         async with central.collector() as running:
-            outcome = await play(central.plan(boxes=50, storm_after=1.5))
+            outcome = await play(central.plan(boxes=50, storm_after=1.0))
             assert (outcome.owed, outcome.connected) == (0, 50)
             assert outcome.drained is not None
             assert central.told() == (outcome.tally.events, outcome.tally.events)
@@ -34,7 +34,7 @@ async def test_a_collector_that_is_killed_loses_nothing(central: Central) -> Non
     with central.broker.running(), ExitStack() as stack:
         first = stack.enter_context(central.process("c1"))
         stack.enter_context(central.process("c2"))
-        playing = asyncio.create_task(play(central.plan(events_every=0.1, lasts=5.0)))
+        playing = asyncio.create_task(play(central.plan(events_every=0.1, lasts=3.0)))
         await until(lambda: central.told()[0] > 100)
         first.kill()
         outcome = await playing
@@ -46,7 +46,7 @@ async def test_a_broker_that_is_killed_loses_nothing(central: Central) -> None:
     with ExitStack() as stack:
         broker = stack.enter_context(central.broker.running())
         async with central.collector():
-            playing = asyncio.create_task(play(central.plan(events_every=0.2, lasts=5.0)))
+            playing = asyncio.create_task(play(central.plan(events_every=0.2, lasts=3.0)))
             await until(lambda: central.told()[0] > 50)
             broker.kill()
             stack.enter_context(central.broker.running())

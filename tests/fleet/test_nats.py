@@ -34,7 +34,7 @@ async def test_a_node_that_is_killed_loses_nothing(central: Central, tmp_path: P
     with nats_cluster(tmp_path / "nats") as cluster:
         first, second = await opened(cluster, "c1"), await opened(cluster, "c2")
         async with central.collector(source=first), central.collector(source=second):
-            plan = central.plan(brokers=cluster.mqtt, version=V311, boxes=12, lasts=8.0, reconnect_within=1.0)
+            plan = central.plan(brokers=cluster.mqtt, version=V311, boxes=12, lasts=5.0, reconnect_within=1.0)
             playing = asyncio.create_task(play(plan))
             await until(lambda: central.told()[0] > 30)
             cluster.programs[0].kill()
