@@ -190,6 +190,13 @@ class Machine:
         match verb:
             case "daemon-reload":
                 return 0
+            case "preset":
+                for unit in units:
+                    for target in self.settings(unit)["WantedBy"]:
+                        link = self.path(f"/etc/systemd/system/{target}.wants") / unit
+                        link.parent.mkdir(parents=True, exist_ok=True)
+                        link.symlink_to(f"/usr/lib/systemd/system/{unit}")
+                return 0
             case "is-active":
                 return 0 if units[0] in self.services else 3
             case "start":
@@ -217,8 +224,8 @@ def running(archive: Path, folder: Path) -> Iterator[Machine]:
     subprocess.run(["tar", "--extract", "--numeric-owner", "--file", archive, "--directory", root], check=True)
     machine = Machine(root)
     (root / "run/systemd/system").mkdir(parents=True)
-    (root / "usr/local/bin/systemctl").write_text(SHIM)
-    (root / "usr/local/bin/systemctl").chmod(0o755)
+    (root / "usr/bin/systemctl").write_text(SHIM)
+    (root / "usr/bin/systemctl").chmod(0o755)
     os.mkfifo(root / "run/systemctl.request")
     os.mkfifo(root / "run/systemctl.reply")
     answering = threading.Thread(target=machine._answer, name="systemctl", daemon=True)
