@@ -45,7 +45,6 @@ class Interface:
     speed: int | None
     """Mbit/s."""
     duplex: str | None
-    mtu: int | None
 
 
 def wired(machine: Machine) -> list[str]:
@@ -68,7 +67,6 @@ def interface(machine: Machine, name: str) -> Interface:
         carrier=machine.number(f"{folder}/carrier"),
         speed=machine.number(f"{folder}/speed"),
         duplex=machine.text(f"{folder}/duplex"),
-        mtu=machine.number(f"{folder}/mtu"),
     )
 
 

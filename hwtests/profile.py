@@ -19,7 +19,6 @@ from gateway.config.problems import ConfigError, Problem, problem_of
 from gateway.config.section import Section, spelled
 from gateway.config.values import Count, Duration, Flag, FreeSpace, Host, OptionalWait, Size, suggestion
 
-GENERIC: Final = "generic"
 _MOST_BASES: Final = 4
 Rate = Annotated[float, Field(ge=0)]
 
