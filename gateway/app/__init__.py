@@ -11,6 +11,7 @@ import gc
 import signal
 from contextlib import AsyncExitStack, suppress
 from functools import partial
+from pathlib import Path
 from typing import Final
 
 import structlog
@@ -22,7 +23,7 @@ from gateway.app.peers import now
 from gateway.app.proofs import serving
 from gateway.app.synthetic import open_synthetic
 from gateway.app.watchdog import Started, watched
-from gateway.config import Config, WorklistPolicy, load_profiles
+from gateway.config import Config, Overlay, WorklistPolicy, load_profiles
 from gateway.config.mappings import program_sender
 from gateway.domain.model import TemporaryFailure
 from gateway.domain.profile import GENERIC
@@ -40,13 +41,14 @@ COLLECT_AFTER: Final = 10_000
 log = structlog.get_logger()
 
 
-def serve(config: Config, roles: frozenset[str]) -> int:
-    """Run `roles` until SIGTERM or SIGINT; the process's exit status. Raises `GatewayError` or OSError
+def serve(config: Config, roles: frozenset[str], *, source: Path) -> int:
+    """Run `roles` until SIGTERM or SIGINT, or until central's wish for another configuration was put in place; the
+    process's exit status. `source` is the file that the configuration was read from. Raises `GatewayError` or OSError
     if it can't start."""
-    return uvloop.run(_serve(config, roles))
+    return uvloop.run(_serve(config, roles, source))
 
 
-async def _serve(config: Config, roles: frozenset[str]) -> int:
+async def _serve(config: Config, roles: frozenset[str], source: Path) -> int:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -78,11 +80,12 @@ async def _serve(config: Config, roles: frozenset[str]) -> int:
             from gateway.app.reporting import start_reporting  # noqa: PLC0415  edge starts without it
 
             stack.enter_context(spool.claim(Part.REPORTING))
-            started.append(await start_reporting(config, spool, stop))
+            started.append(await start_reporting(config, spool, stop, source=source))
         if "console" in roles and (config.console.port or len(roles) == 1):
             started.append(_start_console(config, spool, stop))
         running = [task for part in started for task in part.tasks]
         running.append(asyncio.create_task(_watch_database(spool, stop)))
+        running.append(asyncio.create_task(_watch_configuration(Overlay(config.box.state), stop)))
         running.append(asyncio.create_task(LogLevel(config.box.runtime_folder).follow(stop, now=now)))
         _settle()
         notify("READY=1")
@@ -114,6 +117,17 @@ async def _watch_database(spool: Spool, stop: asyncio.Event) -> None:
     while not stop.is_set():
         if spool.db.broken:
             raise TemporaryFailure(spool.db.broken, code="broken")
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), WATCH_SECONDS)
+
+
+async def _watch_configuration(overlay: Overlay, stop: asyncio.Event) -> None:
+    """Ends the process in order when another configuration is put in place: its supervisor begins it again by that."""
+    begun = overlay.mark()
+    while not stop.is_set():
+        if overlay.mark() != begun:
+            log.info("configuration changed")
+            return
         with suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), WATCH_SECONDS)
 

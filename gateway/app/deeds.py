@@ -10,16 +10,18 @@ from typing import Final
 from gateway.app import diagnosis
 from gateway.app.log_level import LogLevel
 from gateway.app.peers import caller_of, now
+from gateway.app.selftest import came_through, selftest
 from gateway.config import Config, DicomDestination, Ris
 from gateway.dicom.associate import ProposedContext
 from gateway.dicom.negotiation import NATIVE, VERIFICATION
 from gateway.domain.command import Code, Command, CommandName, Done, Outcome
-from gateway.domain.model import TemporaryFailure
+from gateway.domain.model import GatewayError, TemporaryFailure
 from gateway.net.dicom_client import Requestor
 from gateway.net.wake import Bell
 from gateway.spool import Spool, refused
 
 ECHO_SECONDS: Final = 10.0
+HOP_SECONDS: Final = 20.0
 OK: Final = Done(outcome=Outcome.DONE, code=Code.OK)
 Deed = Callable[[Command], Done]
 
@@ -29,6 +31,7 @@ def deeds(config: Config, spool: Spool) -> Mapping[CommandName, Deed]:
     return {
         CommandName.PING: lambda _: OK,
         CommandName.C_ECHO: partial(_echo, config),
+        CommandName.SELFTEST: partial(_selftest, config),
         CommandName.RESEND_FAILED: partial(_resend, config, spool),
         CommandName.COLLECT_DIAG: partial(_collect, config, spool),
         CommandName.LOG_LEVEL: partial(_log_level, LogLevel(config.box.runtime_folder)),
@@ -49,6 +52,15 @@ def _echo(config: Config, command: Command) -> Done:
     except TemporaryFailure:
         return Done(outcome=Outcome.FAILED, code=Code.NO_ANSWER)
     return OK if status == 0 else Done(outcome=Outcome.FAILED, code=Code.NO_ANSWER)
+
+
+def _selftest(config: Config, _: Command) -> Done:
+    """One round of the synthetic patient; another round that does not end, and a box without books, do not pass."""
+    try:
+        passed = [*selftest(config, patience=HOP_SECONDS)]
+    except GatewayError:
+        return Done(outcome=Outcome.FAILED, code=Code.NOT_PASSED)
+    return OK if came_through(passed) else Done(outcome=Outcome.FAILED, code=Code.NOT_PASSED)
 
 
 def _resend(config: Config, spool: Spool, command: Command) -> Done:

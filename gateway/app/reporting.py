@@ -10,6 +10,7 @@ import secrets
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from importlib.metadata import distributions, version
@@ -22,8 +23,8 @@ from gateway.app.deeds import deeds
 from gateway.app.peers import now, tls_of
 from gateway.app.proofs import committing
 from gateway.app.watchdog import Started
-from gateway.config import Config, Mqtt, read_keys
-from gateway.domain.command import Standing
+from gateway.config import Config, Mqtt, Overlay, faults_over, read_keys, text_of
+from gateway.domain.command import CommandName, Standing
 from gateway.domain.issues import KINDS
 from gateway.domain.telemetry import MESSAGES, Writer
 from gateway.domain.telemetry_fields import aliases
@@ -31,6 +32,7 @@ from gateway.domain.topics import Leaf
 from gateway.net.mqtt import Broker, Version, connect
 from gateway.roles.reporting import Dial, Host, Policy, Reporting
 from gateway.roles.reporting.commands import Commands, Results
+from gateway.roles.reporting.configuration import Wishes, digest
 from gateway.roles.reporting.measuring import Measuring
 from gateway.roles.reporting.pen import Pen
 from gateway.spool import Connection, Spool
@@ -39,7 +41,7 @@ from gateway.spool.claims import Part, unclaimed
 from gateway.spool.outbox import Outbox
 
 
-async def start_reporting(config: Config, spool: Spool, stop: asyncio.Event) -> Started:
+async def start_reporting(config: Config, spool: Spool, stop: asyncio.Event, *, source: Path) -> Started:
     peers = peers_of(config)
     named = aliases(peers)
 
@@ -57,7 +59,8 @@ async def start_reporting(config: Config, spool: Spool, stop: asyncio.Event) -> 
             entropy=secrets.token_bytes,
         )
 
-    commands = commands_of(config, spool)
+    wishes = wishes_of(config, spool, source, writer)
+    commands = commands_of(config, spool, wishes)
     reporting = Reporting(
         spool,
         dial=dial(config),
@@ -74,28 +77,66 @@ async def start_reporting(config: Config, spool: Spool, stop: asyncio.Event) -> 
         policy=_policy(config.mqtt),
         host=Host(now=now, monotonic=time.monotonic, random=random.random, entropy=secrets.token_bytes, wait=_wait),
         receivers={Leaf.REQUEST: commands.receive, Leaf.DESIRED: commands.receive},
-        said=(Results(writer, box=config.box.id, now=now),),
+        said=(Results(writer, box=config.box.id, now=now), wishes),
     )
     proofs = [committing(spool, Part.REPORTING)]
-    tasks = [asyncio.create_task(commands.run(stop)), asyncio.create_task(reporting.run(stop))]
+    tasks = [asyncio.create_task(one.run(stop)) for one in (commands, wishes, reporting)]
     return Started(tasks=tasks, proofs=proofs)
 
 
-def commands_of(config: Config, spool: Spool) -> Commands:
+def room_of(config: Config) -> Callable[[Connection, datetime], Standing]:
+    """What goes on in the rooms of this box."""
+    zone, behind, ahead = config.site.timezone, config.commands.exam_behind, config.commands.exam_ahead
+    return lambda c, moment: books.room(c, now=moment, zone=zone, behind=behind, ahead=ahead)
+
+
+@dataclass(frozen=True, slots=True)
+class WishedFor:
+    """Where central's wish is put: over the box's own file."""
+
+    overlay: Overlay
+    source: Path
+
+    def text(self) -> str | None:
+        return self.overlay.text(text_of(self.source, remedy="put it back"))
+
+    def put(self, text: str) -> None:
+        self.overlay.put(text, over=text_of(self.source, remedy="put it back"))
+
+    def back(self) -> None:
+        self.overlay.back()
+
+    def settle(self) -> None:
+        self.overlay.settle()
+
+
+def wishes_of(config: Config, spool: Spool, source: Path, writer: Writer) -> Wishes:
+    """The wishes of central for the configuration of this box."""
+    place = WishedFor(Overlay(config.box.state), source)
+    wish = place.text()
+    return Wishes(
+        spool,
+        faults=partial(faults_over, source),
+        place=place,
+        running="" if wish is None else digest(wish),
+        room=room_of(config),
+        whole=lambda: not {Part.EDGE, Part.FORWARD} & {*unclaimed(config.box.state)},
+        writer=writer,
+        box=config.box.id,
+        now=now,
+    )
+
+
+def commands_of(config: Config, spool: Spool, wishes: Wishes) -> Commands:
     """The door for what central asks. The configuration was loaded, so its keys have no fault."""
     section = config.commands
-
-    def room(c: Connection, moment: datetime) -> Standing:
-        zone, behind, ahead = config.site.timezone, section.exam_behind, section.exam_ahead
-        return books.room(c, now=moment, zone=zone, behind=behind, ahead=ahead)
-
     return Commands(
         spool,
         trusted=read_keys(section.keys)[0],
         site=config.site.name,
         box=config.box.id,
-        deeds=deeds(config, spool),
-        room=room,
+        deeds={**deeds(config, spool), CommandName.APPLY_CONFIG: wishes.ask},
+        room=room_of(config),
         kept=section.kept,
         now=now,
     )

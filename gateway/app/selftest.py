@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from datetime import datetime
 
 from gateway.app.synthetic import HERE, books_of
@@ -39,6 +39,11 @@ def selftest(config: Config, *, patience: float) -> Generator[Passed, None, None
         now=lambda: datetime.now(config.site.timezone),
         patience=patience,
     )
+
+
+def came_through(passed: Sequence[Passed]) -> bool:
+    """Whether an image was confirmed, and nothing that was tried failed."""
+    return passed[-1].holds is True and all(one.holds is not False for one in passed)
 
 
 def _order_door(config: Config, patience: float) -> Place | None:

@@ -26,6 +26,7 @@ def selftest(
     Nothing of it is in the clinical books. Ends with status 0 only if every hop that this box has doors for holds,
     and an image came through; with 1 if one does not, with 2 if it could not be tried.
     """
+    from gateway.app.selftest import came_through
     from gateway.app.selftest import selftest as round_of
     from gateway.cli.logs import log_to_stderr
     from gateway.config import load
@@ -49,11 +50,6 @@ def selftest(
             console(), "The synthetic patient came through." if holds else "The synthetic patient did not come through."
         )
     raise typer.Exit(0 if holds else DOES_NOT_HOLD)
-
-
-def came_through(passed: list[Passed]) -> bool:
-    """Whether an image was confirmed, and nothing that was tried failed."""
-    return passed[-1].holds is True and all(one.holds is not False for one in passed)
 
 
 def _line(one: Passed) -> str:

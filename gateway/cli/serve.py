@@ -46,7 +46,7 @@ def serve(
         shipped = shipping(loaded)
         log_to_stderr(log_level, also=shipped)
         try:
-            status = app.serve(loaded, wanted)
+            status = app.serve(loaded, wanted, source=config)
         finally:
             if shipped is not None:
                 shipped.close()

@@ -16,8 +16,9 @@ from gateway.config.destinations import (
 )
 from gateway.config.hl7 import Mllp, OrdersOut, Sender
 from gateway.config.iods import shipped_iods
-from gateway.config.loading import load, parse
+from gateway.config.loading import faults_over, load, parse, text_of
 from gateway.config.mqtt import Mqtt
+from gateway.config.overlay import Overlay
 from gateway.config.problems import ConfigError, Problem
 from gateway.config.profiles import load_profiles
 from gateway.config.rules import load_rules
@@ -63,6 +64,7 @@ __all__ = [
     "Mqtt",
     "Orders",
     "OrdersOut",
+    "Overlay",
     "Problem",
     "Reserve",
     "Retention",
@@ -79,6 +81,7 @@ __all__ = [
     "WorklistMode",
     "WebDestination",
     "WorklistPolicy",
+    "faults_over",
     "load",
     "load_check_rules",
     "load_profiles",
@@ -86,4 +89,5 @@ __all__ = [
     "parse",
     "read_keys",
     "shipped_iods",
+    "text_of",
 ]

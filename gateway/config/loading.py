@@ -8,18 +8,21 @@ corrects a file once. Nothing is guessed and nothing is partly loaded.
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from gateway.config.check_rules import FOLDER as CHECK_RULES
 from gateway.config.check_rules import read_check_rules
 from gateway.config.commands import KEYS, read_keys
 from gateway.config.mappings import MAPPINGS, order_mapping
-from gateway.config.problems import NAMED_BY, ConfigError, Problem, problem_of
+from gateway.config.overlay import Overlay
+from gateway.config.problems import NAMED_BY, ConfigError, Problem, problem_of, sections_of
 from gateway.config.profiles import DEFAULT_FOLDER, read_profiles
 from gateway.config.rules import RULES, read_rules
 from gateway.config.sections import Config
@@ -27,10 +30,52 @@ from gateway.config.values import OTHER_DOORS, suggestion
 from gateway.domain.order_mapping import MappingError
 from gateway.domain.profile import GENERIC
 
+_MOST: Final = 20
+"""Keys that are named of a text with faults."""
+_FOREIGN: Final = re.compile(r"\[[^\]]*\]| .*")
+"""What a text brings into the path of a key: the names of its own."""
+
 
 def load(path: Path) -> Config:
-    """Read the configuration file. Paths in it are relative to its folder. Raises ConfigError with every fault."""
-    text = text_of(path, remedy="copy gateway.sample.toml there, or name the file with --config")
+    """Read the configuration file, or what central wished for over it (`gateway.config.overlay`). Paths in it are
+    relative to its folder. Raises ConfigError with every fault."""
+    local = text_of(path, remedy="copy gateway.sample.toml there, or name the file with --config")
+    config = _parsed(local, path)
+    wish = Overlay(config.box.state).text(local)
+    if wish is not None:
+        with suppress(ConfigError):
+            return _parsed(wish, path)
+    return config
+
+
+def faults_over(path: Path, wish: str) -> tuple[str, ...]:
+    """The keys for which a text can't take the place of this file: it does not hold, or is another box's. Keys that
+    no configuration has are "unknown"."""
+    local = _parsed(text_of(path, remedy="put it back"), path)
+    try:
+        wished = _parsed(wish, path)
+    except ConfigError as error:
+        keys = [_FOREIGN.sub("", problem.key) for problem in error.problems]
+        return tuple(dict.fromkeys(key if set(key.split(".")) <= _known_keys() else "unknown" for key in keys))[:_MOST]
+    same = {
+        "site.name": wished.site.name == local.site.name,
+        "box.id": wished.box.id == local.box.id,
+        "box.state": wished.box.state == local.box.state,
+    }
+    return tuple(key for key, holds in same.items() if not holds)
+
+
+def _known_keys() -> frozenset[str]:
+    """Every name of a section and of a key."""
+    found, waiting = set[str](), list[type[BaseModel]]([Config])
+    while waiting:
+        for name, field in waiting.pop().model_fields.items():
+            found.add(name)
+            waiting += sections_of(field.annotation)
+    return frozenset(found)
+
+
+def _parsed(text: str, path: Path) -> Config:
     credentials = os.environ.get("CREDENTIALS_DIRECTORY")
     return parse(
         text,

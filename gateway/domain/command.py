@@ -77,10 +77,23 @@ class Reason(StrEnum):
     EXPIRED = "expired"
     REPLAYED = "replayed"
     """It was here already."""
-    OLDER = "older-version"
-    """A configuration or a version that a newer one replaced."""
     ASSOCIATION_OPEN = "association-open"
     EXAM_DUE = "exam-due"
+
+
+class Phase(StrEnum):
+    """How far a configuration that was wished for is."""
+
+    STAGED = "staged"
+    """It holds, and waits until it disturbs nobody."""
+    REJECTED = "rejected"
+    """It does not hold."""
+    APPLIED = "applied"
+    """It is in place and has yet to prove itself."""
+    CONFIRMED = "confirmed"
+    """The box is whole by it."""
+    ROLLED_BACK = "rolled-back"
+    """The box was not whole by it, and has the one before."""
 
 
 class Outcome(StrEnum):
@@ -107,6 +120,8 @@ class Code(StrEnum):
     """It is applied as soon as it disturbs nobody; `reported` tells."""
     REJECTED = "rejected"
     """It is no configuration that holds; `reported` names the keys."""
+    OLDER = "older-version"
+    """This or a later one was wished for before."""
     INTERRUPTED = "interrupted"
     """The box was restarted meanwhile: it is not known how far it came, and it is not done again."""
     FAULT = "fault"
@@ -173,7 +188,7 @@ class Form:
 
 _NAMED: Final = Text(pattern=_NAME)
 _DIGEST: Final = Text(pattern=re.compile(r"[0-9a-f]{64}"))
-_RING: Final = Text(pattern=re.compile(r"[a-z0-9-]{1,32}"))
+_RING: Final = Text(pattern=re.compile(r"[a-z][a-z0-9]{0,30}(-[a-z0-9]{1,30}){0,6}"))
 _COUNTED: Final = Number(least=1, most=2**53)
 _LEVEL: Final = Text(pattern=re.compile(r"debug|info|warning|error"))
 _TOML: Final = Text(pattern=re.compile(r"[^\x00\ud800-\udfff]+"), longest=CONFIGURATION_MAX)
@@ -186,7 +201,7 @@ FORMS: Final[Mapping[CommandName, Form]] = {
     CommandName.LOG_LEVEL: Form(arguments={"level": _LEVEL, "minutes": Number(least=1, most=240)}),
     CommandName.COLLECT_DIAG: Form(arguments={}),
     CommandName.APPLY_CONFIG: Form(
-        arguments={"version": _COUNTED, "ring": _RING, "toml": _TOML}, signatures=2, disturbs=True, valid=WEEKS
+        arguments={"version": _COUNTED, "ring": _RING, "toml": _TOML}, signatures=2, valid=WEEKS
     ),
     CommandName.UPDATE: Form(
         arguments={"version": _NAMED, "sequence": _COUNTED, "ring": _RING, "sha256": _DIGEST},

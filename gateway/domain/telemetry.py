@@ -24,7 +24,7 @@ from typing import Annotated, Any, Final, TypeVar
 from pydantic import ConfigDict, Discriminator, Field, Tag, TypeAdapter, ValidationError
 
 from gateway.domain.command import Code as Answer
-from gateway.domain.command import CommandName, Outcome, Reason
+from gateway.domain.command import CommandName, Outcome, Phase, Reason
 from gateway.domain.issue import Severity
 from gateway.domain.signature import Flaw
 from gateway.domain.telemetry_fields import (
@@ -34,6 +34,7 @@ from gateway.domain.telemetry_fields import (
     Asked,
     BoxName,
     Code,
+    ConfigKey,
     Count,
     Digest,
     EventKind,
@@ -293,8 +294,27 @@ class Result:
     """Of what was done, where that can be counted."""
 
 
-Message = Status | Info | Health | Alarm | Event | Backfill | Ack | Result
-MESSAGES: Final[tuple[type[Message], ...]] = (Status, Info, Health, Alarm, Event, Backfill, Ack, Result)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reported:
+    """Retained: what became of the configuration that central wished for last (`desired`, an `apply_config`)."""
+
+    __pydantic_config__ = _CONFIG
+
+    schema: Annotated[str, Field(pattern=r"^reported/1\.[0-9]{1,3}$")] = "reported/1.0"
+    box: BoxName
+    ts: Moment
+    """When it came so far."""
+    version: Count
+    ring: Word
+    config: Digest
+    """Of the text that was wished for."""
+    phase: Phase
+    faults: Annotated[tuple[ConfigKey, ...], Field(max_length=20)] = ()
+    """The keys for which it was rejected."""
+
+
+Message = Status | Info | Health | Alarm | Event | Backfill | Ack | Result | Reported
+MESSAGES: Final[tuple[type[Message], ...]] = (Status, Info, Health, Alarm, Event, Backfill, Ack, Result, Reported)
 
 
 class Writer:
@@ -315,7 +335,7 @@ class Writer:
 
     def encode(self, message: object) -> bytes:
         """The JSON of it. Raises ValueError, which names the field and never the value, for anything not allowed."""
-        if not isinstance(message, Envelope | Ack | Result):
+        if not isinstance(message, Envelope | Ack | Result | Reported):
             raise ValueError(f"a {type(message).__name__} is no message: make it one of MESSAGES")  # noqa: TRY004
         adapter = adapter_of(type(message))
         try:

@@ -59,6 +59,8 @@ class Subject(StrEnum):
     """What is told of an order, by our own number of the message."""
     COMMAND = "command"
     """What central IT asked, by its nonce."""
+    CONFIGURATION = "configuration"
+    """What central IT wished the configuration to be, by its version."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1699,6 +1699,19 @@ SELECT name, applied_at FROM migration ORDER BY name
 -- books_tables --
 SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY name
 
+-- configuration_latest --
+SELECT * FROM configuration ORDER BY version DESC LIMIT 1
+
+-- configuration_insert --
+INSERT INTO configuration (version, ring, digest, toml, phase, faults, changed_at)
+VALUES (:version, :ring, :digest, :toml, :phase, :faults, :now)
+
+-- configuration_move --
+UPDATE configuration SET phase = :phase, changed_at = :now, told_at = NULL WHERE version = :version
+
+-- configuration_told --
+UPDATE configuration SET told_at = :now WHERE version = :version
+
 -- command_known --
 SELECT 1 FROM command WHERE nonce = :nonce
 

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.domain import telemetry, topics
-from gateway.domain.command import Outcome
+from gateway.domain.command import Outcome, Phase
 from gateway.domain.issue import Severity
 from gateway.domain.issues import KINDS
 from gateway.domain.telemetry import (
@@ -29,6 +29,7 @@ from gateway.domain.telemetry import (
     Event,
     Health,
     Info,
+    Reported,
     Result,
     Standing,
     State,
@@ -80,6 +81,9 @@ EXAMPLES: tuple[Any, ...] = (
     Backfill(**ENVELOPE, acked=0, after=0, upto=3, items=(EVENT, HEALTH)),
     Ack(log="g0123abcd", event_upto=7),
     Result(box="ct1-room", ts=NOW, nonce="0123456789abcdef", cmd="ping", outcome=Outcome.DONE, code="ok", count=1),
+    Reported(
+        box="ct1-room", ts=NOW, version=3, ring="lab", config="0" * 16, phase=Phase.REJECTED, faults=("mqtt.port",)
+    ),
 )
 WRITER = Writer(box="ct1-room", names=["pacs", "main"], codes=KINDS)
 CANARIES = [

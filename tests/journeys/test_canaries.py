@@ -179,7 +179,7 @@ def test_marked_patients_are_met_in_no_channel(
             box.port, pynetdicom_scu.worklist_query(PatientName=f"{TEXT}*"), called="GATEWAY_MWL", calling="CT1"
         )
         assert len(found.rows) > STUDIES / 2
-        sent = pynetdicom_scu.send_verbatim(box.port, images, called="GATEWAY", calling="CT1")
+        sent = pynetdicom_scu.send_verbatim(box.port, images, called="GATEWAY", calling="CT1", limit=60)
         assert [one.status for one in sent] == [0] * STUDIES
         go_wrong(here, images)
         box.until(
