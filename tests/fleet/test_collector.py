@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import sys
 from contextlib import ExitStack
+from typing import Any
 
 import pytest
 
 from gateway.domain.telemetry import State
 from gateway.fleet import boxes, incidents
 from tests.fleet.conftest import Central, now, play, until
+from tests.peers.processes import run
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio]
 
@@ -70,6 +74,19 @@ async def test_a_database_that_goes_away_is_waited_for(central: Central) -> None
     assert central.told() == (outcome.tally.events, outcome.tally.events)
 
 
+def watched(central: Central, *words: str) -> tuple[int, dict[str, Any]]:
+    """`gateway fleet watch --once`, as a program reads it."""
+    command = [sys.executable, "-m", "gateway", "fleet", "watch", "--once", *words]
+    done = run([*command, "--config", central.configuration("watch")])
+    return done.returncode, json.loads(done.output) if words else {"text": done.output}
+
+
+async def test_watch_says_first_that_nobody_listens(central: Central) -> None:
+    status, shown = await asyncio.to_thread(watched, central)
+    assert status == 1
+    assert "No collector listens" in shown["text"]
+
+
 async def test_one_pacs_outage_is_one_incident_and_ends(central: Central) -> None:
     with central.broker.running():
         async with central.collector() as running:
@@ -80,6 +97,10 @@ async def test_one_pacs_outage_is_one_incident_and_ends(central: Central) -> Non
             (found,) = await incidents.shown(running.books, now=now())
             assert (found.code, found.instance, found.boxes_now) == ("destination-unreachable", "pacs", 30)
             assert found.sites == ("sim-01", "sim-02", "sim-03")
+            status, shown = await asyncio.to_thread(watched, central, "--json")
+            assert status == 1, "an incident is open"
+            assert [one["code"] for one in shown["incidents"]] == ["destination-unreachable"]
+            assert (shown["listening"], len(shown["boxes"])) == (True, 30)
             await playing
             assert central.sql(raised) == "0"
             (found,) = await incidents.shown(running.books, now=now())
