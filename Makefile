@@ -158,7 +158,7 @@ image-tools:
 	for pair in $(IMAGE_PROGRAMS); do command -v "$${pair%%:*}" >/dev/null || missing="$$missing $${pair##*:}"; done; \
 	[ -e /usr/share/OVMF/OVMF_CODE_4M.fd ] || missing="$$missing ovmf"; \
 	[ -d /usr/lib/grub/x86_64-efi ] || missing="$$missing grub-efi-amd64-bin"; \
-	[ "$(ARCH)" = amd64 ] || [ -d /usr/lib/grub/arm64-efi ] || missing="$$missing grub-efi-arm64-bin qemu-user-static"; \
+	[ "$(ARCH)" = amd64 ] || [ -d /usr/lib/grub/arm64-efi ] || missing="$$missing grub-efi-arm64-bin qemu-user-static arch-test"; \
 	if [ -n "$$missing" ]; then echo "image: installing$$missing"; \
 	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; fi
 

@@ -42,6 +42,7 @@ def test_first_patient_and_two_crashes(box: Machine, site: Site, taken: Note) ->
         assert sent.accepted
     site.wait_for_archive(box, seconds=BOOT)
     _stands(box)
+    _service_mode(box)
     for crash in (2, 3):
         _kill_while_receiving(box, site, seed=crash)
         box.on()
@@ -76,6 +77,27 @@ def _stands(box: Machine) -> None:
     )
     assert box.sh("cat /etc/machine-id") == box.sh("sed -n 's/^machine=//p' /efi/grubenv")
     assert "good" in box.sh("gateway update status", seconds=300)
+
+
+def _service_mode(box: Machine) -> None:
+    """On the serial port: no command without the code, the gateway's with it, and no shell at all."""
+    box.console.seen = b""
+    box.console.type("\r")
+    box.wait("Service code[^\n]*: ", seconds=BOOT)
+    box.console.type("0000000000\r")
+    box.wait("That is not the code", seconds=BOOT)
+    box.wait("Service code[^\n]*: ", seconds=BOOT)
+    box.console.type(f"{(box.folder / 'code').read_text()}\r")
+    box.wait("gateway> ", seconds=BOOT)
+    for typed, said in (
+        ("update status", "runs from slot a: good"),
+        ("sh", "No such command"),
+        ("$(reboot)", "No such"),
+    ):
+        box.console.type(f"{typed}\r")
+        box.wait(said, seconds=BOOT)
+        box.wait("gateway> ", seconds=BOOT)
+    box.console.type("exit\r")
 
 
 def _kill_while_receiving(box: Machine, site: Site, *, seed: int) -> None:
