@@ -5,7 +5,8 @@ Promises
 - A connection that ends is made anew after a wait of full jitter, so that ten thousand boxes don't come at once; who is
   pushed out by another of the same name waits minutes, so that the two don't push each other all day.
 - While nobody takes them, the numbers of the box are kept: each of the first hour, then an average every five minutes.
-- Nothing of it can stop an image: a failure here is an alarm, and no other role waits for this one.
+- Nothing of it can stop an image: no other role waits for this one, and books that take nothing (a full disk) are tried
+  again.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -134,19 +136,32 @@ class Reporting:
     async def run(self, stop: asyncio.Event) -> None:
         """Report until `stop`. Raises what is no fault of the way to central."""
         with ThreadPoolExecutor(1, "reporting") as self._reader:
-            await self._begin()
+            while not await self._began():
+                await self._host.wait(stop, LOOK_SECONDS)
+                if stop.is_set():
+                    return
             leave = asyncio.Event()
             tasks = [asyncio.create_task(one) for one in (self._watch(), self._measure(), self._keep_connected(leave))]
             stopping = asyncio.create_task(stop.wait())
             await asyncio.wait({stopping, *tasks}, return_when=asyncio.FIRST_COMPLETED)
             for task in (stopping, *tasks[:2]):
                 task.cancel()
-            await self._enter(partial(self._entering.happened, kind=Kind.STOPPED))
+            with suppress(TemporaryFailure):
+                await self._enter(partial(self._entering.happened, kind=Kind.STOPPED))
             leave.set()
             results = await asyncio.gather(*tasks, return_exceptions=True)
         for result in results:
             if isinstance(result, BaseException) and not isinstance(result, asyncio.CancelledError):
                 raise result
+
+    async def _began(self) -> bool:
+        """Whether the books took the beginning."""
+        try:
+            await self._begin()
+        except TemporaryFailure as error:
+            log.warning("not begun", code=error.code)
+            return False
+        return True
 
     async def _begin(self) -> None:
         stands = await self._writing(outbox.begin)
@@ -197,14 +212,20 @@ class Reporting:
     async def _watch(self) -> None:
         """What happened goes into the log, and how the box is, is known."""
         while True:
-            found = await self._reading(self._entering.look)
-            if found.anything:
-                await self._enter(partial(self._entering.enter, found=found))
-            self._issues = found.issues
-            self._known.state = state_of(found.issues, self._stopped())
-            await self._own_alarms()
+            try:
+                await self._look()
+            except TemporaryFailure as error:  # a full disk, say: what happened waits in its own books
+                log.warning("not entered", code=error.code)
             self._changed.set()
             await self._host.wait(None, LOOK_SECONDS)
+
+    async def _look(self) -> None:
+        found = await self._reading(self._entering.look)
+        self._issues = found.issues
+        self._known.state = state_of(found.issues, self._stopped())
+        if found.anything:
+            await self._enter(partial(self._entering.enter, found=found))
+        await self._own_alarms()
 
     async def _own_alarms(self) -> None:
         now = self._host.monotonic()
@@ -233,6 +254,8 @@ class Reporting:
                 await self._number(values)
             except ValueError as error:
                 log.error("numbers not told", reason=str(error))
+            except TemporaryFailure as error:
+                log.warning("numbers not kept", code=error.code)
             spread = 0.8 + 0.4 * self._host.random()
             await self._host.wait(self._connected, self._policy.health.total_seconds() * spread)
 
