@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from pysqlite3 import dbapi2 as sqlite
 
 from gateway.domain.issue import Severity
 from gateway.domain.telemetry import State
@@ -182,6 +183,32 @@ def test_more_than_there_is_room_for(tmp_path: Path, to: Broker) -> None:
         assert sum(one["count"] for one in gaps) == len(lost)
         assert max(one["upto"] for one in gaps) == max(lost)
         assert sum(one["sev"] == "error" for one in kept.values() if "sev" in one) == 600
+
+
+def test_books_that_are_full_for_a_while(tmp_path: Path, to: Broker) -> None:
+    """The role goes on, and tells what happened meanwhile when there is room again."""
+    central = Central(to)
+    heard = central.box(BOX)
+    with (
+        to.running(),
+        central.listening(),
+        reporting(tmp_path / "state", to, to.authority.identity(BOX), rate=20) as box,
+    ):
+        there(box, heard)
+        (pages,) = box.write(lambda c: c.execute("PRAGMA page_count").fetchone())
+        box.write(lambda c: c.execute(f"PRAGMA max_page_count = {pages}").fetchall())
+        other = sqlite.connect(tmp_path / "state" / "gateway.db", timeout=30)
+        values = [(f"1.2.3.{number}", box.clock().isoformat(timespec="microseconds")) for number in range(600)]
+        with other:
+            other.executemany("INSERT INTO study_event VALUES (NULL, ?, 'complete', ?, 1)", values)
+        other.close()
+        moment = box.clock() + timedelta(seconds=20)
+        box.until(lambda: box.clock() > moment, what="it looked ten times")
+        assert heard.kinds().count("study-complete") < 600
+        box.write(lambda c: c.execute("PRAGMA max_page_count = 1000000").fetchall())
+        box.until(lambda: heard.kinds().count("study-complete") == 600, what="all is told")
+        box.until(lambda: box.outbox.waiting == 0, what="all is acknowledged")
+        told_everything(box, heard)
 
 
 # -- who is there --
