@@ -7,16 +7,16 @@ its own; no folder, or an empty one, means that no command is carried out.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final
-
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from cryptography.hazmat.primitives.serialization import load_pem_public_key
+from typing import TYPE_CHECKING, Final
 
 from gateway.config.problems import Problem
 from gateway.config.section import Section, spelled
 from gateway.config.values import Duration, Folder
-from gateway.domain.signature import KeyId, key_id
+
+if TYPE_CHECKING:  # ten megabytes, that edge does without
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+    from gateway.domain.signature import KeyId
 
 KEYS: Final = "keys/"
 _MOST: Final = 100
@@ -43,6 +43,8 @@ def read_keys(folder: Path) -> tuple[dict[KeyId, Ed25519PublicKey], list[Problem
     except OSError:
         paths = []
     for path in paths:
+        from gateway.domain.signature import key_id  # noqa: PLC0415  where there is a key
+
         try:
             key = _key(path)
             keys[key_id(key)] = key
@@ -54,6 +56,10 @@ def read_keys(folder: Path) -> tuple[dict[KeyId, Ed25519PublicKey], list[Problem
 
 
 def _key(path: Path) -> Ed25519PublicKey:
+    from cryptography.exceptions import UnsupportedAlgorithm  # noqa: PLC0415  as above
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey  # noqa: PLC0415
+    from cryptography.hazmat.primitives.serialization import load_pem_public_key  # noqa: PLC0415
+
     with path.open("rb") as file:
         text = file.read(_BYTES)
     if b"PRIVATE" in text:
