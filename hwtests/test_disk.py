@@ -31,7 +31,9 @@ def test_space(machine: Machine, profile: Profile, measured: Measured) -> None:
     measured.at_least("free", free / 1e9, profile.disk.reserve.bytes(total) / 1e9, "GB", remedy=remedy)
 
 
-@line("disk.power-loss", "A power cut takes nothing that was kept", needs=["disk.device"])
+@line(
+    "disk.power-loss", "The disk has no cache, or its maker states that it outlasts a power cut", needs=["disk.device"]
+)
 def test_power_loss(machine: Machine, profile: Profile, measured: Measured) -> None:
     cache = disk.disk_of(machine).cache
     measured.tell("write cache", cache or "not told")

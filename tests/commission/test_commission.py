@@ -51,6 +51,7 @@ def test_a_whole_machine_passes_but_for_what_was_not_tried(machine: Described) -
     assert odd == {
         "network.address eth0": "a described machine has no wire",
         "gateway.selftest": "the gateway does not run here; start it, then try again",
+        "watchdog.armed": "not asked for by the profile",
         "watchdog.fires": "not asked for: --watchdog, and the box restarts",
     }
     assert len(pacs.held) == 2
@@ -190,6 +191,12 @@ def test_a_disk_that_fails_is_worn_or_may_forget(machine: Described) -> None:
 
 
 def test_no_watchdog_and_one_that_is_dead(machine: Described) -> None:
+    held = machine.profile.replace("armed = false", "armed = true")
+    machine.profile, free = held, machine.profile
+    assert machine.commission("watchdog.armed")["watchdog.armed"].state is State.FAILED
+    machine.write("/sys/class/watchdog/watchdog0/state", "active\n")
+    assert machine.commission("watchdog.armed")["watchdog.armed"].state is State.PASSED
+    machine.profile = free
     machine.write("/dev/watchdog0", "")
     lines = machine.commission("watchdog", fires=True)
     assert (lines["watchdog.present"].state, lines["watchdog.fires"].state) == (State.PASSED, State.FAILED)
