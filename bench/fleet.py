@@ -164,7 +164,7 @@ def _steady(boxes: int, seconds: float, *, storm: bool) -> Cell:
             began = time.monotonic()
             words = ["--boxes", boxes, "--seconds", seconds, "--health", HEALTH_SECONDS, "--within", RAMP_SECONDS]
             if storm:
-                words += ["--storm", seconds / 3]
+                words += ["--storm", seconds / 2]
             told = _figures(_boxes(whole, *words, tls=storm))
             took = time.monotonic() - began
             _settle(whole, told["health"])
