@@ -8,6 +8,8 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -15,7 +17,9 @@ from typing import Final
 
 from pydicom import dcmread
 
+from gateway.dicom.negotiation import VERIFICATION, propose
 from gateway.domain.model import GatewayError
+from gateway.net.dicom_client import Peer, Requestor
 from gateway.simulate.scanner import Scanner, Sent
 from gateway.simulate.study import Modality, make_study
 from image.test.machine import Machine, free_port
@@ -62,6 +66,16 @@ class Site:
             host="127.0.0.1", port=box.ports[DICOM], called_ae="GATEWAY", calling_ae="CT1",
             connect_timeout=20, timeout=120,
         )  # fmt: skip
+
+    @contextmanager
+    def connected(self, box: Machine) -> Iterator[None]:
+        """An association of CT1's that is open and does nothing."""
+        peer = Peer(
+            host="127.0.0.1", port=box.ports[DICOM], called_ae="GATEWAY", calling_ae="CT1",
+            connect_timeout=20, timeout=120,
+        )  # fmt: skip
+        with Requestor.connect(peer, propose({VERIFICATION: []})):
+            yield
 
     def wait_for_echo(self, box: Machine, *, seconds: float) -> float:
         """C-ECHO until it is answered; the machine's age then."""
