@@ -10,7 +10,20 @@ from typing import Any, Final
 
 from pydantic import TypeAdapter
 
-from gateway.domain.telemetry import MESSAGES, Ack, Alarm, Backfill, Envelope, Event, Health, Info, Status, adapter_of
+from gateway.domain.telemetry import (
+    MESSAGES,
+    Ack,
+    Alarm,
+    Backfill,
+    Envelope,
+    Event,
+    Health,
+    Info,
+    Reported,
+    Result,
+    Status,
+    adapter_of,
+)
 from gateway.domain.topics import CHANNELS, ROOT, Leaf
 
 _MESSAGE: Final[dict[Leaf, type[Any]]] = {
@@ -21,12 +34,12 @@ _MESSAGE: Final[dict[Leaf, type[Any]]] = {
     Leaf.EVENT: Event,
     Leaf.BACKFILL: Backfill,
     Leaf.ACK: Ack,
+    Leaf.RESULT: Result,
+    Leaf.REPORTED: Reported,
 }
 _SIGNED: Final = {
-    Leaf.REQUEST: "A signed command; see gateway.domain.command.",
-    Leaf.RESULT: "What became of a command, by its nonce.",
+    Leaf.REQUEST: "A signed command; see docs/operations/commands.md.",
     Leaf.DESIRED: "Retained: the signed wish for a configuration.",
-    Leaf.REPORTED: "Retained: the configuration that is.",
 }
 _PARAMETERS: Final = {
     "site": "[site] name of the box",
