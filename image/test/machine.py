@@ -25,6 +25,8 @@ from typing import Final
 FIRMWARE: Final = Path("/usr/share/OVMF")
 # x86-64-v2, which numpy's wheels need; `max` is slower under TCG and has no vendor the kernel knows (trap 5)
 CPU: Final = "Nehalem"
+PROMPT: Final = "test>"
+"""Of the test's shell (files/usr/lib/systemd/system/box-test-shell.service)."""
 _ESCAPES: Final = re.compile(rb"\x1b\[[0-9;?]*[A-Za-z]|\x1b[=>()][0-9A-Za-z]?")
 
 
@@ -176,7 +178,8 @@ class Machine:
         self.shell.type(f"{{ {command} ; }} 2>&1; echo FI''N{mark}:$?:\n")
         found = self.wait(rf"(?s)\A(.*?)FIN{mark}:(\d+):", seconds=seconds, port="shell")
         said = found[1].decode(errors="replace").replace("\r", "")
-        said = said.rpartition(f"N{mark}:$?:\n")[2].strip()  # where the terminal still echoes
+        # Where the terminal still echoes, and where the shell's prompt came late
+        said = said.rpartition(f"N{mark}:$?:\n")[2].strip().removeprefix(PROMPT).strip()
         if check and found[2] != b"0":
             raise RuntimeError(f"{command} ended with {found[2].decode()}: {said[-1500:]}")
         return said
