@@ -87,8 +87,9 @@ def stick(built: Path) -> Path:
     return image
 
 
-def fill_in(box: Machine, site: Site) -> tuple[int, str]:
-    """Type the form of the first start, as a person at the serial port; fields typed, and the service code."""
+def fill_in(box: Machine, site: Site) -> int:
+    """Type the form of the first start, as a person at the serial port; fields typed. What the person is to note is in
+    the machine's folder then, as `recovery` and `code`."""
     typed = {
         "Name of the site": "north",
         "Time zone": "",
@@ -108,7 +109,9 @@ def fill_in(box: Machine, site: Site) -> tuple[int, str]:
     box.wait(r"last four characters[^\n]*: ", seconds=60)
     box.console.type(f"{recovery[-4:]}\r")
     box.wait("Done", seconds=BOOT)
-    return sum(1 for answer in typed.values() if answer) + 1, code
+    (box.folder / "recovery").write_text(recovery)
+    (box.folder / "code").write_text(code)
+    return sum(1 for answer in typed.values() if answer) + 1
 
 
 @pytest.fixture
@@ -134,12 +137,11 @@ def box(built: Path, stick: Path, site: Site, taken: Callable[[str, float], None
     machine.on()
     try:
         machine.wait("gateway: slot a", seconds=BOOT)
-        fields, code = fill_in(machine, site)
+        fields = fill_in(machine, site)
         taken("first start, switch to the end of the form", time.monotonic() - begun)
         taken("fields typed", fields)
         taken("first start, switch to C-ECHO", site.wait_for_echo(machine, seconds=BOOT))
         machine.wait_for_shell(seconds=BOOT)
-        (machine.folder / "code").write_text(code)
         yield machine
     finally:
         machine.off()

@@ -120,6 +120,21 @@ def _kill_while_receiving(box: Machine, site: Site, *, seed: int) -> None:
     assert before + 12 <= len(site.acknowledged) < before + len(files)
 
 
+def test_the_recovery_key_opens_a_box_whose_tpm_is_gone(box: Machine, site: Site, taken: Note) -> None:
+    """As after a new main board: the data partition asks, and gives back what it kept."""
+    for sent in site.scanner(box).send(site.study({}, instances=3, seed=1), acknowledged=site.took):
+        assert sent.accepted
+    box.off()
+    box.tpm = False
+    box.on()
+    box.wait("Recovery key of this box:", seconds=BOOT)
+    box.console.type("0000-0000\r")
+    box.wait("Recovery key of this box:", seconds=BOOT)
+    box.console.type(f"{(box.folder / 'recovery').read_text().upper()}\r")
+    taken("without its TPM, switch to C-ECHO", site.wait_for_echo(box, seconds=BOOT))
+    site.wait_for_archive(box, seconds=BOOT)
+
+
 def test_updates(box: Machine, site: Site, taken: Note) -> None:
     """Refused, killed half-way, installed, kept, and one that can't start taken back by itself; nothing is lost."""
     for sent in site.scanner(box).send(site.study({}, instances=5, seed=1), acknowledged=site.took):
