@@ -30,8 +30,9 @@ START_LIMIT: Final = 30.0
 _LOOK_EVERY: Final = 0.05
 _ID: Final = r"[0-9a-z]{16,40}"
 _OURS: Final = re.compile(
-    rf"gateway\.db(-wal|-shm)?|\w+\.lock|run|run/\w+\.sock|spool(/(objects|incoming|derived|quarantine))?"
-    rf"|spool/objects/[0-9a-z]{{2}}(/{_ID}\.dcm)?|spool/incoming/{_ID}\.part|spool/quarantine/{_ID}\.dcm"
+    rf"selftest|(selftest/)?(gateway\.db(-wal|-shm)?|\w+\.lock|run|run/\w+\.sock"
+    rf"|spool(/(objects|incoming|derived|quarantine))?"
+    rf"|spool/objects/[0-9a-z]{{2}}(/{_ID}\.dcm)?|spool/incoming/{_ID}\.part|spool/quarantine/{_ID}\.dcm)"
 )
 _TOML: Final = """\
 [site]

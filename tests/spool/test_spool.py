@@ -56,6 +56,7 @@ def test_a_reader_makes_no_database_and_refuses_another_schema(tmp_path: Path) -
     assert not path.exists()
     spool = open_spool(tmp_path / "state")
     spool.db.write(lambda c: c.execute("INSERT INTO migration VALUES ('9999_later.sql', '')")).result()
+    spool.db.write(lambda c: c.execute("PRAGMA user_version = 9999")).result()
     with pytest.raises(PermanentFailure) as other:
         open_reader(path)
     assert other.value.code == "schema"
