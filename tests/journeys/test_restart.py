@@ -42,7 +42,8 @@ def test_what_was_answered_before_the_end_arrives_after_it(tmp_path: Path, gentl
             else:
                 box.kill()
             answered = [uid for one in under_way for uid in one.result()]
-        assert OBJECTS_EACH // 3 < len(answered) < SENDERS * OBJECTS_EACH
+        assert len(answered) > OBJECTS_EACH // 3
+        assert gently or len(answered) < SENDERS * OBJECTS_EACH  # SIGTERM lets who is sending finish
         with storage_scp(port) as pacs:
             box.start()
             box.until_confirmed(answered, limit=60)
