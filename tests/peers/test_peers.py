@@ -1,6 +1,7 @@
 """The test peers against each other: each helper is believed only because a foreign program agrees with it."""
 
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
     RLELossless,
 )
+from pynetdicom.association import Association
 
 from tests.peers import dcmtk, needs, node_peer, objects, processes, pynetdicom_scp, pynetdicom_scu
 from tests.peers.bundled import data_set_bytes, sendable_pydicom_files
@@ -86,6 +88,24 @@ def test_verbatim_sender_and_recorder_keep_every_byte(tmp_path: Path) -> None:
     assert {one.status for one in sent} == {0}
     assert [one.dataset for one in pacs.received] == [data_set_bytes(path) for path in files]
     assert [one.TransferSyntaxUID for one in pacs.received] == [ts for _, ts in made]
+
+
+def test_an_answer_is_left_to_who_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """pynetdicom's own thread, scheduled as late as can be: it goes on when the answer is there."""
+
+    def late(assoc: Association, paused: bool) -> None:
+        limit = time.monotonic() + 1
+        while assoc.is_requestor and not paused and assoc.dimse.msg_queue.empty() and time.monotonic() < limit:
+            time.sleep(0.001)
+        vars(assoc)["paused"] = paused
+
+    path = objects.write(tmp_path / "a.dcm", objects.ct())
+    with pynetdicom_scp.storage_scp() as pacs:
+        monkeypatch.setattr(
+            Association, "_is_paused", property(lambda assoc: vars(assoc)["paused"], late), raising=False
+        )
+        sent = pynetdicom_scu.send_verbatim(pacs.port, [path] * 3, called="PACS", limit=5)
+    assert [one.status for one in sent] == [0, 0, 0]
 
 
 @needs.dcmtk

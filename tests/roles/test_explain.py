@@ -31,7 +31,7 @@ from tests.peers import pynetdicom_scu
 from tests.roles.worklist_front import MAIN, Front, answered
 
 ORDER = ("--accession", "A1")
-PID, ACC, UID, NAME = "_00100020", "_00080050", "_0020000D", "_00100010"
+PID, ACC, UID, NAME, COMMENTS = "_00100020", "_00080050", "_0020000D", "_00100010", "_00401400"
 
 
 @dataclass(slots=True)
@@ -288,9 +288,12 @@ def test_12_over_the_limit(site: Site) -> None:
 
 def test_12_the_scanner_broke_off(scene: Scene) -> None:
     """C-CANCEL after the third row of a long answer: what did not go out any more was over what the scanner took."""
-    steps = {f"N{n:03}": f"1.9.{n}" for n in range(400)}
-    answered(scene.site, *(scene.order(**{ACC: accession, UID: uid}) for accession, uid in steps.items()))
-    query = pynetdicom_scu.worklist_query()
+    # More megabytes than the kernel takes off the hands of a server whose peer reads little
+    steps = {f"N{n:03}": f"1.9.{n}" for n in range(600)}
+    comments = "x" * 10_000
+    orders = (scene.order(**{ACC: number, UID: uid, COMMENTS: comments}) for number, uid in steps.items())
+    answered(scene.site, *orders)
+    query = pynetdicom_scu.worklist_query(RequestedProcedureComments="")
     found = pynetdicom_scu.find_worklist(scene.front.port, query, called="BOX", calling="CT1", cancel_after=3)
     assert found.status == 0xFE00
     scene.site.write(lambda _: None)
