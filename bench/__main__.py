@@ -51,7 +51,8 @@ TABLES: Final[dict[str, tuple[Build, ...]]] = {
     "start": (latency.starting,),
     "orders": (orders.orders,),
     "check": (checking.checking,),
-    "fleet": (fleet.fleet, fleet.collectors),
+    "fleet": (fleet.fleet,),
+    "collectors": (fleet.collectors,),
     "negotiation": (lambda _: negotiation.negotiation(),),
 }
 

@@ -34,10 +34,10 @@ MAINTENANCE_SECONDS: Final = 600.0
 ERASED_AT_ONCE: Final = 500
 FOLDER: Final = "folder"
 """The address of what was put into the watched folder: who may write there is the folder's to say."""
-READ_AT_ONCE: Final = 65536
-"""A message of more bytes is read in the writer's thread: the event loop has scanners to answer."""
 UNKNOWN: Final = "unknown"
 """The sender in the books of what no sender that is known sent."""
+LONGEST_UNKNOWN: Final = 65536
+"""Bytes of a message of an unknown sender that is kept."""
 _NO_HEADER: Final = Segment("MSH|^~\\&", 1, Separators("|"), "latin_1")
 LONGEST_ID: Final = 199
 """MSH-10 (HL7 v2.7; 20 before)."""
@@ -190,7 +190,7 @@ class Orders:
 
     def _take_unknown(self, raw: bytes, header: Segment, address: str, fault: Fault) -> Awaitable[bytes]:
         """What nobody we know sent: a file of the watched folder stays there, the rest is kept as far as it may be."""
-        keeps = self._unknown_kept and address != FOLDER and len(raw) <= READ_AT_ONCE
+        keeps = self._unknown_kept and address != FOLDER and len(raw) <= LONGEST_UNKNOWN
         kept = bool(keeps) and self._unknown.allows(self._now().timestamp())
         left_out = self._unknown.take_left_out() if kept else 0
         log.warning("not of a known sender", address=address, size=len(raw), kept=kept, left_out=left_out)
@@ -212,25 +212,19 @@ class Orders:
         if processing and processing not in sender.processing:
             text = "messages of this processing id are not taken here: set processing of this [[sender]]"
             return _always(Outcome(code=Code.AR, faults=(Fault(code="202", text=text, segment="MSH", field=11),)))
-        if len(incoming.raw) > READ_AT_ONCE:
-            return partial(self._read_and_done, incoming)
-        return self._said(incoming)
+        return partial(self._read_and_done, incoming)
 
     def _read_and_done(self, incoming: _Incoming, c: Connection) -> Outcome:
-        return self._said(incoming)(c)
-
-    def _said(self, incoming: _Incoming) -> Apply:
-        """Read on the event loop while the writer's thread is with SQLite: the two don't wait for each other there."""
+        """In the writer's thread: the event loop has scanners to answer."""
         sender = incoming.sender
         try:
             message = Message.parse(
                 incoming.raw, charset=sender.charset, fallback=sender.fallback_charset, header=incoming.header
             )
-            return self._read(message, sender.name, self._now())
+            apply = self._read(message, sender.name, self._now())
         except Hl7Error as error:
-            return _always(_not_understood(sender, _fault(error)))
-        except Exception as error:  # noqa: BLE001 -- it is the job's that keeps the message, see _answered
-            return _failing(error)
+            return _not_understood(sender, _fault(error))
+        return apply(c)
 
     def _job(self, incoming: _Incoming, apply: Apply, c: Connection) -> bytes:
         answer = partial(self._answer, incoming)
@@ -286,13 +280,6 @@ def _fault(error: Hl7Error) -> Fault:
 
 def _always(outcome: Outcome) -> Apply:
     return lambda _: outcome
-
-
-def _failing(error: Exception) -> Apply:
-    def fail(_: Connection) -> Outcome:
-        raise error
-
-    return fail
 
 
 def _control_id() -> str:
