@@ -113,7 +113,7 @@ check: .venv/.dev ## The fast gates: format, lint, types, floors, unit tests
 schemas: .venv/.dev ## Write the contract of MQTT anew, as the code has it: docs/asyncapi.yaml, docs/mqtt.schema.json
 	@$(BIN)/python -m tests.contract
 
-bench: .venv/.dev ## Measure beside DCMTK, Orthanc and pynetdicom (about an hour, ONLY=table: less) into docs/performance.md
+bench: .venv/.dev ## Measure beside DCMTK, Orthanc and pynetdicom (two to three hours, ONLY=table: less) into docs/performance.md
 	@$(BIN)/python -m bench --rounds $(ROUNDS) $(if $(ONLY),--only $(ONLY)) $(ARGS)
 
 fuzz: .venv/.dev ## Fuzz everything that reads bytes of others (LONG=1: a million inputs)
