@@ -11,6 +11,8 @@ from gateway.app import diagnosis
 from gateway.app.log_level import LogLevel
 from gateway.app.peers import caller_of, now
 from gateway.app.selftest import came_through, selftest
+from gateway.app.updating import Box
+from gateway.app.wished_release import ask as ask_for_release
 from gateway.config import Config, DicomDestination, Ris
 from gateway.dicom.associate import ProposedContext
 from gateway.dicom.negotiation import NATIVE, VERIFICATION
@@ -27,13 +29,14 @@ Deed = Callable[[Command], Done]
 
 
 def deeds(config: Config, spool: Spool) -> Mapping[CommandName, Deed]:
-    """Those that this box can do; any other is answered with `not-here`."""
+    """All but a configuration, which `gateway.roles.reporting.configuration` takes."""
     return {
         CommandName.PING: lambda _: OK,
         CommandName.C_ECHO: partial(_echo, config),
         CommandName.SELFTEST: partial(_selftest, config),
         CommandName.RESEND_FAILED: partial(_resend, config, spool),
         CommandName.COLLECT_DIAG: partial(_collect, config, spool),
+        CommandName.UPDATE: partial(ask_for_release, config, spool, box=Box()),
         CommandName.LOG_LEVEL: partial(_log_level, LogLevel(config.box.runtime_folder)),
     }
 

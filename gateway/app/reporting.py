@@ -8,7 +8,7 @@ import platform
 import random
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,7 +22,9 @@ from cryptography import x509
 from gateway.app.deeds import deeds
 from gateway.app.peers import now, tls_of
 from gateway.app.proofs import committing
+from gateway.app.updating import Box
 from gateway.app.watchdog import Started
+from gateway.app.wished_release import facts, runs
 from gateway.config import Config, Mqtt, Overlay, faults_over, read_keys, text_of
 from gateway.domain.command import CommandName, Standing
 from gateway.domain.issues import KINDS
@@ -60,6 +62,7 @@ async def start_reporting(config: Config, spool: Spool, stop: asyncio.Event, *, 
         )
 
     wishes = wishes_of(config, spool, source, writer)
+    running = runs(Box())
     commands = commands_of(config, spool, wishes)
     reporting = Reporting(
         spool,
@@ -72,7 +75,11 @@ async def start_reporting(config: Config, spool: Spool, stop: asyncio.Event, *, 
             now=now,
         ),
         names=named.values(),
-        info=inventory(config, {named[name]: kind for name, kind in peers.items()}),
+        info=inventory(
+            config,
+            {named[name]: kind for name, kind in peers.items()},
+            release=lambda: facts(running, spool.db.read()),
+        ),
         stopped=partial(unclaimed, config.box.state),
         policy=_policy(config.mqtt),
         host=Host(now=now, monotonic=time.monotonic, random=random.random, entropy=secrets.token_bytes, wait=_wait),
@@ -169,7 +176,9 @@ def dial(config: Config) -> Dial:
     return lambda version, will, received: connect(broker, version=version, will=will, on_message=received)
 
 
-def inventory(config: Config, peers: dict[str, str]) -> Callable[[], dict[str, Any]]:
+def inventory(
+    config: Config, peers: dict[str, str], *, release: Callable[[], Mapping[str, Any]] = dict
+) -> Callable[[], dict[str, Any]]:
     """What the box is: the fields of `Info`. The certificate is read again when its file changes."""
     fixed = {
         "model": platform.machine().lower() or "unknown",
@@ -187,7 +196,7 @@ def inventory(config: Config, peers: dict[str, str]) -> Callable[[], dict[str, A
         changed = _changed(certificate)
         if certificate is not None and changed != read_at:
             read_at, ends = changed, _not_after(certificate)
-        return {**fixed, "cert_not_after": ends}
+        return {**fixed, **release(), "cert_not_after": ends}
 
     return look
 

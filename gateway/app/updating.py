@@ -21,7 +21,7 @@ from gateway.domain import boot, update
 from gateway.domain.boot import BootState, Slot, Standing
 from gateway.domain.model import PermanentFailure
 from gateway.domain.signature import KeyId
-from gateway.domain.update import Manifest, Running
+from gateway.domain.update import Manifest, Objection, Running
 from gateway.net.releases import Releases
 from gateway.net.slots import Slots
 
@@ -46,7 +46,8 @@ class Box:
         found = _SLOT.search(self.command_line.read_text(encoding="utf-8", errors="replace"))
         if found is None or not self.release.exists():
             raise PermanentFailure(
-                "this machine was not made from an image of the gateway: update its package instead", code="no-slots"
+                "this machine was not made from an image of the gateway: update its package instead",
+                code=Objection.NO_SLOTS,
             )
         return Slot(found[1])
 
@@ -70,13 +71,20 @@ class Survey:
         return self.standing is Standing.FELL_BACK and self.state.tried == manifest.sequence
 
 
-def survey(box: Box, *, migrations: int) -> Survey:
-    """What runs, from where, and what the next start would do. `migrations`: those that this gateway knows."""
-    booted = box.booted()
+def running(box: Box, *, migrations: int) -> Running:
+    """What runs; everybody may know. `migrations`: those that this gateway knows. Raises PermanentFailure where there
+    are no slots."""
+    box.booted()
     said = json.loads(box.release.read_text(encoding="utf-8"))
-    running = Running(version=said["version"], sequence=said["sequence"], arch=said["arch"], migrations=migrations)
-    state = box.slots().state()
-    return Survey(running=running, booted=booted, standing=boot.standing(state, booted), state=state)
+    return Running(version=said["version"], sequence=said["sequence"], arch=said["arch"], migrations=migrations)
+
+
+def survey(box: Box, *, migrations: int) -> Survey:
+    """What runs, from where, and what the next start would do."""
+    booted, state = box.booted(), box.slots().state()
+    return Survey(
+        running=running(box, migrations=migrations), booted=booted, standing=boot.standing(state, booted), state=state
+    )
 
 
 def check(releases: Releases, trusted: Mapping[KeyId, Ed25519PublicKey], *, signatures: int) -> tuple[Manifest, bytes]:
@@ -96,7 +104,8 @@ def install(
     """Put a believed release into the other slot and offer it to the next start. `told`: what is being done."""
     manifest, raw = release
     slots, target = box.slots(), found.booted.other
-    update.admit(manifest, found.running, slots.room(target))
+    update.admit(manifest, found.running)
+    update.fit(manifest, slots.room(target))
     slots.keep(boot.emptied(found.state, found.booted))
     for name, chunks in releases.images(manifest, raw):
         told(f"writing {name} into slot {target}")

@@ -49,13 +49,14 @@ def command(
     from gateway.config.fleet import load_fleet
     from gateway.domain.command import CommandName, signed
     from gateway.domain.topics import Leaf, Topic
+    from gateway.domain.update import REMEDIES, Objection
     from gateway.fleet.asking import ask
 
     if name not in set(CommandName):
         raise CommandFailed(f"there is no such command; there are: {', '.join(CommandName)}")
     asked = _command(CommandName(name), site, box, arguments or [], timedelta(minutes=minutes))
     try:
-        message = signed(asked, [_key(path) for path in key])
+        message = signed(asked, [signing_key(path) for path in key])
     except ValueError as error:
         raise CommandFailed(str(error)) from None
     wish = asked.name is CommandName.APPLY_CONFIG
@@ -68,7 +69,8 @@ def command(
         say(console(), f"No answer within {wait:g} s. The box may be away; what it does not take in time expires.")
     else:
         counted = "" if found.count is None else f", {found.count:,}"
-        say(console(), f"{found.outcome}: {found.code}{counted}")
+        remedy = f"; {REMEDIES[Objection(found.code)]}" if found.code in set(Objection) else ""
+        say(console(), f"{found.outcome}: {found.code}{counted}{remedy}")
     raise typer.Exit(HOLDS if found is not None and found.outcome == "done" else DOES_NOT_HOLD)
 
 
@@ -96,7 +98,8 @@ def _command(name: CommandName, site: str, box: str, words: Sequence[str], valid
     )
 
 
-def _key(path: Path) -> Ed25519PrivateKey:
+def signing_key(path: Path) -> Ed25519PrivateKey:
+    """The key of a person who signs. Raises CommandFailed."""
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import subprocess
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -20,8 +21,10 @@ from gateway.cli.showing import console, say, show_json
 if TYPE_CHECKING:
     from gateway.app.updating import Box, Survey
     from gateway.config.update import UpdateSection
-    from gateway.domain.update import Manifest
+    from gateway.domain.command import Phase
+    from gateway.domain.update import Manifest, Objection
     from gateway.net.releases import Releases
+    from gateway.spool.releases import ReleaseWish
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Releases of the box, signed and reversible.")
 
@@ -124,22 +127,42 @@ def restart(
 
 @app.command("follow", hidden=True)
 def follow(*, config: ConfigPath = DEFAULT_CONFIG) -> None:
-    """What the timer does: install what appears at `[update] source`, and restart into it when the room is free."""
-    from gateway.app import updating
-    from gateway.domain.update import is_newer
+    """What the timer does: install what central wished for, or with [update] install whatever appears at `source`; tell
+    what became of the wish; restart into it when the room is free."""
+    from gateway.app.wished_release import became
 
-    settings, box = _settings(config), _box()
+    settings, box, wish = _settings(config), _box(), _wish(config)
     found = _survey(box)
-    if settings.source and settings.install and not found.waits_for_restart:
-        release = _release(config, "")
-        if is_newer(release[0], found.running) and not found.failed_before(release[0]):
-            updating.install(box, found, _releases(settings, ""), release, told=lambda line: say(console(), line))
-            found = _survey(box)
+    if settings.source and not found.waits_for_restart and (settings.install or (wish is not None and wish.is_due)):
+        found = _followed(config, box, found, wish)
+    if wish is not None and (phase := became(wish, found)) is not wish.phase:
+        _move(config, wish, phase)
     if found.waits_for_restart:
         if reason := _reason_to_wait(config):
             say(console(), f"installed, waits: {reason}")
         else:
             _systemctl("reboot")
+
+
+def _followed(config: Path, box: Box, found: Survey, wish: ReleaseWish | None) -> Survey:
+    """How the box stands after what is due was installed; a wish that can't be is rejected."""
+    from gateway.app import updating
+    from gateway.app.wished_release import is_wished
+    from gateway.domain.command import Phase
+    from gateway.domain.model import PermanentFailure
+    from gateway.domain.update import Objection, is_newer
+
+    settings = _settings(config)
+    try:
+        release = _release(config, "")
+        due = is_wished(wish, *release) or settings.install
+        if due and is_newer(release[0], found.running) and not found.failed_before(release[0]):
+            updating.install(box, found, _releases(settings, ""), release, told=lambda line: say(console(), line))
+    except PermanentFailure as error:
+        if wish is not None and wish.is_due and error.code in set(Objection):
+            _move(config, wish, Phase.REJECTED, fault=Objection(error.code))
+        raise
+    return _survey(box)
 
 
 @app.command("remember-machine", hidden=True)
@@ -178,6 +201,27 @@ def _release(config: Path, source: str) -> tuple[Manifest, bytes]:
     settings = _settings(config)
     trusted, _ = read_keys(RELEASE_KEYS)
     return updating.check(_releases(settings, source), trusted, signatures=settings.signatures)
+
+
+def _wish(config: Path) -> ReleaseWish | None:
+    """What central wished for; a box whose books can't be read is updated all the same."""
+    from gateway.cli.opening import reading
+    from gateway.domain.model import GatewayError
+    from gateway.spool import releases
+
+    try:
+        with reading(config) as books:
+            return releases.latest(books.c)
+    except GatewayError:
+        return None
+
+
+def _move(config: Path, wish: ReleaseWish, phase: Phase, *, fault: Objection | None = None) -> None:
+    from gateway.cli.opening import writing
+    from gateway.spool import releases
+
+    with writing(config) as books:
+        books.write(partial(releases.move, found=wish, phase=phase, fault=fault, now=books.now))
 
 
 def _releases(settings: UpdateSection, source: str) -> Releases:

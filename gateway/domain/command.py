@@ -24,6 +24,7 @@ from typing import Any, Final
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from gateway.domain.signature import Flaw, KeyId, opened, sealed
+from gateway.domain.update import Objection
 
 SCHEMA: Final = "cmd/1.0"
 SKEW: Final = timedelta(seconds=60)
@@ -114,10 +115,8 @@ class Code(StrEnum):
     """The peer could not be reached, or did not answer with success."""
     NOT_PASSED = "not-passed"
     """The test ran, and not all of it held."""
-    NOT_HERE = "not-here"
-    """This box has not what it takes: it is installed in another way."""
     STAGED = "staged"
-    """It is applied as soon as it disturbs nobody; `reported` tells."""
+    """It is applied as soon as it disturbs nobody; `reported` tells, or of a release `info`."""
     REJECTED = "rejected"
     """It is no configuration that holds; `reported` names the keys."""
     OLDER = "older-version"
@@ -133,7 +132,7 @@ class Done:
     """What a deed came to."""
 
     outcome: Outcome
-    code: Code
+    code: Code | Objection
     count: int | None = None
     """Of what it did, where that is countable."""
 
@@ -146,7 +145,7 @@ class Result:
     name: CommandName | None
     """None: the list has no such command."""
     outcome: Outcome
-    code: Code | Flaw | Reason
+    code: Code | Flaw | Objection | Reason
     count: int | None
     at: datetime
 

@@ -51,6 +51,7 @@ from gateway.domain.telemetry_fields import (
     Version,
     Word,
 )
+from gateway.domain.update import Objection
 
 T = TypeVar("T")
 
@@ -157,6 +158,14 @@ class Info(Envelope):
     """Of the names and versions of all that is installed: equal where the software is equal."""
     config: Digest
     """Of the configuration: equal where that is equal."""
+    sw_seq: Count | None = None
+    """The number of the release that runs; left out where none can be installed (a package on Debian)."""
+    release: Count | None = None
+    """The number of the release that central wished for last (`update`)."""
+    release_phase: Phase | None = None
+    """What became of that."""
+    release_fault: Reply | None = None
+    """Why it was rejected."""
     cert_not_after: Moment | None = None
     """When the certificate of this connection ends."""
     peers: Annotated[dict[Alias, Word], Field(max_length=200)]
@@ -330,7 +339,7 @@ class Writer:
             "codes": frozenset(codes),
             "kinds": frozenset(Kind),
             "commands": frozenset(CommandName),
-            "replies": frozenset({*Answer, *Reason, *Flaw}),
+            "replies": frozenset({*Answer, *Reason, *Flaw, *Objection}),
         }
 
     def encode(self, message: object) -> bytes:

@@ -39,7 +39,7 @@ _MESSAGE: Final[dict[Leaf, type[Any]]] = {
 }
 _SIGNED: Final = {
     Leaf.REQUEST: "A signed command; see docs/operations/commands.md.",
-    Leaf.DESIRED: "Retained: the signed wish for a configuration.",
+    Leaf.DESIRED: "Retained: the signed wish for a configuration; empty: it is taken back.",
 }
 _PARAMETERS: Final = {
     "site": "[site] name of the box",

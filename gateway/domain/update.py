@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from enum import StrEnum
 from typing import Any, Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -36,6 +37,42 @@ _IMAGE_MAX: Final = 1 << 40
 _FIELDS: Final = frozenset(
     {"schema", "version", "sequence", "arch", "bundle", "root_hash", "migrations", "least_migrations", "images"}
 )
+
+
+class Objection(StrEnum):
+    """Why a release is not installed, in a word: the code of each failure here, and what a box answers to central."""
+
+    NO_SLOTS = "no-slots"
+    NO_SOURCE = "no-source"
+    MIRROR = "mirror"
+    SIGNATURE = "signature"
+    MANIFEST = "manifest"
+    OTHER_RELEASE = "other-release"
+    ARCH = "arch"
+    NOT_NEWER = "not-newer"
+    ONE_WAY = "one-way"
+    ROOM = "room"
+    BUNDLE = "bundle"
+    TAMPERED = "tampered"
+    FELL_BACK = "fell-back"
+
+
+REMEDIES: Final[Mapping[Objection, str]] = {
+    Objection.NO_SLOTS: "the box was not made from an image: update its package there (apt install modality-gateway)",
+    Objection.NO_SOURCE: "the box looks at no mirror: name one in [update] source, by a configuration",
+    Objection.MIRROR: "its mirror does not answer, or has no release: look at [update] source there, and at the mirror",
+    Objection.SIGNATURE: "nobody whom the box trusts signed the release, or not enough of them: have it signed",
+    Objection.MANIFEST: "the box can't read the release: install one between first",
+    Objection.OTHER_RELEASE: "its mirror has another release: publish this one there, or ask for that one",
+    Objection.ARCH: "the release is for another machine: ask for that of this one",
+    Objection.NOT_NEWER: "the box has this release or a later one, or was asked for a later one",
+    Objection.ONE_WAY: "the box could not go back from it: install a release between first",
+    Objection.ROOM: "the release is larger than the slots of the box: it needs a new installation",
+    Objection.BUNDLE: "the bundle at the mirror is not whole, or another release's: publish it again",
+    Objection.TAMPERED: "bytes of the bundle are not those that were signed: publish it again",
+    Objection.FELL_BACK: "it was tried there and did not hold; look why at the box, and release a later one",
+}
+"""What to do about each, for who asked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,24 +127,24 @@ def read(raw: bytes, *, trusted: Mapping[KeyId, Ed25519PublicKey], signatures: i
         raise PermanentFailure(
             f"the release is not signed by whom this box trusts ({said}): fetch it again; if it stays so, it is not "
             "for this box",
-            code="signature",
+            code=Objection.SIGNATURE,
         )
     if len(said.signers) < signatures:
         raise PermanentFailure(
             f"the release has {len(said.signers)} of the {signatures} signatures this box asks for: have it signed",
-            code="signature",
+            code=Objection.SIGNATURE,
         )
     return _manifest(said.body)
 
 
 def _manifest(body: Mapping[str, Any]) -> Manifest:
     if body.get("schema") != SCHEMA:
-        raise PermanentFailure(f"schema is not {SCHEMA}: update to a version between first", code="manifest")
+        raise PermanentFailure(f"schema is not {SCHEMA}: update to a version between first", code=Objection.MANIFEST)
     if strange := sorted(body.keys() ^ _FIELDS):
-        raise PermanentFailure(f"the manifest's fields differ in {', '.join(strange)[:200]}", code="manifest")
+        raise PermanentFailure(f"the manifest's fields differ in {', '.join(strange)[:200]}", code=Objection.MANIFEST)
     images = body["images"]
     if not isinstance(images, dict) or images.keys() != set(IMAGES):
-        raise PermanentFailure(f"images are not {', '.join(IMAGES)}", code="manifest")
+        raise PermanentFailure(f"images are not {', '.join(IMAGES)}", code=Objection.MANIFEST)
     return Manifest(
         version=_text(body, "version", _VERSION),
         sequence=_count(body, "sequence"),
@@ -122,21 +159,21 @@ def _manifest(body: Mapping[str, Any]) -> Manifest:
 
 def _image(found: object, name: str) -> Image:
     if not isinstance(found, dict):
-        raise PermanentFailure(f"images.{name} is no object", code="manifest")
+        raise PermanentFailure(f"images.{name} is no object", code=Objection.MANIFEST)
     return Image(size=_count(found, "size", most=_IMAGE_MAX), sha256=_text(found, "sha256", _HEX))
 
 
 def _text(found: Mapping[str, Any], field: str, form: re.Pattern[str]) -> str:
     value = found.get(field)
     if not isinstance(value, str) or not form.fullmatch(value):
-        raise PermanentFailure(f"{field} is not of its form {form.pattern}", code="manifest")
+        raise PermanentFailure(f"{field} is not of its form {form.pattern}", code=Objection.MANIFEST)
     return value
 
 
 def _count(found: Mapping[str, Any], field: str, *, most: int = 1 << 31) -> int:
     value = found.get(field)
     if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= most:
-        raise PermanentFailure(f"{field} is no count from 1 to {most}", code="manifest")
+        raise PermanentFailure(f"{field} is no count from 1 to {most}", code=Objection.MANIFEST)
     return value
 
 
@@ -145,31 +182,32 @@ def is_newer(manifest: Manifest, running: Running) -> bool:
     return manifest.sequence > running.sequence
 
 
-def admit(manifest: Manifest, running: Running, room: Mapping[str, int]) -> None:
-    """Whether this box may take the release; `room`: bytes that the partition of each image has.
-
-    Raises PermanentFailure: "arch", "not-newer", "one-way" or "room".
-    """
+def admit(manifest: Manifest, running: Running) -> None:
+    """Whether this box may take the release. Raises PermanentFailure: "arch", "not-newer" or "one-way"."""
     if manifest.arch != running.arch:
         raise PermanentFailure(
-            f"arch: the release is for {manifest.arch}, this box is {running.arch}: fetch that one", code="arch"
+            f"arch: the release is for {manifest.arch}, this box is {running.arch}: fetch that one", code=Objection.ARCH
         )
     if not is_newer(manifest, running):
         raise PermanentFailure(
             f"sequence: release {manifest.sequence} is not newer than {running.sequence}, which runs; to go back to "
             "the version before this one: gateway update rollback",
-            code="not-newer",
+            code=Objection.NOT_NEWER,
         )
     if manifest.least_migrations > running.migrations:
         raise PermanentFailure(
             f"least_migrations: {running.version} could not take the state back from {manifest.version} (it knows "
             f"{running.migrations} migrations of {manifest.least_migrations}): install a release between first",
-            code="one-way",
+            code=Objection.ONE_WAY,
         )
+
+
+def fit(manifest: Manifest, room: Mapping[str, int]) -> None:
+    """Whether each image fits into its partition; `room`: the bytes that each has. Raises PermanentFailure: "room"."""
     for name, image in manifest.images.items():
         if image.size > room[name]:
             raise PermanentFailure(
                 f"images.{name}: {image.size} bytes do not fit into its partition of {room[name]}: this box needs a "
                 "new installation for this release",
-                code="room",
+                code=Objection.ROOM,
             )

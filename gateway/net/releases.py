@@ -17,7 +17,7 @@ from typing import IO, Final
 import httpx
 
 from gateway.domain.model import PermanentFailure, TemporaryFailure
-from gateway.domain.update import IMAGES, MANIFEST, MANIFEST_MAX, Manifest
+from gateway.domain.update import IMAGES, MANIFEST, MANIFEST_MAX, Manifest, Objection
 
 CHUNK: Final = 1 << 20
 _SECONDS: Final = 30.0
@@ -95,7 +95,7 @@ class Releases:
         ):
             if answer.status_code != httpx.codes.OK:
                 raise TemporaryFailure(
-                    f"the mirror answers {answer.status_code} for {name}: look whether it has it", code="mirror"
+                    f"the mirror answers {answer.status_code} for {name}: look whether it has it", code=Objection.MIRROR
                 )
             yield _Stream(answer.iter_bytes(CHUNK))
 
@@ -110,7 +110,7 @@ class Releases:
                 if self._web
                 else "is the stick plugged in, and the release on it?"
             )
-            raise TemporaryFailure(f"{name} can't be read ({reason}): {remedy}", code="mirror") from None
+            raise TemporaryFailure(f"{name} can't be read ({reason}): {remedy}", code=Objection.MIRROR) from None
 
 
 @contextmanager
@@ -142,4 +142,4 @@ def _body(tar: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]:
 
 
 def _no_bundle(said: str) -> PermanentFailure:
-    return PermanentFailure(f"this is no bundle of the release: {said}; fetch it again", code="bundle")
+    return PermanentFailure(f"this is no bundle of the release: {said}; fetch it again", code=Objection.BUNDLE)

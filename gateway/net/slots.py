@@ -17,7 +17,7 @@ from typing import Final
 
 from gateway.domain.boot import BLOCK, BootState, Slot, from_block, to_block
 from gateway.domain.model import PermanentFailure, TemporaryFailure
-from gateway.domain.update import IMAGES, Image
+from gateway.domain.update import IMAGES, Image, Objection
 
 CHUNK: Final = 1 << 20
 
@@ -89,7 +89,7 @@ def _write_all(descriptor: int, chunk: bytes) -> None:
 
 
 def _tampered(said: str) -> PermanentFailure:
-    return PermanentFailure(f"{said}: fetch the release again", code="tampered")
+    return PermanentFailure(f"{said}: fetch the release again", code=Objection.TAMPERED)
 
 
 @contextmanager

@@ -61,6 +61,8 @@ class Subject(StrEnum):
     """What central IT asked, by its nonce."""
     CONFIGURATION = "configuration"
     """What central IT wished the configuration to be, by its version."""
+    RELEASE = "release"
+    """The release that central IT wished for, by its sequence."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -33,6 +33,7 @@ from gateway.domain.command import (
     hindered,
 )
 from gateway.domain.signature import Flaw, KeyId
+from gateway.domain.update import Objection
 from gateway.domain.worklist import DONE
 from gateway.spool import audit
 from gateway.spool.db import Connection, Row
@@ -224,7 +225,8 @@ def _name(row: Row) -> CommandName | None:
     return CommandName(row["name"]) if row["name"] in set(CommandName) else None
 
 
-def _code(text: str) -> Code | Flaw | Reason:
-    if text in set(Code):
-        return Code(text)
-    return Reason(text) if text in set(Reason) else Flaw(text)
+def _code(text: str) -> Code | Flaw | Objection | Reason:
+    for kind in (Code, Reason, Objection):
+        if text in set(kind):
+            return kind(text)
+    return Flaw(text)

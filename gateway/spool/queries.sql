@@ -1712,6 +1712,19 @@ UPDATE configuration SET phase = :phase, changed_at = :now, told_at = NULL WHERE
 -- configuration_told --
 UPDATE configuration SET told_at = :now WHERE version = :version
 
+-- release_latest --
+SELECT * FROM release_wish ORDER BY sequence DESC LIMIT 1
+
+-- release_wish --
+INSERT INTO release_wish (sequence, version, ring, sha256, phase, fault, changed_at)
+VALUES (:sequence, :version, :ring, :sha256, 'staged', '', :now)
+ON CONFLICT (sequence) DO UPDATE SET
+    version = excluded.version, ring = excluded.ring, sha256 = excluded.sha256, phase = 'staged', fault = '',
+    changed_at = excluded.changed_at
+
+-- release_move --
+UPDATE release_wish SET phase = :phase, fault = :fault, changed_at = :now WHERE sequence = :sequence
+
 -- command_known --
 SELECT 1 FROM command WHERE nonce = :nonce
 

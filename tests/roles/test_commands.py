@@ -218,6 +218,17 @@ def test_what_nobody_signed_raises_an_alarm_that_ends_a_day_after_the_last(room:
     assert audit.active_alarms(room.spool.db.read()) == ()
 
 
+def test_what_takes_back_a_wish_is_no_command_and_no_forgery(room: Room) -> None:
+    async def receive() -> int:
+        door = room.door()
+        door.receive(b"")
+        door.receive(room.signed())
+        await asyncio.sleep(0)
+        return door._waiting.qsize()
+
+    assert asyncio.run(receive()) == 1
+
+
 MINUTE = timedelta(minutes=1)
 
 

@@ -67,7 +67,7 @@ class Commands:
         kept: timedelta,
         now: Callable[[], datetime],
     ) -> None:
-        """To be made in the loop that runs it. `room` says what goes on."""
+        """To be made in the loop that runs it. `deeds` has one for each command; `room` says what goes on."""
         self._spool = spool
         self._trusted = trusted
         self._site = site
@@ -80,8 +80,9 @@ class Commands:
         self._waiting: asyncio.Queue[bytes] = asyncio.Queue(WAITING)
 
     def receive(self, raw: bytes) -> None:
-        """Hand in a message as it came."""
-        self._loop.call_soon_threadsafe(self._put, raw)
+        """Hand in a message as it came; one without content only takes back what the broker kept."""
+        if raw:
+            self._loop.call_soon_threadsafe(self._put, raw)
 
     def _put(self, raw: bytes) -> None:
         try:
@@ -122,11 +123,8 @@ class Commands:
         return commands.take(c, judged, standing=self._room(c, now), now=now)
 
     def _do(self, taken: Command) -> Done:
-        deed = self._deeds.get(taken.name)
-        if deed is None:
-            return Done(outcome=Outcome.FAILED, code=Code.NOT_HERE)
         try:
-            return deed(taken)
+            return self._deeds[taken.name](taken)
         except Exception as error:
             log.error("command failed", command=taken.name.value, exc_info=error)
             return Done(outcome=Outcome.FAILED, code=Code.FAULT)
