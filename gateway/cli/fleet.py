@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from gateway.cli import fleet_command
-from gateway.cli.failures import DOES_NOT_HOLD, HOLDS, CommandFailed
+from gateway.cli import fleet_command, fleet_rollout
+from gateway.cli.failures import DOES_NOT_HOLD, HOLDS
+from gateway.cli.fleet_options import DEFAULT_CONFIG, FleetPath, needs_extra, opened_books
 from gateway.cli.options import AsJson
 
 if TYPE_CHECKING:
@@ -30,16 +31,13 @@ if TYPE_CHECKING:
     from gateway.fleet.database import Books
     from gateway.fleet.incidents import Shown
 
-DEFAULT_CONFIG: Final = Path("/etc/gateway/fleet.toml")
 LOOK_SECONDS: Final = 2.0
 ROWS: Final = 30
 """Boxes that are shown, those that need somebody first."""
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The fleet, as central sees and steers it.")
 app.command("command")(fleet_command.command)
-FleetPath = Annotated[
-    Path, typer.Option("--config", envvar="GATEWAY_FLEET_CONFIG", metavar="PATH", help="The file fleet.toml.")
-]
+app.add_typer(fleet_rollout.app, name="rollout")
 SiteOption = Annotated[str, typer.Option("--site", metavar="NAME", help="Only this site.")]
 
 
@@ -53,7 +51,7 @@ def collect(
     from gateway.cli.logs import log_to_stderr
     from gateway.config.fleet import load_fleet
 
-    _needs_extra()
+    needs_extra()
     from gateway.app.fleet import collect as run
 
     log_to_stderr(log_level)
@@ -69,7 +67,7 @@ def watch(
     as_json: AsJson = False,
 ) -> None:
     """Show incidents and boxes, again and again; those that need somebody first."""
-    _needs_extra()
+    needs_extra()
     if once or as_json:
         raise typer.Exit(asyncio.run(_once(config, site, as_json=as_json)))
     with suppress(KeyboardInterrupt):
@@ -105,7 +103,7 @@ class Look:
 async def _once(config: Path, site: str, *, as_json: bool) -> int:
     from gateway.cli.showing import console, show_json
 
-    async with _books(config) as books:
+    async with opened_books(config) as books:
         look = await _look(books, site)
     if as_json:
         show_json(_as_json(look))
@@ -119,23 +117,11 @@ async def _live(config: Path, site: str) -> None:
 
     from gateway.cli.showing import console
 
-    async with _books(config) as books:
+    async with opened_books(config) as books:
         with Live(_shown(await _look(books, site)), console=console(), screen=True, auto_refresh=False) as live:
             while True:
                 await asyncio.sleep(LOOK_SECONDS)
                 live.update(_shown(await _look(books, site)), refresh=True)
-
-
-@asynccontextmanager
-async def _books(config: Path) -> AsyncIterator[Books]:
-    from gateway.app.fleet import open_books
-    from gateway.config.fleet import load_fleet
-
-    books = await open_books(load_fleet(config).database)
-    try:
-        yield books
-    finally:
-        await books.close()
 
 
 async def _look(books: Books, site: str) -> Look:
@@ -233,10 +219,3 @@ def _as_json(look: Look) -> dict[str, object]:
             for view in look.worst_first()
         ],
     }
-
-
-def _needs_extra() -> None:
-    try:
-        import asyncpg  # noqa: F401
-    except ImportError:
-        raise CommandFailed("the fleet's side is not installed here; pip install 'modality-gateway[fleet]'") from None

@@ -12,6 +12,7 @@ from gateway.cli.failures import DOES_NOT_HOLD, HOLDS, CommandFailed
 from gateway.cli.options import AsJson
 
 if TYPE_CHECKING:
+    from gateway.simulate.fleet_twin import Temper
     from gateway.simulate.pacs import ReportTo
 
 # The words of the simulators' own enumerations, whose modules take a second to import
@@ -26,6 +27,10 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Play a RIS, a PACS or a scanner, or show one whole trip. Nothing here is of a real patient.",
 )
+Tempers = Annotated[
+    list[str] | None,
+    typer.Option("--temper", metavar="NUMBER=WORD", help="A box that rejects, falls-back, vanishes or reddens."),
+]
 Host = Annotated[str, typer.Option("--host", help="The address to listen at.")]
 Port = Annotated[int, typer.Option("--port", min=1, max=65535, help="The TCP port.")]
 Ae = Annotated[str, typer.Option("--ae", metavar="AE", help="Its AE title.")]
@@ -176,6 +181,10 @@ def fleet(
     ] = None,
     processes: Annotated[int, typer.Option(min=1, max=64, help="In how many processes.")] = 1,
     seed: Annotated[int, typer.Option(help="Of all that is left to chance; 0: any.")] = 0,
+    keys: Annotated[
+        Path | None, typer.Option(help="The folder of the public keys of who may ask the boxes for something.")
+    ] = None,
+    temper: Tempers = None,
     as_json: AsJson = False,
 ) -> None:
     """Play many boxes at a broker, and tell what central acknowledged. Status 0 if it acknowledged every event."""
@@ -199,6 +208,8 @@ def fleet(
         ca=ca,
         certificates=certificates,
         seed=seed,
+        trusted=_trusted(keys),
+        tempers=tuple(map(_temper, temper or [])),
     )
     outcome = simulate(plan, processes=processes)
     figures = outcome.figures()
@@ -231,3 +242,23 @@ def _report_to(word: str) -> ReportTo:
     if not ae or not host or not port.isdecimal():
         raise CommandFailed("--report-to: AE title, host and port are needed; write it as GATEWAY@127.0.0.1:11112")
     return ReportTo(ae=ae, host=host, port=int(port))
+
+
+def _trusted(folder: Path | None) -> tuple[bytes, ...]:
+    from gateway.config.commands import read_keys
+
+    if folder is None:
+        return ()
+    keys, problems = read_keys(folder)
+    if problems or not keys:
+        raise CommandFailed(f"--keys: {problems[0] if problems else 'there is no *.pem in that folder'}")
+    return tuple(key.public_bytes_raw() for key in keys.values())
+
+
+def _temper(word: str) -> tuple[int, Temper]:
+    from gateway.simulate.fleet_twin import Temper
+
+    number, _, how = word.partition("=")
+    if not number.isdecimal() or how not in set(Temper):
+        raise CommandFailed(f"--temper: write it as 7=rejects; there are: {', '.join(Temper)}")
+    return int(number), Temper(how)

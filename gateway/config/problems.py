@@ -36,6 +36,7 @@ NAMED_BY: Final = {
     "destination": "name",
     "group": "name",
     "listen": "port",
+    "ring": "name",
 }
 
 

@@ -17,6 +17,8 @@ from gateway.domain.telemetry import State
 
 SiteName = NewType("SiteName", str)
 BoxId = NewType("BoxId", str)
+Key = tuple[SiteName, BoxId]
+"""What names a box."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

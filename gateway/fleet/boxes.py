@@ -8,13 +8,11 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from gateway.domain import presence
-from gateway.domain.fleet import BoxId, BoxView, SiteName
+from gateway.domain.fleet import BoxView
 from gateway.domain.presence import Presence
-from gateway.domain.telemetry import Backfill, Health, Info, State, Status, adapter_of
+from gateway.domain.telemetry import Backfill, Envelope, Health, Info, Reported, State, Status, adapter_of
 from gateway.fleet.database import Books, Row, sql
 from gateway.fleet.reading import Told
-
-Key = tuple[SiteName, BoxId]
 
 LISTENING_GAP: Final = timedelta(seconds=15)
 """Nobody listened if nobody said so for so long."""
@@ -50,12 +48,17 @@ class Fleet:
 
 async def fleet(books: Books, *, now: datetime, site: str = "") -> Fleet:
     """Every box, or those of a site. While nobody listens the moment is the last one that somebody did."""
-    listening = await books.fetch("listening")
-    views = [_view(row) for row in await books.fetch("boxes", site)]
-    if not listening:
-        return Fleet(boxes=views, listening_since=now, listened_at=None, now=now)
-    since, at = listening[0]["since"], listening[0]["at"]
-    return Fleet(boxes=views, listening_since=since, listened_at=at, now=now if now - at < LISTENING_GAP else at)
+    heard = await listening(books, now=now)
+    return replace(heard, boxes=[_view(row) for row in await books.fetch("boxes", site)])
+
+
+async def listening(books: Books, *, now: datetime) -> Fleet:
+    """Whether somebody listens, without the boxes."""
+    found = await books.fetch("listening")
+    if not found:
+        return Fleet(boxes=(), listening_since=now, listened_at=None, now=now)
+    since, at = found[0]["since"], found[0]["at"]
+    return Fleet(boxes=(), listening_since=since, listened_at=at, now=now if now - at < LISTENING_GAP else at)
 
 
 async def listen(books: Books, *, now: datetime) -> None:
@@ -63,14 +66,18 @@ async def listen(books: Books, *, now: datetime) -> None:
     await books.fetch("listening_on", now, LISTENING_GAP)
 
 
+def presence_of(row: Row) -> Presence | None:
+    """Whether a box is there, as its row tells."""
+    if row["sid"] is None:
+        return None
+    return Presence(sid=row["sid"], state=State(row["state"]), heard=row["heard"], contested=row["contested"])
+
+
 def _view(row: Row) -> BoxView:
-    told = None
-    if row["sid"] is not None:
-        told = Presence(sid=row["sid"], state=State(row["state"]), heard=row["heard"], contested=row["contested"])
     return BoxView(
         site=row["site"],
         box=row["box"],
-        presence=told,
+        presence=presence_of(row),
         since=row["since"],
         health=row["health"],
         health_at=row["health_at"],
@@ -84,7 +91,7 @@ def _after(view: BoxView, one: Told) -> BoxView:
     after = known
     if isinstance(message, Status):
         after = presence.told(known, sid=message.sid, state=message.state, at=one.at)
-    elif one.live and not isinstance(message, Backfill):
+    elif isinstance(message, Envelope) and one.live and not isinstance(message, Backfill):
         first = Presence(sid=message.sid, state=State.READY, heard=one.at)
         after = first if known is None else presence.heard(known, sid=message.sid, at=one.at)
     if after != known:
@@ -93,10 +100,12 @@ def _after(view: BoxView, one: Told) -> BoxView:
         view = replace(view, presence=after, since=since)
     if isinstance(message, Health):
         return replace(view, health=_json(message), health_at=message.ts)
+    if isinstance(message, Reported):
+        return replace(view, reported=_json(message))
     return replace(view, info=_json(message)) if isinstance(message, Info) else view
 
 
-def _json(message: Health | Info) -> str:
+def _json(message: Health | Info | Reported) -> str:
     """What we know the meaning of, and no more."""
     return adapter_of(type(message)).dump_json(message, exclude_none=True).decode()
 

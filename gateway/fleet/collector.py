@@ -17,9 +17,9 @@ from typing import Final, TypeVar
 import structlog
 
 from gateway.domain.model import TemporaryFailure
-from gateway.domain.telemetry import Ack, Alarm, Backfill, Event, Health, State, Status, adapter_of
+from gateway.domain.telemetry import Ack, Alarm, Backfill, Envelope, Event, Health, Result, State, Status, adapter_of
 from gateway.domain.topics import Leaf, Topic
-from gateway.fleet import alarms, boxes, events
+from gateway.fleet import alarms, boxes, events, rollouts
 from gateway.fleet.arrivals import Arrived, Source
 from gateway.fleet.database import Books
 from gateway.fleet.events import Stream
@@ -84,11 +84,13 @@ class Collector:
         """Everything in one transaction; on the disk at its end unless it is nothing but health."""
         of_events = [one for one in read if isinstance(one.message, Event | Backfill)]
         of_alarms = [one for one in read if isinstance(one.message, Alarm)]
+        answers = [one for one in read if isinstance(one.message, Result)]
         durable = any(not isinstance(one.message, Health) for one in read)
         async with self._books.transaction(durable=durable) as c:
             await boxes.write(c, read)
             written = await events.write(c, of_events)
             await alarms.write(c, of_alarms)
+            await rollouts.answered(c, answers)
         self._figures.events.inc(written.new)
         self._figures.again.inc(written.again)
         return written.upto
@@ -101,7 +103,7 @@ class Collector:
         for one in read:
             message = one.message
             is_will = isinstance(message, Status) and message.state is State.LOST
-            if one.live and not is_will and not isinstance(message, Backfill):
+            if one.live and isinstance(message, Envelope) and not is_will and not isinstance(message, Backfill):
                 self._figures.delay.observe(max(0.0, (now - message.ts).total_seconds()))
             if self._metrics is not None:
                 if isinstance(message, Health) and one.live:

@@ -108,7 +108,9 @@ def _events(told: Sequence[Told]) -> Iterator[tuple[Stream, Event, Told]]:
 
 
 def _stream(one: Told) -> Stream:
-    return Stream(one.site, one.box, one.message.log)
+    message = one.message
+    assert isinstance(message, Event | Backfill)
+    return Stream(one.site, one.box, message.log)
 
 
 def _names(stream: Stream) -> tuple[str, str, str]:

@@ -1,9 +1,9 @@
 """An MQTT 5 broker as a source, by paho; with shared subscriptions (mosquitto, EMQX) for any number of collectors.
 
 What is promised: messages that flow (health, events, backfill, results) are shared among the collectors; what stands
-(status, info, alarms) comes to each of them, retained copies first, since a shared subscription is given no retained
-message (MQTT 5.0 3.8.4). A message is acknowledged when it is settled. The session ends with the connection, so that no
-share waits for a collector that is gone; what was on its way is said again by its box.
+(status, info, alarms, reported) comes to each of them, retained copies first, since a shared subscription is given no
+retained message (MQTT 5.0 3.8.4). A message is acknowledged when it is settled. The session ends with the connection,
+so that no share waits for a collector that is gone; what was on its way is said again by its box.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 from gateway.domain.topics import Leaf, every
 from gateway.fleet.arrivals import Arrived, Broker, BrokerAway
 
-SHARED: Final = (Leaf.HEALTH, Leaf.EVENT, Leaf.BACKFILL)
-STANDING: Final = (Leaf.STATUS, Leaf.INFO, Leaf.ALARM)
+SHARED: Final = (Leaf.HEALTH, Leaf.EVENT, Leaf.BACKFILL, Leaf.RESULT)
+STANDING: Final = (Leaf.STATUS, Leaf.INFO, Leaf.ALARM, Leaf.REPORTED)
 KEEPALIVE_SECONDS: Final = 20
 WINDOW: Final = 2000
 """Messages that the broker sends before we acknowledge one (MQTT 5.0 3.1.2.11.3, Receive Maximum)."""

@@ -130,7 +130,9 @@ class NatsSource:
             max_ack_pending=UNSETTLED_MOST,
         )
         try:
-            await context.stream_info(wanted.name)
+            known = await context.stream_info(wanted.name)
+            if {*known.config.subjects} != {*(wanted.subjects or ())}:  # made by another version of ours
+                await context.update_stream(wanted)
         except NotFoundError:
             await context.add_stream(wanted)
         try:

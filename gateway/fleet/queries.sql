@@ -1,6 +1,6 @@
 -- Every statement of the fleet's database (PostgreSQL). A block starts with its name between dashes.
--- Rows of one statement are locked in the order of their keys, and the tables in the order box, stream, event, alarm:
--- collectors that write at the same time wait for each other and never deadlock.
+-- Rows of one statement are locked in the order of their keys, and the tables in the order box, stream, event, alarm,
+-- rollout_box: collectors that write at the same time wait for each other and never deadlock.
 
 -- boxes_known --
 INSERT INTO box (site, box, since)
@@ -136,3 +136,77 @@ SELECT incident.id, incident.code, incident.instance, incident.severity, opened_
     array_agg(DISTINCT site) FILTER (WHERE site IS NOT NULL) AS sites
 FROM incident LEFT JOIN alarm ON alarm.incident = incident.id
 WHERE closed_at IS NULL OR closed_at > $1 GROUP BY incident.id ORDER BY closed_at IS NOT NULL, boxes DESC, incident.id
+
+-- rollout_enter --
+INSERT INTO rollout (
+    kind, version, asked, rings, failures, soak, patience, absence, begun_at, signers, entered_at, stage, ring
+) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $9, 'running', 0) RETURNING id
+
+-- rollout_boxes_enter --
+INSERT INTO rollout_box (rollout, site, box, ring, toml, digest)
+SELECT $1, * FROM unnest($2::text[], $3::text[], $4::int[], $5::text[], $6::text[])
+
+-- rollout_boxes_taken --
+-- Those that another rollout has not left yet.
+SELECT site, box, rollout FROM rollout_box JOIN unnest($1::text[], $2::text[]) AS told (site, box) USING (site, box)
+WHERE open ORDER BY rollout, site, box
+
+-- rollouts --
+SELECT rollout.*, count(rollout_box.box) AS boxes FROM rollout LEFT JOIN rollout_box ON rollout_box.rollout = rollout.id
+GROUP BY rollout.id ORDER BY rollout.id DESC LIMIT $1
+
+-- rollout --
+SELECT * FROM rollout WHERE id = $1
+
+-- rollout_locked --
+-- Whoever moves or halts it waits here.
+SELECT * FROM rollout WHERE id = $1 FOR UPDATE
+
+-- rollout_boxes --
+-- The boxes of a rollout, each with what is known of it; of alarms those of the severities $2, without the codes $3.
+SELECT member.ring, member.digest, member.asked_at, member.said_at, member.was_there, member.alarms AS before,
+    member.outcome, member.code, member.excused, member.site, member.box, box.sid, box.state, box.heard, box.contested,
+    coalesce(box.since, $4) AS since, box.reported, box.info, coalesce(standing.alarms, '{}') AS alarms
+FROM rollout_box AS member LEFT JOIN box USING (site, box) LEFT JOIN (
+    SELECT site, box, array_agg(code || ' ' || instance) AS alarms FROM alarm
+    WHERE cleared_at IS NULL AND severity = ANY ($2::text[]) AND code <> ALL ($3::text[]) GROUP BY site, box
+) AS standing USING (site, box)
+WHERE member.rollout = $1 ORDER BY member.ring, member.site, member.box
+
+-- rollout_texts --
+SELECT site, box, toml FROM rollout_box JOIN unnest($2::text[], $3::text[]) AS told (site, box) USING (site, box)
+WHERE rollout = $1
+
+-- rollout_moved --
+UPDATE rollout SET stage = $2, ring = $3, begun_at = $4, whole_at = $5, halt = $6, moved_at = $7 WHERE id = $1
+
+-- rollout_asked --
+UPDATE rollout_box SET asked_at = told.asked_at, said_at = told.said_at, was_there = told.was_there,
+    alarms = ARRAY (SELECT jsonb_array_elements_text(told.alarms))
+FROM unnest($2::text[], $3::text[], $4::timestamptz[], $5::timestamptz[], $6::boolean[], $7::jsonb[])
+    AS told (site, box, asked_at, said_at, was_there, alarms)
+WHERE rollout = $1 AND rollout_box.site = told.site AND rollout_box.box = told.box
+
+-- rollout_nonces --
+UPDATE rollout_box SET nonce = told.nonce, outcome = NULL, code = NULL
+FROM unnest($2::text[], $3::text[], $4::text[]) AS told (site, box, nonce)
+WHERE rollout = $1 AND rollout_box.site = told.site AND rollout_box.box = told.box
+
+-- rollout_withdrawn --
+UPDATE rollout_box SET asked_at = NULL, said_at = NULL, was_there = NULL, alarms = NULL, nonce = NULL, outcome = NULL,
+    code = NULL
+FROM unnest($2::text[], $3::text[]) AS told (site, box)
+WHERE rollout = $1 AND rollout_box.site = told.site AND rollout_box.box = told.box
+
+-- rollout_excused --
+UPDATE rollout_box SET excused = TRUE FROM unnest($2::text[], $3::text[]) AS told (site, box)
+WHERE rollout = $1 AND rollout_box.site = told.site AND rollout_box.box = told.box
+
+-- rollout_left --
+-- Its boxes are free for another.
+UPDATE rollout_box SET open = FALSE WHERE rollout = $1 AND open
+
+-- rollout_answers --
+UPDATE rollout_box SET outcome = told.outcome, code = told.code
+FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[]) AS told (site, box, nonce, outcome, code)
+WHERE rollout_box.site = told.site AND rollout_box.box = told.box AND rollout_box.nonce = told.nonce AND open

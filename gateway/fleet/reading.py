@@ -12,11 +12,11 @@ from typing import Final
 
 from gateway.domain import topics
 from gateway.domain.fleet import BoxId, SiteName
-from gateway.domain.telemetry import Alarm, Backfill, Event, Health, Info, Status, read
+from gateway.domain.telemetry import Alarm, Backfill, Event, Health, Info, Reported, Result, Status, read
 from gateway.domain.topics import Leaf
 from gateway.fleet.arrivals import Arrived
 
-Message = Status | Info | Health | Alarm | Event | Backfill
+Message = Status | Info | Health | Alarm | Event | Backfill | Result | Reported
 _KINDS: Final[dict[Leaf, type[Message]]] = {
     Leaf.STATUS: Status,
     Leaf.INFO: Info,
@@ -24,6 +24,8 @@ _KINDS: Final[dict[Leaf, type[Message]]] = {
     Leaf.ALARM: Alarm,
     Leaf.EVENT: Event,
     Leaf.BACKFILL: Backfill,
+    Leaf.RESULT: Result,
+    Leaf.REPORTED: Reported,
 }
 LISTENED: Final = tuple(_KINDS)
 

@@ -22,10 +22,13 @@ from ssl import SSLContext
 from typing import Final, cast
 
 import uvloop
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from gateway.domain.signature import ring
 from gateway.net.tls import client_context
 from gateway.simulate import mqtt_wire
 from gateway.simulate.fleet_box import KEEPALIVE, At, SimulatedBox, Tally, boxes_of
+from gateway.simulate.fleet_twin import Temper
 
 JITTER: Final = 0.2
 BACKFILL_SECONDS: Final = 0.2
@@ -65,6 +68,10 @@ class Plan:
     certificates: Path | None = None
     """A folder with BOX.pem, certificate and key, or one such file for all; with `ca` the connection is encrypted."""
     seed: int = 0
+    trusted: tuple[bytes, ...] = ()
+    """The public keys (Ed25519, 32 bytes each) of who may ask the boxes for something."""
+    tempers: tuple[tuple[int, Temper], ...] = ()
+    """Boxes, by number, that don't do what they are asked."""
 
     @property
     def encrypted(self) -> bool:
@@ -143,11 +150,18 @@ def _play(plan: Plan) -> Outcome:
     return uvloop.run(Fleet(plan).run())
 
 
+def utc_now() -> datetime:
+    """The time of day."""
+    return datetime.now(UTC)
+
+
 class Fleet:
     """The boxes of one process."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, *, now: Callable[[], datetime] = utc_now) -> None:
+        """`now` is the clock that the boxes tell."""
         self.plan = plan
+        self.now = now
         self.tally = Tally()
         self.chance = Random(plan.seed or None)  # noqa: S311  moments and numbers of a play
         self.leaving = False
@@ -160,6 +174,8 @@ class Fleet:
             log=log,
             chance=self.chance,
             tally=self.tally,
+            trusted=ring(map(Ed25519PublicKey.from_public_bytes, plan.trusted)),
+            tempers=dict(plan.tempers),
         )
         self.lines = [Line(self, box, number) for number, box in enumerate(made)]
         self._one_context = self._context(plan.certificates) if plan.encrypted and self._for_all else None
@@ -170,6 +186,12 @@ class Fleet:
 
     async def run(self) -> Outcome:
         """Connect, play, cut if asked, and leave when central has acknowledged everything or `drain` is over."""
+        try:
+            return await self._played()
+        finally:
+            await self._leave()
+
+    async def _played(self) -> Outcome:
         plan, loop = self.plan, asyncio.get_running_loop()
         began = loop.time()
         for line in self.lines:
@@ -187,7 +209,6 @@ class Fleet:
         await self._until(lambda: not any(line.box.owed for line in self.lines), plan.drain)
         connected = sum(line.box.connected for line in self.lines)
         owed = sum(line.box.owed for line in self.lines)
-        await self._leave()
         return Outcome(tally=self.tally, owed=owed, connected=connected, reconnected=reconnected, drained=drained)
 
     async def _storm(self) -> tuple[float | None, float | None]:
@@ -257,6 +278,8 @@ class Line(asyncio.Protocol):
     def say(self, what: Callable[[SimulatedBox, At], bytes]) -> None:
         """Have the box do something now, and send what it says."""
         self._send(what(self.box, self._at()))
+        if self.box.gone and self._transport is not None:
+            self.cut()
 
     def hush(self) -> None:
         """Nothing happens at this box any more; what is owed is still said."""
@@ -302,7 +325,7 @@ class Line(asyncio.Protocol):
     # -- its clock --
 
     def _at(self) -> At:
-        return At(now=datetime.now(UTC), steady=asyncio.get_running_loop().time())
+        return At(now=self._fleet.now(), steady=asyncio.get_running_loop().time())
 
     def _every(self, seconds: float, what: Callable[[SimulatedBox, At], bytes], *, first: float) -> None:
         place = len(self._timers)
@@ -338,7 +361,7 @@ class Line(asyncio.Protocol):
         self._transport.write(data)
 
     def _dial_after(self, seconds: float) -> None:
-        if not self._fleet.leaving:
+        if not (self._fleet.leaving or self.box.gone):
             self._dialling = asyncio.get_running_loop().create_task(self._dial(seconds))
 
     async def _dial(self, seconds: float) -> None:

@@ -2,20 +2,24 @@
 
 What is promised: the messages are written by the same allow-list as those of a real box. An event has its number for
 good and is kept until central has acknowledged it (`ack`), however often the connection breaks; live goes first, the
-rest follows as backfill. All is kept in memory: a simulator that is started anew plays boxes with new books (`log`).
+rest follows as backfill. What central wishes for is judged and told (`fleet_twin`), a phase with each health. All is
+kept in memory: a simulator that is started anew plays boxes with new books (`log`).
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
 from random import Random
 from typing import Any, Final
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
 from gateway.domain.issue import Severity
+from gateway.domain.signature import KeyId
 from gateway.domain.telemetry import (
     BACKFILL_ITEMS,
     Ack,
@@ -26,6 +30,7 @@ from gateway.domain.telemetry import (
     Health,
     Info,
     Kind,
+    Reported,
     Standing,
     State,
     Status,
@@ -35,6 +40,7 @@ from gateway.domain.telemetry import (
 from gateway.domain.telemetry_fields import eid, sid
 from gateway.domain.topics import CHANNELS, Leaf, Topic
 from gateway.simulate import mqtt_wire
+from gateway.simulate.fleet_twin import Temper, Twin
 from gateway.simulate.mqtt_wire import Reader, Will
 
 KEEPALIVE: Final = 20
@@ -76,8 +82,13 @@ class At:
 class SimulatedBox:
     """A box and its connection, if it has one."""
 
-    def __init__(self, *, site: str, box: str, version: int, log: str, chance: Random, tally: Tally) -> None:
+    def __init__(
+        self, *, site: str, box: str, version: int, log: str, chance: Random, tally: Tally, twin: Twin
+    ) -> None:  # fmt: skip
         self.site, self.box = site, box
+        self._twin = twin
+        self._told_of: tuple[Reported | None, dict[str, Any]] = (None, {})
+        """What of the twin was said in this connection."""
         self.connected = False
         self._version = version
         self._log = log
@@ -111,6 +122,11 @@ class SimulatedBox:
     def last(self) -> int:
         """The last event that happened."""
         return self._seq
+
+    @property
+    def gone(self) -> bool:
+        """It is never heard again."""
+        return self._twin.gone
 
     def waits_since(self, steady: float) -> bool:
         """Whether an event of this connection waits longer than since that moment."""
@@ -149,6 +165,8 @@ class SimulatedBox:
                     answer += mqtt_wire.puback(packet.packet_id) if packet.qos else b""
                     if packet.topic == self._topic(Leaf.ACK):
                         self._acknowledged(read(Ack, packet.payload), at)
+                    elif packet.payload:
+                        answer += self._wished(packet.payload, at)
                 case _:
                     pass
         return answer
@@ -164,8 +182,10 @@ class SimulatedBox:
 
     def health(self, at: At) -> bytes:
         """Its numbers now; nothing is kept of them while it is not connected."""
+        self._twin.step(at.now)
         if not self.connected:
             return b""
+        turned_red = self.outage(at) if self._twin.red and self._outage is None else b""
         chance = self._chance.random()
         message = Health(
             **self._envelope(at),
@@ -194,7 +214,7 @@ class SimulatedBox:
             outbox_n=self.owed,
         )
         self._tally.health += 1
-        return self._publish(Leaf.HEALTH, message)
+        return turned_red + self._publish(Leaf.HEALTH, message) + self._of_wishes(at)
 
     def event(self, at: At) -> bytes:
         """Something happened: a study is at its destination."""
@@ -231,7 +251,30 @@ class SimulatedBox:
         self.connected = True
         self._tally.connections += 1
         self.say_again()
-        info = Info(
+        self._told_of = (None, {})
+        # Where MQTT is 3.1.1 (NATS) a subscription with QoS 1 is a consumer that the whole cluster keeps, and central's
+        # words come with QoS 0 all the same: what is lost of them is said again
+        qos = 1 if self._version == mqtt_wire.V5 else 0
+        filters = [self._topic(leaf) for leaf in (Leaf.ACK, Leaf.REQUEST, Leaf.DESIRED)]
+        said = mqtt_wire.subscribe(filters, version=self._version, packet_id=self._next_packet_id(), qos=qos)
+        state = State.READY if self._outage is None else State.ALERT
+        said += self._publish(Leaf.STATUS, self._status(state, at)) + self._of_wishes(at)
+        return said + (self._alarm(at, self._outage, ends=False) if self._outage else b"")
+
+    def _wished(self, payload: bytes, at: At) -> bytes:
+        """What is answered to a message of central."""
+        result = self._twin.hear(payload, at.now)
+        return self._of_wishes(at) + (self._publish(Leaf.RESULT, result) if result is not None else b"")
+
+    def _of_wishes(self, at: At) -> bytes:
+        """How far they are, as far as that is new in this connection."""
+        (reported, facts), now = self._told_of, (self._twin.reported, dict(self._twin.facts))
+        self._told_of = now
+        said = self._publish(Leaf.INFO, self._info(at)) if now[1] != facts else b""
+        return said + (self._publish(Leaf.REPORTED, now[0]) if now[0] not in {None, reported} else b"")
+
+    def _info(self, at: At) -> Info:
+        return Info(
             **self._envelope(at),
             model="simulated",
             sw="0.1.0",
@@ -239,15 +282,8 @@ class SimulatedBox:
             config="0" * 16,
             peers={DESTINATION: "dicom"},
             schemas=("status/1.0", "health/1.0", "event/1.0"),
+            **self._twin.facts,
         )
-        # Where MQTT is 3.1.1 (NATS) a subscription with QoS 1 is a consumer that the whole cluster keeps, and central's
-        # words come with QoS 0 all the same: what is lost of them is said again
-        qos = 1 if self._version == mqtt_wire.V5 else 0
-        filters = [self._topic(leaf) for leaf in (Leaf.ACK, Leaf.REQUEST, Leaf.DESIRED)]
-        said = mqtt_wire.subscribe(filters, version=self._version, packet_id=self._next_packet_id(), qos=qos)
-        state = State.READY if self._outage is None else State.ALERT
-        said += self._publish(Leaf.STATUS, self._status(state, at)) + self._publish(Leaf.INFO, info)
-        return said + (self._alarm(at, self._outage, ends=False) if self._outage else b"")
 
     def _happened(self, at: At, **what: Any) -> bytes:
         self._seq += 1
@@ -314,15 +350,26 @@ class SimulatedBox:
 
 
 def boxes_of(
-    count: int, *, sites: int, first: int, version: int, log: str, chance: Random, tally: Tally
+    count: int,
+    *,
+    sites: int,
+    first: int,
+    version: int,
+    log: str,
+    chance: Random,
+    tally: Tally,
+    trusted: Mapping[KeyId, Ed25519PublicKey],
+    tempers: Mapping[int, Temper],
 ) -> Iterator[SimulatedBox]:
-    """So many boxes from number `first` on, spread over the sites."""
+    """So many boxes from number `first` on, spread over the sites; `tempers`: of those that don't obey."""
     for number in range(first, first + count):
+        site, box = f"sim-{number % sites + 1:02}", f"sim-{number:05}"
         yield SimulatedBox(
-            site=f"sim-{number % sites + 1:02}",
-            box=f"sim-{number:05}",
+            site=site,
+            box=box,
             version=version,
             log=log,
             chance=chance,
             tally=tally,
+            twin=Twin(site=site, box=box, trusted=trusted, temper=tempers.get(number, Temper.OBEYS)),
         )
