@@ -70,11 +70,10 @@ _FROM_COLUMN: Final = {stored: escaped for escaped, stored in _TO_COLUMN.items()
 class Connection(sqlite.Connection):
     """A connection that takes any text the wire gave us.
 
-    SQLite keeps UTF-8, and an identifier is the bytes it is (invariant 6: never refused for its
-    contents). Bytes that were no text arrive as lone surrogates; they are kept as characters of the
-    private use area and come back as they were. Text that itself holds one of these 128 characters
-    (U+F780 to U+F7FF, of no standard) comes back with such a byte in its place: to look at every value
-    before it is written would cost all others more than that is worth. Files keep every byte.
+    SQLite keeps UTF-8, and an identifier is the bytes it is (invariant 6: never refused for its contents). Bytes that
+    were no text arrive as lone surrogates; they are kept as characters of the private use area and come back as they
+    were. Text that itself holds one of these 128 characters (U+F780 to U+F7FF, of no standard) comes back with such a
+    byte in its place: to look at every value before it is written costs more than that is worth. Files keep every byte.
     """
 
     def execute(self, sql: str, parameters: Any = (), /) -> sqlite.Cursor:
