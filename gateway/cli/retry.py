@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from gateway.cli.failures import DOES_NOT_HOLD, CommandFailed
 from gateway.cli.options import DEFAULT_CONFIG, ConfigPath, DestinationOption
 from gateway.domain.model import InstanceId
-
-if TYPE_CHECKING:
-    pass
 
 
 def retry(

@@ -20,8 +20,6 @@ MAX_CONTROL_PDU = 128 * 1024
 MAX_DATA_PDU = 4 * 1024 * 1024
 """Bytes of the longest P-DATA-TF that is read. Some peers ignore the length we announce; as
 fragments are streamed, a longer PDU costs no memory, but a length beyond this one is an attack."""
-P_DATA_OVERHEAD = 12
-"""PDU header (6) and PDV header (6) in front of a single fragment."""
 
 _PDU_HEADER = struct.Struct(">BxL")
 _PDV_HEADER = struct.Struct(">LBB")

@@ -25,7 +25,7 @@ SHOWN_IN_PIXELS: Final = frozenset({"US", "SC", "XA", "RF", "ES", "XC", "DOC", "
 _UNCORRECTABLE: Final = ("1.2.840.10008.5.1.4.1.1.104.", "1.2.840.10008.5.1.4.1.1.88.", "1.2.840.10008.5.1.4.1.1.7")
 """SOP classes of encapsulated documents, structured reports and secondary capture."""
 _OLDEST: Final = date(1990, 1, 1)
-_OFFSET: Final = re.compile(r"([+-])(0\d|1[0-4])([0-5]\d)")
+_OFFSET: Final = re.compile(r"([+-])(0\d|1[0-4])([0-5]\d)", re.ASCII)
 _AGE_UNITS: Final = {"D": 1.0, "W": 7.0, "M": 30.44, "Y": 365.25}
 _AGE_SLACK: Final = 400.0
 """Days by which an age may be off: it is rounded, or of the day of the order."""
@@ -165,17 +165,11 @@ def _clock(header: Header, study: Study, policy: CheckPolicy) -> Iterator[Findin
 
 
 def _zone(header: Header, policy: CheckPolicy) -> tzinfo:
-    offset = header.TimezoneOffsetFromUTC.strip()
-    if (
-        len(offset) == 5
-        and offset[0] in "+-"
-        and offset[1:].isdigit()
-        and int(offset[3:]) < 60
-        and int(offset[1:3]) < 15
-    ):
-        away = timedelta(hours=int(offset[1:3]), minutes=int(offset[3:]))
-        return timezone(-away if offset[0] == "-" else away)
-    return policy.zone
+    offset = _OFFSET.fullmatch(header.TimezoneOffsetFromUTC.strip())
+    if offset is None:
+        return policy.zone
+    away = timedelta(hours=int(offset[2]), minutes=int(offset[3]))
+    return timezone(-away if offset[1] == "-" else away)
 
 
 def _person(header: Header, study: Study, policy: CheckPolicy) -> Iterator[Finding]:

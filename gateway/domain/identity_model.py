@@ -250,9 +250,6 @@ class Level(StrEnum):
     """Name and birth date, at its station about its time."""
 
 
-ORDER_KEYS: Final = (Level.STUDY, Level.ACCESSION, Level.STEP, Level.MPPS)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
     """What one level names."""

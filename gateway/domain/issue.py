@@ -8,7 +8,7 @@ configured name or "box", never a number of an order, a peer's text or anything 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -89,12 +89,6 @@ def instance_of(kind: Kind, subject: str) -> str:
     if kind.about is About.BOX:
         return BOX
     return _FOREIGN.sub("_", subject)[:INSTANCE_MAX] or BOX
-
-
-def worst(severities: Iterable[Severity]) -> Severity | None:
-    """The worst of them; None of none."""
-    order = list(Severity)
-    return max(severities, key=order.index, default=None)
 
 
 def together(*tables: Mapping[str, Kind]) -> dict[str, Kind]:

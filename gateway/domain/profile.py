@@ -132,8 +132,6 @@ FILLABLE: Final[Mapping[int, frozenset[FillSource | int]]] = {
     0x00400007: frozenset({0x00321060}),
 }
 """Sources by what they may fill, beside the constants that `may_be_words` allows."""
-CUTTABLE: Final = frozenset({ACCESSION_NUMBER, PATIENT_ID})
-"""Keys that scanners are known to cut."""
 
 
 def may_be_words(tag: int) -> bool:

@@ -92,8 +92,6 @@ class Kind(StrEnum):
     STUDY_CONFIRMED = "study-confirmed"
     ALARM_RAISED = "alarm-raised"
     ALARM_CLEARED = "alarm-cleared"
-    TAKEN_OVER = "taken-over"
-    """Somebody else connected with the identity of this box."""
     GAP = "gap"
     """Events that were never acknowledged were given up for room: `count` of them, the last one `upto`."""
 

@@ -25,7 +25,7 @@ from gateway.domain.health import (
     told,
     unprepared_found,
 )
-from gateway.domain.issue import About, Kind, Owner, Severity, instance_of, together, worst
+from gateway.domain.issue import About, Kind, Owner, Severity, instance_of, together
 from gateway.domain.issues import KINDS, step
 from gateway.domain.overview import Alarm
 
@@ -136,8 +136,6 @@ def test_what_leaves_the_box_has_no_number_of_an_order_in_it() -> None:
     ]
     duplicates = found[1]
     assert (duplicates.since, duplicates.last) == (NOW + timedelta(minutes=1), NOW + timedelta(minutes=2))
-    assert worst(one.severity for one in found) is Severity.ERROR
-    assert worst([]) is None
 
 
 @given(st.text(max_size=100))

@@ -25,7 +25,6 @@ MOST_LAGS: Final = 10_000
 _DOWN: Final = PROBED | {"destination-unreachable"}
 _AVERAGED: Final = ("cpu", "mem", "temp_c", "clk_off_ms", "fwd_lag_p95_s")
 """Of these an average says more than the last; of the others the last counts."""
-_READINGS: Final = {one.value for one in Reading}
 
 
 @dataclass(slots=True)
