@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 from pydantic_core import PydanticCustomError
 
+from gateway.app.forward import check_rules
 from gateway.config import Config, ConfigError, Reserve, Service, load, load_profiles, parse
 from gateway.config.problems import sections_of
 from gateway.config.profiles import ProfileFile
@@ -344,6 +345,15 @@ def test_what_is_no_ae_title(text: object) -> None:
 @pytest.mark.parametrize("text", ["10.1.1.20", "10.0.0.0/8", "fd00::1", "fd00::/8"])
 def test_networks(text: str) -> None:
     assert parse_network(text) == ip_network(text)
+
+
+def test_what_a_scanner_is_to_say_of_itself_reaches_the_check() -> None:
+    written = '[[scanner]]\nae = "CT1"\nconstants = { StationName = "CT-1" }\n'
+    assert check_rules(parse(MINIMAL + written, base=Path("/nowhere"))).policy.constants == {
+        "CT1": {"StationName": "CT-1"}
+    }
+    strange = problems(MINIMAL + written.replace("StationName", "StationNam"))
+    assert 'did you mean "StationName"?' in strange["scanner[CT1].constants.StationNam"]
 
 
 # --- the sample ---

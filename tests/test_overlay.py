@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pydantic import TypeAdapter
 
 from gateway.config import Overlay, faults_over, load
+from gateway.domain.telemetry_fields import ConfigKey
 
 LOCAL = """
 [site]
@@ -87,6 +89,7 @@ def test_a_wish_that_does_not_hold_does_not_count(file: Path, text: str) -> None
         (LOCAL + "[console]\nport = true\n[limits]\nidle = 3\n", ("limits.idle", "console.port")),
         (LOCAL + '[[destination]]\nname = "DOE^JANE"\nconfirm = 1\n', None),
         (LOCAL + "[DOE_JANE]\nx = 1\n", ("unknown",)),
+        (LOCAL + '[[scanner]]\nae = "X"\nconstants = { StationName = 7 }\n', ("scanner.constants.StationName",)),
         ("= DOE^JANE", ("unknown",)),
     ],
 )
@@ -95,3 +98,4 @@ def test_of_a_wish_with_faults_only_keys_are_told(file: Path, text: str, keys: t
     assert "DOE" not in str(found)
     if keys is not None:
         assert set(found) == set(keys)
+    assert all(TypeAdapter(ConfigKey).validate_python(key) for key in found), "each can be told"

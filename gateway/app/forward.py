@@ -128,9 +128,10 @@ async def start_synthetic_forward(config: Config, books: Spool, stop: asyncio.Ev
 def check_rules(config: Config) -> CheckRules:
     """What the site says of the check of images against orders."""
     emergencies = frozenset(scanner.ae for scanner in config.scanner if scanner.emergency)
+    constants: dict[str, dict[str, str]] = {scanner.ae: scanner.constants.wanted for scanner in config.scanner}
     return CheckRules(
         mode=Mode(config.check.mode),
-        policy=config.check.policy(config.site.timezone, emergencies),
+        policy=config.check.policy(config.site.timezone, emergencies, constants),
         patience=config.check.patience({one.ae: one.hold for one in config.scanner if one.hold is not None}),
         resend=Resend(config.check.resend),
         senders=tuple(SourceName(one.name) for one in config.sender),

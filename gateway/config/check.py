@@ -45,8 +45,11 @@ class Check(Section):
     test_patients: Annotated[tuple[Pattern, ...], Field(max_length=100)] = spelled([*CheckPolicy().test_patients])
     """Patterns with * and ? of the names and ids of what is no patient; never corrected."""
 
-    def policy(self, zone: tzinfo, emergencies: frozenset[str]) -> CheckPolicy:
-        """The same as the domain knows it. `emergencies`: the scanners whose patients come without an order."""
+    def policy(
+        self, zone: tzinfo, emergencies: frozenset[str], constants: Mapping[str, Mapping[str, str]]
+    ) -> CheckPolicy:
+        """The same as the domain knows it. `emergencies`: the scanners whose patients come without an order;
+        `constants`: what the images of each say of it."""
         return CheckPolicy(
             zone=zone,
             enrich=self.enrich,
@@ -54,6 +57,7 @@ class Check(Section):
             order_age=self.order_age,
             emergency_aes=emergencies,
             test_patients=self.test_patients,
+            constants=constants,
         )
 
     def patience(self, scanners: Mapping[AETitle, timedelta]) -> Patience:

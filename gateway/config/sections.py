@@ -154,6 +154,25 @@ class WorklistPolicy(Section):
     """Begin the step's comment (0040,0400) of rows older than fresh_for with "AS OF" and the time."""
 
 
+Constant = Annotated[str, Field(max_length=64)]
+
+
+class Constants(Section):
+    Manufacturer: Constant = spelled("")
+    """What the images of this scanner are to say of it (0008,0070); empty: anything."""
+    StationName: Constant = spelled("")
+    """The same of (0008,1010)."""
+    InstitutionName: Constant = spelled("")
+    """The same of (0008,0080)."""
+    InstitutionalDepartmentName: Constant = spelled("")
+    """The same of (0008,1040)."""
+
+    @property
+    def wanted(self) -> dict[str, str]:
+        """Those that the site wrote down, by keyword."""
+        return {keyword: value for keyword, value in self if value}
+
+
 class Scanner(Section):
     ae: AE
     """Write the AE title with which the scanner calls."""
@@ -169,6 +188,8 @@ class Scanner(Section):
     """How long its images wait for an order, instead of [check] hold default; "off": not at all; empty: as there."""
     emergency: Flag = spelled(False)
     """Its patients come before their orders: its images are held by no doubt, and looked at again when one comes."""
+    constants: Constants = spelled({})
+    """What its images are to say of it. What differs is a finding; a rule of [check] rules puts it right."""
     profile: Name = spelled("generic")
     """The profile of its make and model: a shipped one, or a file of [worklist] profiles."""
     worklist: WorklistPolicy = spelled({})

@@ -14,6 +14,7 @@ from itertools import combinations
 from typing import Final
 
 from gateway.domain import likeness
+from gateway.domain.admission import same_ae
 from gateway.domain.checks import Code, finding
 from gateway.domain.identity_model import CheckPolicy, Finding, Header, Naming, Relation, Study
 from gateway.domain.keys import Wildcard, fold
@@ -142,8 +143,8 @@ def _form(header: Header, study: Study, policy: CheckPolicy) -> Iterator[Finding
 
 
 def _constants(header: Header, study: Study, policy: CheckPolicy) -> Iterator[Finding]:
-    for ae in sorted(study.calling_aes):
-        for keyword, value in policy.constants.get(ae, {}).items():
+    for ae, wanted in policy.constants.items():
+        for keyword, value in wanted.items() if any(same_ae(ae, one) for one in study.calling_aes) else ():
             if getattr(header, keyword) != value:
                 yield finding(Code.CONSTANT_DIFFERS, keyword, has=getattr(header, keyword), expected=value)
 

@@ -51,7 +51,7 @@ Alias = Annotated[Name, _listed("names")]
 BoxName = Annotated[Name, _listed("box")]
 Asked = Annotated[str, Field(pattern=r"^[a-z]{1,16}(_[a-z]{1,16}){0,3}$"), _listed("commands")]
 Reply = Annotated[Word, _listed("replies")]
-ConfigKey = Annotated[str, Field(pattern=r"^[a-z_]{1,32}(\.[a-z_]{1,32}){0,3}$")]
+ConfigKey = Annotated[str, Field(pattern=r"^[A-Za-z_]{1,32}(\.[A-Za-z_]{1,32}){0,3}$")]
 """The path of a key that a configuration knows; "unknown" for any other."""
 Nonce = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{16,64}$")]
 """Of a command that somebody whom the box trusts signed for it."""
