@@ -23,11 +23,11 @@ from gateway.domain import row_orders
 from gateway.domain.desk import DESK
 from gateway.domain.identity_model import Before, Candidate, Header, Naming, Shown
 from gateway.domain.merge import Kind
-from gateway.domain.model import UID, AETitle, SourceName
-from gateway.domain.mpps import Performed, ScheduledReference, StepStatus
+from gateway.domain.model import AETitle, SourceName
+from gateway.domain.mpps import Performed
 from gateway.domain.order_model import PatientKey, Status
 from gateway.domain.worklist import first_value, text
-from gateway.spool import order_books, patients, worklist
+from gateway.spool import mpps, order_books, patients, worklist
 from gateway.spool.checks import StudyKey, excerpt_of
 from gateway.spool.datasets import decoder, read
 from gateway.spool.db import Connection, Row
@@ -287,32 +287,10 @@ class _Search:
 
     def _steps(self, studies: Collection[str]) -> list[Performed]:
         rows = self._c.execute(sql("candidate_steps"), {"studies": _listed(studies), "limit": MOST}).fetchall()
-        references: defaultdict[int, list[ScheduledReference]] = defaultdict(list)
-        steps: dict[int, Row] = {}
+        of_step: defaultdict[int, list[Row]] = defaultdict(list)
         for row in rows:
-            steps[row["id"]] = row
-            references[row["id"]].append(
-                ScheduledReference(
-                    StudyInstanceUID=UID(row["study"]),
-                    AccessionNumber=row["AccessionNumber"],
-                    RequestedProcedureID=row["RequestedProcedureID"],
-                    ScheduledProcedureStepID=row["ScheduledProcedureStepID"],
-                )
-            )
-        return [
-            Performed(
-                status=StepStatus(row["status"]),
-                PatientID=row["PatientID"],
-                Modality=row["Modality"],
-                PerformedProcedureStepID=row["PerformedProcedureStepID"],
-                PerformedStationAETitle=row["PerformedStationAETitle"],
-                reason=row["reason"],
-                series=row["series"],
-                instances=row["instances"],
-                references=tuple(references[number]),
-            )
-            for number, row in steps.items()
-        ]
+            of_step[row["id"]].append(row)
+        return [Performed(**mpps.told(found[0], found)) for found in of_step.values()]
 
     def _before(self) -> Before | None:
         values = {"study": self._asked.study, "scanners": _listed(self._asked.scanners), "window": WINDOW}

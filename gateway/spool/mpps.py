@@ -10,10 +10,10 @@ Promises
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from gateway.domain.model import UID, AETitle
 from gateway.domain.mpps import (
@@ -35,6 +35,8 @@ from gateway.spool.relays import LONGEST_DEFERRAL, Queued
 from gateway.spool.times import from_text, to_text
 
 UNKNOWN_THERE: Final = "0112"
+_TOLD: Final = Performed.__dataclass_fields__.keys() - {"status", "references"}
+_REFERRED: Final = ScheduledReference.__dataclass_fields__
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,26 +75,16 @@ class Relay(Queued):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
+class Step(Performed):
     """A performed procedure step as its scanner told it last."""
 
     id: int
     SOPInstanceUID: UID
     calling_ae: AETitle
-    status: StepStatus
     first_at: datetime
     last_at: datetime
     ended_at: datetime | None
     """When it was told to be final."""
-    PatientID: str
-    Modality: str
-    PerformedProcedureStepID: str
-    PerformedStationAETitle: str
-    reason: str
-    """Why it was discontinued, as code value^scheme."""
-    series: int | None
-    instances: int | None
-    references: tuple[ScheduledReference, ...]
     relays: tuple[Relay, ...]
 
 
@@ -217,25 +209,25 @@ def steps_of_study(c: Connection, study: UID) -> tuple[Step, ...]:
 
 def _step(c: Connection, row: Row) -> Step:
     values = {"step": row["id"]}
-    references = c.execute(sql("mpps_references"), values).fetchall()
     return Step(
+        **told(row, c.execute(sql("mpps_references"), values)),
         id=row["id"],
         SOPInstanceUID=UID(row["SOPInstanceUID"]),
         calling_ae=AETitle(row["calling_ae"]),
-        status=StepStatus(row["status"]),
         first_at=from_text(row["first_at"]),
         last_at=from_text(row["last_at"]),
         ended_at=from_text(row["ended_at"]),
-        PatientID=row["PatientID"],
-        Modality=row["Modality"],
-        PerformedProcedureStepID=row["PerformedProcedureStepID"],
-        PerformedStationAETitle=row["PerformedStationAETitle"],
-        reason=row["reason"],
-        series=row["series"],
-        instances=row["instances"],
-        references=tuple(ScheduledReference(**dict(one)) for one in references),
         relays=tuple(_relay(one) for one in c.execute(sql("mpps_relays_of_step"), values)),
     )
+
+
+def told(row: Row, references: Iterable[Row]) -> dict[str, Any]:
+    """The fields of `Performed` of a step's row and those of its references."""
+    return {
+        "status": StepStatus(row["status"]),
+        **{name: row[name] for name in _TOLD},
+        "references": tuple(ScheduledReference(**{name: one[name] for name in _REFERRED}) for one in references),
+    }
 
 
 def _relay(row: Row) -> Relay:

@@ -1527,7 +1527,7 @@ LIMIT :limit
 SELECT PatientID, issuer FROM patient WHERE PatientID IN (SELECT value FROM json_each(:patients)) LIMIT :limit
 
 -- candidate_steps --
-SELECT s.*, r.StudyInstanceUID AS study, r.AccessionNumber, r.RequestedProcedureID, r.ScheduledProcedureStepID
+SELECT s.*, r.StudyInstanceUID, r.AccessionNumber, r.RequestedProcedureID, r.ScheduledProcedureStepID
 FROM mpps_reference AS r JOIN mpps_step AS s ON s.id = r.step
 WHERE r.StudyInstanceUID IN (SELECT value FROM json_each(:studies)) ORDER BY s.id, r.position LIMIT :limit
 
