@@ -1,4 +1,4 @@
-"""A blocking TCP connection to a peer, encrypted or not, for one thread.
+"""What every TCP connection of ours has, made or taken; and how one is made: blocking, for one thread.
 
 What is promised: what is sent leaves at once (TCP_NODELAY), a peer that is gone is noticed at last (keep-alive), and
 nothing stays open of an attempt that failed.
@@ -15,9 +15,14 @@ def connected(host: str, port: int, *, within: float, tls: ssl.SSLContext | None
     which what TLS finds wrong with the peer is one."""
     sock = socket.create_connection((host, port), within)
     try:
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        prepare(sock)
         return tls.wrap_socket(sock, server_hostname=host) if tls else sock
     except BaseException:
         sock.close()
         raise
+
+
+def prepare(sock: socket.socket) -> None:
+    """Send at once, and look now and then whether the peer is there. Raises OSError if it has left."""
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)

@@ -21,6 +21,7 @@ from gateway.dicom.associate import AssociateAccept
 from gateway.dicom.association import Association, Closing, Event, ReleaseRequested, Requested, State
 from gateway.dicom.dimse import Command, CommandField, CommandSet, Data, Status, encoded_response, response_to
 from gateway.dicom.pdu import LOCAL_LIMIT
+from gateway.net.connection import prepare
 from gateway.net.dicom_asking import OwnRequests
 from gateway.net.dicom_buffer import ReceiveBuffer
 from gateway.net.dicom_gathering import Gathering
@@ -89,8 +90,7 @@ class Connection(asyncio.BufferedProtocol):
             self._transport.abort()
             return
         with contextlib.suppress(OSError):  # the peer has left: reading will tell
-            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            prepare(self._socket)
             self._quick_ack()
 
     def connection_lost(self, exc: Exception | None) -> None:

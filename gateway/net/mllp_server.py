@@ -7,7 +7,7 @@ Promises
   connection is silent, a message stands still, or an answer waits to be read. Who reads no answers is
   read no further.
 - A message that is too long is answered AR and ends its connection. An address that no sender has is not
-  heard at all.
+  heard at all. A sender that is gone without a word holds its place no longer than keep-alive takes to notice.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from typing import Any, Final, Protocol
 import structlog
 
 from gateway.domain.mllp import FrameReader, FrameTooLong
+from gateway.net.connection import prepare
 from gateway.net.rate import Rate
 
 BACKLOG: Final = 128
@@ -128,6 +129,7 @@ class MllpServer:
         reader = asyncio.StreamReader(limit=READ)
         protocol = asyncio.StreamReaderProtocol(reader)
         try:
+            prepare(sock)
             transport, _ = await loop.connect_accepted_socket(
                 lambda: protocol,
                 sock,

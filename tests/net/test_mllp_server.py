@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator
@@ -40,6 +41,15 @@ def test_messages_of_one_connection_are_answered_in_their_order(open_post: Opene
         caller.send(*sent)
         assert [caller.answer() for _ in sent] == [b"answer to " + message for message in sent]
     assert desk.messages[1:] == sent
+
+
+def test_a_sender_that_is_gone_without_a_word_is_looked_for(open_post: Opener) -> None:
+    post = open_post()
+    with Caller(post.port) as caller:
+        assert caller.ask(b"MSH|one") is not None
+        (connection,) = post.server._connections
+        sock = connection._writer.get_extra_info("socket")
+        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
 
 
 def test_answers_keep_the_order_of_their_messages(open_post: Opener) -> None:
