@@ -28,7 +28,6 @@ import structlog
 
 from gateway.dicom.negotiation import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
 from gateway.domain.compression import DEFLATED, NATIVE_FROM, SMALLEST, Preference, preference, quantised
-from gateway.domain.edits import Patch
 from gateway.domain.model import UID, Delivery, DestinationName, Instance, InstanceId, Lane
 from gateway.net.codec import Codecs
 from gateway.net.codec_task import Answer, Left, Made, Task
@@ -269,8 +268,8 @@ class Forms:
                     lane=self._lane,
                 )
 
-    def opened(self, instance: Instance, *, patch: Patch | None) -> Opened:
-        """The object in the form it goes out in, waited for; `patch` is for its header. Raises `SpoolDamaged`."""
+    def opened(self, instance: Instance) -> Opened:
+        """The object in the form it goes out in, waited for. Raises `SpoolDamaged`."""
         coming = self._coming.get(instance.id)
         try:
             form = None if coming is None else coming.result(STAT_WAIT if self._lane is Lane.STAT else None)
@@ -278,10 +277,10 @@ class Forms:
             form = None
         if form is not None:
             with suppress(SpoolDamaged):  # it went for others meanwhile: it can be made again, and the object is here
-                opened = Opened(form.instance, form.path, patch=patch)
+                opened = Opened(form.instance, form.path)
                 self._out.add(instance.id)
                 return opened
-        return Opened(instance, self._compressor.path_of(instance), patch=patch)
+        return Opened(instance, self._compressor.path_of(instance))
 
     def is_ready(self, instance: Instance) -> bool:
         """Whether `opened` would not wait."""

@@ -260,7 +260,8 @@ class LaneSender:
             settled.append(self._refuse(delivery, "file-missing"))
             return True
         assert self._line is not None
-        if not checks.outgoing(self._spool.db.read(), instance.id).free:
+        decided = checks.outgoing(self._spool.db.read(), instance.id)
+        if not decided.free:
             settled.append(self._write(partial(self._called_back, delivery=delivery)))
             return True
         if not self._line.fits(instance):
@@ -269,7 +270,8 @@ class LaneSender:
         self._settlement.before(instance)
         began = self._gate.clock()
         try:
-            outcome = self._store(self._line, delivery, instance, left)
+            patch = stored_patch(decided.edits) if decided.edits else None
+            outcome = self._store(self._line, delivery, instance, left, patch=patch)
         except PermanentFailure as error:
             if isinstance(error, SpoolDamaged):
                 self._write(
@@ -295,28 +297,26 @@ class LaneSender:
         settled += self._settle(delivery, instance, outcome)
         return not outcome.blames_destination
 
-    def _store(self, line: Line, delivery: Delivery, instance: Instance, left: Sequence[Delivery]) -> Outcome:
-        """Once in the form that was made for it, and if it may be that which is not understood, once as it came."""
-        attempts = self._failures.get(delivery.id, 0)
-        outcome = line.store(instance, self._open, attempts=attempts, meanwhile=partial(self._open_ahead, left))
+    def _store(
+        self, line: Line, delivery: Delivery, instance: Instance, left: Sequence[Delivery], *, patch: Patch | None
+    ) -> Outcome:
+        """Once in the form that was made for it, and if it may be that which is not understood, once as it came.
+        `patch`: what is corrected in it on its way out."""
+        attempts, opening = self._failures.get(delivery.id, 0), partial(self._open, patch=patch)
+        outcome = line.store(instance, opening, attempts=attempts, meanwhile=partial(self._open_ahead, left))
         if outcome.is_stored or not self._forms.blames(instance, outcome.code):
             return outcome
-        return line.store(instance, self._open, attempts=attempts, meanwhile=_nothing)
+        return line.store(instance, opening, attempts=attempts, meanwhile=_nothing)
 
-    def _open(self, instance: Instance) -> Opened:
-        patch = self._patch_of(instance)
+    def _open(self, instance: Instance, *, patch: Patch | None) -> Opened:
         ahead, self._ahead = self._ahead, None
-        if ahead is not None and (ahead.instance.id != instance.id or ahead.patch != patch):
+        if ahead is not None and ahead.instance.id != instance.id:
             ahead.close()
             ahead = None
-        opened = ahead or self._forms.opened(instance, patch=patch)
+        opened = ahead or self._forms.opened(instance)
+        opened.patch = patch
         self._size = opened.instance.size
         return opened
-
-    def _patch_of(self, instance: Instance) -> Patch | None:
-        """What is corrected in it on its way out, as it is decided now."""
-        edits = checks.outgoing(self._spool.db.read(), instance.id).edits
-        return stored_patch(edits) if edits else None
 
     def _open_ahead(self, left: Sequence[Delivery]) -> None:
         """Read and compare the next file while the destination works on this one; what is wrong with it is found
@@ -327,7 +327,7 @@ class LaneSender:
             return
         if self._forms.is_ready(instance):
             with suppress(SpoolDamaged):
-                self._ahead = self._forms.opened(instance, patch=self._patch_of(instance))
+                self._ahead = self._forms.opened(instance)
 
     def _close_ahead(self) -> None:
         if self._ahead is not None:

@@ -85,9 +85,10 @@ class Opened:
     """A file of the spool, open, and found to be what was received. Closes with its context."""
 
     def __init__(self, instance: Instance, path: Path, *, patch: Patch | None = None) -> None:
-        """Raises `SpoolDamaged` if the file is gone or differs from what was received. `patch` is for its way out."""
+        """Raises `SpoolDamaged` if the file is gone or differs from what was received."""
         self.instance = instance
         self.patch = patch
+        """For its way out; may be given until then."""
         try:
             self.descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
