@@ -1,4 +1,4 @@
-"""Desks for HL7 messages."""
+"""Desks for HL7 messages, and books that do not wait for each other."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.spool import db
 from tests.roles import orders_desk
 
 
@@ -16,3 +17,10 @@ from tests.roles import orders_desk
 def open_desk(tmp_path: Path) -> Iterator[orders_desk.Opener]:
     with ExitStack() as stack:
         yield partial(orders_desk.open_desk, stack, tmp_path / "state")
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spools that are opened behind this give up at once where another holds the books."""
+    monkeypatch.setattr(db, "BUSY_TIMEOUT_MS", 1)
+    monkeypatch.setattr(db, "BUSY_ATTEMPTS", 1)

@@ -6,6 +6,7 @@ import asyncio
 import json
 import random
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -13,6 +14,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
+from structlog.testing import capture_logs
 
 from gateway.domain.command import (
     FORMS,
@@ -32,7 +34,7 @@ from gateway.roles.reporting.commands import ALARM_FORGED, Commands
 from gateway.spool import audit, commands, progress, worklist
 from gateway.spool.worklist import WorklistRow
 from tests.domain.test_command import ANN, ARGUMENTS, BOB, EVE
-from tests.spool.objects import Clock, open_spool
+from tests.spool.objects import Clock, held, open_spool
 
 SITE, BOX = "north", "ct1-room"
 TRUSTED = ring([ANN.public_key(), BOB.public_key()])
@@ -48,6 +50,7 @@ class Room:
         self.path, self.clock = path, clock
         self.standing = QUIET
         self.carried_out: list[Command] = []
+        self.meanwhile: Callable[[], object] = lambda: None
         self.fails: type[Exception] | None = None
         self.number = 0
         self.spool = open_spool(path, clock)
@@ -58,6 +61,7 @@ class Room:
 
     def deed(self, command: Command) -> Done:
         self.carried_out.append(command)
+        self.meanwhile()
         if self.fails is not None:
             raise self.fails("DOE^JANE")
         return Done(outcome=Outcome.DONE, code=Code.OK)
@@ -155,6 +159,36 @@ def test_what_a_restart_interrupted_is_told_and_not_done_again(room: Room) -> No
     room.send(message)
     assert room.carried_out == []
     assert room.results == [("failed", "interrupted")]
+
+
+def test_books_that_take_nothing_for_a_while_end_nobodys_work(impatient: None, room: Room) -> None:
+    """While a command is carried out, and when the next one comes."""
+
+    async def scene() -> None:
+        door, stop = room.door(), asyncio.Event()
+        running = asyncio.create_task(door.run(stop))
+
+        async def until(fact: Callable[[], bool]) -> None:
+            async with asyncio.timeout(20):
+                while not fact():
+                    assert not running.done(), running.exception()
+                    await asyncio.sleep(0.01)
+
+        with capture_logs() as logged, ExitStack() as nothing_taken:
+            room.meanwhile = lambda: nothing_taken.enter_context(held(room.path))
+            door.receive(room.signed())
+            await until(lambda: len(logged) == 1)  # what came of it is not written down
+            door.receive(room.signed())
+            await until(lambda: len(logged) == 3)  # nor that, nor that another one came
+        room.meanwhile = lambda: None
+        door.receive(room.signed())
+        await until(lambda: ("done", "ok") in room.results)
+        stop.set()
+        await running
+
+    asyncio.run(scene())
+    assert [command.nonce[-1] for command in room.carried_out] == ["1", "3"]
+    assert room.results == [("failed", "interrupted"), ("done", "ok")]
 
 
 def test_a_clock_that_goes_back_brings_nothing_back(room: Room) -> None:

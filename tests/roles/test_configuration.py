@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from gateway.config import Overlay, faults_over, load
 from gateway.domain.command import Code, Command, CommandName, Phase, Standing
@@ -17,7 +19,7 @@ from gateway.domain.issues import KINDS
 from gateway.domain.telemetry import Writer
 from gateway.roles.reporting.configuration import TRIAL, Wishes, digest
 from gateway.spool import Spool, audit, configuration
-from tests.spool.objects import Clock, open_spool
+from tests.spool.objects import Clock, held, open_spool
 from tests.test_overlay import LOCAL, WISH
 
 QUIET = Standing(association_open=False, exam_due=False)
@@ -207,3 +209,36 @@ def test_each_step_is_told_once_and_the_last_again_after_a_restart(box: Box) -> 
     assert [one["phase"] for one in box.told()] == ["applied"]
     box.start()
     assert [(one["phase"], one["config"]) for one in box.told()] == [("applied", digest(WISH))]
+
+
+def test_books_that_take_nothing_for_a_while_end_nobodys_work(
+    impatient: None, box: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor does a file of the box that somebody took away."""
+    monkeypatch.setattr("gateway.roles.reporting.configuration.LOOK_SECONDS", 0.01)
+    away = box.file.with_suffix(".away")
+
+    async def scene() -> None:
+        stop = asyncio.Event()
+
+        async def until(fact: Callable[[], bool]) -> None:
+            async with asyncio.timeout(20):
+                while not fact():
+                    assert not running.done(), running.exception()
+                    await asyncio.sleep(0.01)
+
+        with capture_logs() as logged:
+            with held(box.file.parent / "state"):
+                running = asyncio.create_task(box.role.run(stop))
+                await until(lambda: len(logged) >= 2)
+                box.file.rename(away)
+            seen = len(logged)
+            await until(lambda: len(logged) >= seen + 2)
+            away.rename(box.file)
+            await until(lambda: box.phase is Phase.APPLIED)
+        stop.set()
+        await running
+
+    box.wish(3)
+    asyncio.run(scene())
+    assert box.port == 8181

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import xxhash
+from pysqlite3 import dbapi2 as sqlite
 
 from gateway.dicom import part10
 from gateway.dicom.elements import ElementError
@@ -107,3 +110,11 @@ def stored_body(spool: Spool, instance_id: InstanceId) -> bytes:
 def open_spool(state: Path, clock: Clock | None = None) -> Spool:
     """A spool on a real disk with no reserve."""
     return Spool.open(state, now=clock or Clock(), reserve=lambda _total: 0)
+
+
+@contextmanager
+def held(state: Path) -> Iterator[None]:
+    """Another process holds the books of that spool, so that they take nothing."""
+    with closing(sqlite.connect(state / "gateway.db", isolation_level=None, check_same_thread=False)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        yield

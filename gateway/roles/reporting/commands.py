@@ -5,13 +5,15 @@ Promises
   who sent it gets no answer and asks again.
 - Nothing is carried out that `gateway.domain.command` and `gateway.spool.commands` did not let through, nothing twice,
   and nothing but the deeds that were handed in. A deed that fails is answered with a code; its words stay here.
+- Books that take nothing (a full disk) end nobody's work: what comes meanwhile is dropped as above, and a deed of which
+  they could not be told how it ended is told as interrupted when they can.
 - Once nothing forged came for a day, the alarm about it ends.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Final, TypeAlias, TypeVar
@@ -31,6 +33,7 @@ from gateway.domain.command import (
     Standing,
     judge,
 )
+from gateway.domain.model import GatewayError
 from gateway.domain.signature import Flaw, KeyId
 from gateway.domain.telemetry import Result, Writer
 from gateway.domain.topics import Leaf
@@ -78,6 +81,8 @@ class Commands:
         self._now = now
         self._loop = asyncio.get_running_loop()
         self._waiting: asyncio.Queue[bytes] = asyncio.Queue(WAITING)
+        self._unsettled = True
+        """The books may hold a command as one that is carried out, and it is not."""
 
     def receive(self, raw: bytes) -> None:
         """Hand in a message as it came; one without content only takes back what the broker kept."""
@@ -92,18 +97,31 @@ class Commands:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Carry out what is handed in until `stop`."""
-        left = await self._write(partial(commands.interrupt, now=self._now()))
-        if left:
-            log.warning("commands interrupted by a restart", commands=left)
         stopped = asyncio.create_task(stop.wait())
+        await self._tried(self._end_unsettled)
         while not stop.is_set():
             coming = asyncio.create_task(self._waiting.get())
             await asyncio.wait({coming, stopped}, timeout=LOOK_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            if self._unsettled:
+                await self._tried(self._end_unsettled)
             if coming.done():
-                await self.carry_out(coming.result())
+                await self._tried(partial(self.carry_out, coming.result()))
             else:
                 coming.cancel()
-                await self._write(self._tidy)
+                await self._tried(partial(self._write, self._tidy))
+
+    async def _tried(self, step: Callable[[], Awaitable[object]]) -> None:
+        try:
+            await step()
+        except GatewayError as error:
+            log.error("commands not written down", error=type(error).__name__)
+
+    async def _end_unsettled(self) -> None:
+        """Nothing is under way: what the books say is, did not end."""
+        left = await self._write(partial(commands.interrupt, now=self._now()))
+        self._unsettled = False
+        if left:
+            log.warning("commands interrupted", commands=left)
 
     async def carry_out(self, raw: bytes) -> None:
         """One message to its end."""
@@ -113,8 +131,10 @@ class Commands:
         if isinstance(judged, Refused):
             log.warning("command refused", reason=judged.reason.value)
         if taken is not None:
+            self._unsettled = True
             done = await asyncio.to_thread(self._do, taken)
             await self._write(partial(commands.settle, command=taken, done=done, now=self._now()))
+            self._unsettled = False
             log.info("command carried out", command=taken.name.value, code=done.code.value)
 
     def _take(self, c: Connection, *, judged: Authentic | Refused, now: datetime) -> Command | None:

@@ -20,6 +20,7 @@ from typing import Final, Protocol
 import structlog
 
 from gateway.domain.command import Code, Command, Done, Outcome, Phase, Standing
+from gateway.domain.model import GatewayError
 from gateway.domain.telemetry import Reported, Writer
 from gateway.domain.topics import Leaf
 from gateway.spool import Connection, Spool, configuration
@@ -100,17 +101,22 @@ class Wishes:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Look after the wish until `stop`."""
-        await asyncio.to_thread(self._tell_again)
+        step = self._begin
         while not stop.is_set():
             try:
-                await asyncio.to_thread(self.look)
-            except OSError as error:
+                await asyncio.to_thread(step)
+                step = self.look
+            except (OSError, GatewayError) as error:  # a full disk, say: it is tried again
                 log.error("configuration not put in place", error=type(error).__name__)
             with suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), LOOK_SECONDS)
 
+    def _begin(self) -> None:
+        self._tell_again()
+        self.look()
+
     def look(self) -> None:
-        """The next step of the wish that counts. Raises OSError for a disk that does not take it."""
+        """The next step of the wish that counts. Raises OSError or GatewayError for a disk that does not take it."""
         c, now = self._spool.db.read(), self._now()
         found = configuration.latest(c)
         if found is None:
