@@ -22,12 +22,20 @@ _CROCKFORD: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _FOREIGN: Final = re.compile(r"[^A-Za-z0-9_.:-]")
 _LONGEST_NAME: Final = 64
 _RFC3339: Final = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z$"
+_YEARS: Final = (1970, 2999)
 _SID: Final = re.compile(r"(g[0-9a-f]{8})\.([0-9]{1,10})-([0-9]{1,10})", re.ASCII)
 
 
 def to_rfc3339(when: datetime) -> str:
     """UTC with milliseconds: 2026-01-31T23:59:59.123Z."""
     return f"{when.astimezone(UTC):%Y-%m-%dT%H:%M:%S}.{when.microsecond // 1000:03}Z"
+
+
+def _of_our_days(when: datetime) -> datetime:
+    """Times at the ends of the calendar are in no other zone, so nobody can keep them."""
+    if not _YEARS[0] <= when.year <= _YEARS[1]:
+        raise ValueError("is no time of a box")
+    return when
 
 
 def _listed(what: str) -> AfterValidator:
@@ -69,6 +77,7 @@ Ratio = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False), PlainSerializer
 Machine = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,11}$")]
 Moment = Annotated[
     AwareDatetime,
+    AfterValidator(_of_our_days),
     PlainSerializer(to_rfc3339, return_type=str, when_used="json"),
     WithJsonSchema({"type": "string", "format": "date-time", "pattern": _RFC3339}),
 ]
