@@ -67,10 +67,11 @@ def newest(c: Connection) -> int:
 
 def went(c: Connection, *, seq: int) -> Went:
     """What became of attempts behind that row, of the first rows there."""
-    rows = c.execute(sql("figures_went"), {"seq": seq, "limit": AT_ONCE}).fetchall()
+    upto = newest(c)  # first: what is written meanwhile is behind it, and read the next time
+    rows = c.execute(sql("figures_went"), {"seq": seq, "upto": upto, "limit": AT_ONCE}).fetchall()
     taken = [row for row in rows if row["to_state"] == "sent"]
     return Went(
-        seq=rows[-1]["seq"] if len(rows) == AT_ONCE else max(seq, newest(c)),
+        seq=rows[-1]["seq"] if len(rows) == AT_ONCE else max(seq, upto),
         taken=len(taken),
         failed=len(rows) - len(taken),
         lags=tuple(

@@ -1921,7 +1921,8 @@ SELECT coalesce(max(seq), 0) AS seq FROM journal
 -- figures_went --
 SELECT j.seq, j.at, j.to_state, i.received_at FROM journal AS j
 LEFT JOIN delivery AS d ON d.id = CAST(j.subject AS INTEGER) LEFT JOIN instance AS i ON i.id = d.instance
-WHERE j.seq > :seq AND j.kind = 'delivery' AND j.from_state = 'sending' AND j.to_state IN ('sent', 'queued', 'refused')
+WHERE j.seq > :seq AND j.seq <= :upto AND j.kind = 'delivery' AND j.from_state = 'sending'
+    AND j.to_state IN ('sent', 'queued', 'refused')
 ORDER BY j.seq LIMIT :limit
 
 -- refusal_add --
