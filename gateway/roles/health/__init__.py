@@ -251,7 +251,7 @@ class Health:
         return self._strands.get(key, Strand()).standing
 
     async def _judge(
-        self, family: str, subject: str, found: str, told: Callable[[Connection], None] = lambda _: None
+        self, family: str, subject: str, found: str, told: Callable[[Connection], None] | None = None
     ) -> Strand:
         """Write down what an evaluation found, and the issue that comes or goes by it."""
         before, at = self._strands.get((family, subject), Strand()), self._now()
@@ -259,11 +259,12 @@ class Health:
         changed = after.standing != before.standing
 
         def job(c: Connection) -> None:
-            told(c)
+            if told is not None:
+                told(c)
             if changed:
                 health.change(c, subject=subject, was=before.standing, now_is=after.standing, at=at)
 
-        if not await self._write(job):
+        if (changed or told is not None) and not await self._write(job):
             after = replace(after, standing=before.standing)
         elif changed:
             log.warning("health", about=subject, was=before.standing, code=after.standing)
