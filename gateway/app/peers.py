@@ -5,10 +5,13 @@ from __future__ import annotations
 import ssl
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Final
 
 from gateway.config import Config, DicomDestination, Ris, Tls
 from gateway.net.dicom_client import Peer
 from gateway.net.tls import client_context
+
+HERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  how a listener on every address is reached from here
 
 
 def caller_of(

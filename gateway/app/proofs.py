@@ -16,7 +16,7 @@ from functools import partial
 from ipaddress import ip_address, ip_network
 from typing import Final
 
-from gateway.app.peers import now
+from gateway.app.peers import HERE, now
 from gateway.app.watchdog import Proof
 from gateway.config import Listen
 from gateway.dicom.associate import ProposedContext
@@ -32,7 +32,6 @@ from gateway.spool.commit import GroupCommitter
 
 ANSWER_SECONDS: Final = 10.0
 """For each wait of a call to ourselves."""
-_ANY: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  where a listener on every address is called
 
 
 def committing(spool: Spool, part: Part) -> Proof:
@@ -67,7 +66,7 @@ async def _unless_full(spool: Spool, done: Callable[[], Awaitable[None]]) -> Non
 def caller_at(listen: Listen, ae: str) -> KnownCaller:
     """Ourselves as this listener's caller: `ae` is a name that nobody else knows."""
     try:
-        here = ip_address(_ANY.get(listen.address, listen.address))
+        here = ip_address(HERE.get(listen.address, listen.address))
     except ValueError:
         return KnownCaller(ae=ae)
     return KnownCaller(ae=ae, networks=(ip_network(here),))
@@ -76,7 +75,7 @@ def caller_at(listen: Listen, ae: str) -> KnownCaller:
 def answering(listen: Listen, port: int, ae: str) -> Proof:
     """A C-ECHO through our own listener is answered 0000 (PS3.7 9.1.5)."""
     peer = Peer(
-        host=_ANY.get(listen.address, listen.address),
+        host=HERE.get(listen.address, listen.address),
         port=port,
         called_ae=listen.ae[0],
         calling_ae=ae,

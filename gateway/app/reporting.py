@@ -17,8 +17,6 @@ from importlib.metadata import distributions, version
 from pathlib import Path
 from typing import Any
 
-from cryptography import x509
-
 from gateway.app.deeds import deeds
 from gateway.app.peers import now, tls_of
 from gateway.app.proofs import committing
@@ -31,6 +29,7 @@ from gateway.domain.issues import KINDS
 from gateway.domain.telemetry import MESSAGES, Writer
 from gateway.domain.telemetry_fields import aliases
 from gateway.domain.topics import Leaf
+from gateway.net.machine import not_after
 from gateway.net.mqtt import Broker, Version, connect
 from gateway.roles.reporting import Dial, Host, Policy, Reporting
 from gateway.roles.reporting.commands import Commands, Results
@@ -195,7 +194,7 @@ def inventory(
         certificate = config.mqtt.certificate
         changed = _changed(certificate)
         if certificate is not None and changed != read_at:
-            read_at, ends = changed, _not_after(certificate)
+            read_at, ends = changed, not_after(certificate)
         return {**fixed, **release(), "cert_not_after": ends}
 
     return look
@@ -235,10 +234,3 @@ def _changed(path: Path | None) -> float:
         return 0.0 if path is None else path.stat().st_mtime
     except OSError:
         return 0.0
-
-
-def _not_after(path: Path) -> datetime | None:
-    try:
-        return x509.load_pem_x509_certificate(path.read_bytes()).not_valid_after_utc
-    except (OSError, ValueError):
-        return None

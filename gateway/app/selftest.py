@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from datetime import datetime
 
-from gateway.app.synthetic import HERE, books_of
+from gateway.app.peers import HERE
+from gateway.app.synthetic import books_of
 from gateway.config import Config, Service
 from gateway.net.mllp_client import Place
 from gateway.net.tls import own_context

@@ -15,7 +15,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Final
 
-from gateway.app.peers import now
+from gateway.app.peers import HERE, now
 from gateway.config import Config, load_profiles
 from gateway.config.mappings import order_mapping
 from gateway.domain.admission import KnownCaller
@@ -36,7 +36,6 @@ BELL: Final = "selftest.sock"
 KEPT: Final = timedelta(hours=1)
 """How long rows of a round are kept that are of no more use."""
 LOOPBACK: Final = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
-HERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  how a listener on every address is reached from here
 
 
 def books_of(config: Config) -> Path:
