@@ -86,9 +86,12 @@ class Issue:
 
 def instance_of(kind: Kind, subject: str) -> str:
     """What may leave the box of a subject: [A-Za-z0-9_.:-], 1 to 64 characters."""
-    if kind.about is About.BOX:
-        return BOX
-    return _FOREIGN.sub("_", subject)[:INSTANCE_MAX] or BOX
+    return (alias(subject) if kind.about is not About.BOX else "") or BOX
+
+
+def alias(name: str) -> str:
+    """A name of the configuration as it may stand in a topic: AE titles may hold spaces and more."""
+    return _FOREIGN.sub("_", name)[:INSTANCE_MAX]
 
 
 def together(*tables: Mapping[str, Kind]) -> dict[str, Kind]:

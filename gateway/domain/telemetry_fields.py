@@ -16,11 +16,11 @@ from typing import Annotated, Final
 
 from pydantic import AfterValidator, AwareDatetime, Field, PlainSerializer, ValidationInfo, WithJsonSchema
 
-OTHER: Final = "box"
+from gateway.domain.issue import BOX, alias
+
+OTHER: Final = BOX
 """The instance of what is about no name of the configuration."""
 _CROCKFORD: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-_FOREIGN: Final = re.compile(r"[^A-Za-z0-9_.:-]")
-_LONGEST_NAME: Final = 64
 _RFC3339: Final = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z$"
 _YEARS: Final = (1970, 2999)
 _SID: Final = re.compile(r"(g[0-9a-f]{8})\.([0-9]{1,10})-([0-9]{1,10})", re.ASCII)
@@ -85,8 +85,8 @@ Moment = Annotated[
 
 
 def aliases(names: Iterable[str]) -> dict[str, str]:
-    """The name of each configured thing as it may stand in a topic: AE titles may hold spaces and more."""
-    return {name: _FOREIGN.sub("_", name)[:_LONGEST_NAME] for name in names if name}
+    """The name of each configured thing as it may stand in a topic."""
+    return {name: alias(name) for name in names if name}
 
 
 def eid(at: datetime, entropy: bytes) -> str:
