@@ -43,8 +43,8 @@ def deeds(config: Config, spool: Spool) -> Mapping[CommandName, Deed]:
 
 def _echo(config: Config, command: Command) -> Done:
     """One association and one C-ECHO."""
-    known: list[Ris | DicomDestination] = [*config.ris, *config.dicom_nodes]
-    peers = {one.name: one for one in known}
+    peers: dict[str, Ris | DicomDestination] = {config.ris_names[one.name]: one for one in config.ris}
+    peers |= {one.name: one for one in config.dicom_nodes}
     found = peers.get(command.text("peer"))
     if found is None:
         return Done(outcome=Outcome.FAILED, code=Code.UNKNOWN_NAME)

@@ -58,7 +58,7 @@ async def start_health(config: Config, spool: Spool, stop: asyncio.Event) -> Sta
 def probes_of(config: Config) -> list[DicomProbe]:
     """Every RIS, with a question for its worklist, and every destination that speaks DICOM."""
     held = frozenset(config.health.hold)
-    found = {}
+    found = []
     for node in config.dicom_nodes:
         call = caller_of(
             config,
@@ -67,13 +67,14 @@ def probes_of(config: Config) -> list[DicomProbe]:
             timeout=node.timeout.total_seconds(),
         )
         stored = _test_store(config, node, call("")) if node.test_store else None
-        found[node.name] = DicomProbe(name=node.name, peer=call(""), test_store=stored, hold=node.name in held)
+        found.append(DicomProbe(name=node.name, peer=call(""), test_store=stored, hold=node.name in held))
     for ris in config.ris:
         seconds = ris.timeout.total_seconds()
         peer = caller_of(config, ris, connect_timeout=seconds, timeout=seconds)("")
         question = as_elements(patient_identifier(NOBODY))
-        found[ris.name] = DicomProbe(name=ris.name, peer=peer, question=question, hold=ris.name in held)
-    return list(found.values())
+        name = config.ris_names[ris.name]
+        found.append(DicomProbe(name=name, peer=peer, question=question, hold=ris.name in held))
+    return found
 
 
 def certificates_of(config: Config) -> dict[str, Path]:
@@ -82,7 +83,7 @@ def certificates_of(config: Config) -> dict[str, Path]:
         **{f"listen-{one.port}": one.certificate for one in config.listen},
         "mllp": config.mllp.certificate,
         "mqtt": config.mqtt.certificate,
-        **{one.name: one.certificate for one in config.ris},
+        **{config.ris_names[one.name]: one.certificate for one in config.ris},
         **{one.name: one.certificate for one in config.dicom_nodes},
     }
     return {name: path for name, path in named.items() if path is not None}

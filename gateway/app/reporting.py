@@ -153,7 +153,7 @@ def peers_of(config: Config) -> dict[str, str]:
     return {
         **{sender.name: "sender" for sender in config.sender},
         **{scanner.ae: "scanner" for scanner in config.scanner},
-        **{ris.name: "ris" for ris in config.ris},
+        **dict.fromkeys(config.ris_names.values(), "ris"),
         **{one.name: one.kind for one in config.destination},
     }
 

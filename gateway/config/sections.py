@@ -349,6 +349,13 @@ class Config(Section):
         return frozenset(one.name for table in (self.destination, self.ris, self.sender, self.group) for one in table)
 
     @property
+    def ris_names(self) -> dict[str, str]:
+        """What each RIS is called among peers of every kind, by its name: where a destination has the same, with ":ris"
+        behind it."""
+        taken = {one.name for one in self.destination}
+        return {one.name: f"{one.name}:ris" if one.name in taken else one.name for one in self.ris}
+
+    @property
     def dicom_nodes(self) -> tuple[DicomDestination, ...]:
         """The destinations that have an AE title."""
         return tuple(one for one in self.destination if isinstance(one, DicomDestination))
