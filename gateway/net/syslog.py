@@ -11,7 +11,6 @@ Promises
 
 from __future__ import annotations
 
-import select
 import socket
 import ssl
 import threading
@@ -110,18 +109,21 @@ class Syslog:
 
     def _connected(self) -> ssl.SSLSocket | socket.socket:
         """The connection: the one that stands, unless the server has ended it meanwhile."""
-        if self._connection is not None and select.select([self._connection], [], [], 0)[0]:
-            with suppress(TimeoutError, ssl.SSLWantReadError):
-                self._connection.settimeout(0.0)
-                if not self._connection.recv(READ):
-                    self._drop()
-            if self._connection is not None:
-                self._connection.settimeout(self._server.timeout)
-        if self._connection is None:
+        if self._connection is None or self._has_ended(self._connection):
+            self._drop()
             self._connection = connected(
                 self._server.host, self._server.port, within=self._server.timeout, tls=self._server.tls
             )
         return self._connection
+
+    def _has_ended(self, connection: ssl.SSLSocket | socket.socket) -> bool:
+        connection.settimeout(0.0)
+        try:
+            return not connection.recv(READ)
+        except (BlockingIOError, ssl.SSLWantReadError):
+            return False
+        finally:
+            connection.settimeout(self._server.timeout)
 
     def _drop(self) -> None:
         connection, self._connection = self._connection, None

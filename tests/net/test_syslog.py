@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import resource
 import socket
 import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -83,6 +85,7 @@ class Listener:
 
     def __init__(self, tls: ssl.SSLContext) -> None:
         self._socket = socket.create_server((HOST, 0))
+        self._socket.settimeout(PATIENCE)
         self.port = int(self._socket.getsockname()[1])
         self._tls = tls
         self.received = b""
@@ -98,7 +101,29 @@ class Listener:
         self._socket.close()
 
 
-def test_a_connection_that_the_server_ended_is_made_anew(certificate: Certificate) -> None:
+@contextmanager
+def many_files() -> Iterator[None]:
+    """A process that has opened more than select(2) can name."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    opened = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]
+    try:
+        yield
+    finally:
+        for one in opened:
+            os.close(one)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.parametrize("files", [nullcontext, many_files], ids=["few files", "many files"])
+def test_a_connection_that_the_server_ended_is_made_anew(
+    certificate: Certificate, files: Callable[[], AbstractContextManager[None]]
+) -> None:
+    with files():
+        made_anew(certificate)
+
+
+def made_anew(certificate: Certificate) -> None:
     listener = Listener(certificate.server)
     first, second = framed(line("one")), framed(line("two"))
     with way(listener.port, certificate.client) as log:
