@@ -53,6 +53,20 @@ def there(box: Reported, heard: Heard) -> None:
     box.until(lambda: heard.presence and heard.health and box.outbox.waiting == 0, what="it is there")
 
 
+@contextmanager
+def known(tmp_path: Path, to: Broker, *, rate: float) -> Iterator[tuple[Reported, Central, Heard]]:
+    """A box of which central has everything so far."""
+    central = Central(to)
+    heard = central.box(BOX)
+    with (
+        to.running(),
+        central.listening(),
+        reporting(tmp_path / "state", to, to.authority.identity(BOX), rate=rate) as box,
+    ):
+        there(box, heard)
+        yield box, central, heard
+
+
 def enter(box: Reported, count: int, *, sev: Severity = Severity.INFO) -> None:
     """Events of the box, made where all are made."""
 
@@ -108,14 +122,7 @@ def test_a_broker_that_hangs_is_left_and_found_again(tmp_path: Path, to: Broker)
 @pytest.mark.timeout(120 + 10 * HOURS)
 def test_an_outage_of_days(tmp_path: Path, to: Broker) -> None:
     """Events and numbers of the whole time are at central afterwards: every event, the numbers as averages."""
-    central = Central(to)
-    heard = central.box(BOX)
-    with (
-        to.running(),
-        central.listening(),
-        reporting(tmp_path / "state", to, to.authority.identity(BOX), rate=20) as box,
-    ):
-        there(box, heard)
+    with known(tmp_path, to, rate=20) as (box, central, heard):
         box.cut()
         box.clock.run_at(1500)
         until_time = box.clock() + timedelta(hours=HOURS)
@@ -187,14 +194,7 @@ def test_more_than_there_is_room_for(tmp_path: Path, to: Broker) -> None:
 
 def test_books_that_are_full_for_a_while(tmp_path: Path, to: Broker) -> None:
     """The role goes on, and tells what happened meanwhile when there is room again."""
-    central = Central(to)
-    heard = central.box(BOX)
-    with (
-        to.running(),
-        central.listening(),
-        reporting(tmp_path / "state", to, to.authority.identity(BOX), rate=20) as box,
-    ):
-        there(box, heard)
+    with known(tmp_path, to, rate=20) as (box, _, heard):
         (pages,) = box.write(lambda c: c.execute("PRAGMA page_count").fetchone())
         box.write(lambda c: c.execute(f"PRAGMA max_page_count = {pages}").fetchall())
         other = sqlite.connect(tmp_path / "state" / "gateway.db", timeout=30)
@@ -252,10 +252,7 @@ def status(box: Reported, sid: str, state: str) -> dict[str, Any]:
 
 def test_a_death_that_comes_late(tmp_path: Path, to: Broker) -> None:
     """A socket of before dies after our birth: who listens is not deceived, and who comes later reads how we are."""
-    central = Central(to)
-    heard = central.box(BOX)
-    with to.running(), central.listening(), reporting(tmp_path / "state", to, to.authority.identity(BOX)) as box:
-        there(box, heard)
+    with known(tmp_path, to, rate=1) as (box, _, heard):
         before = f"{box.outbox.log}.0-9"
         with someone(to, "before", will=status(box, before, "lost")) as old:
             until(old.is_connected, what="the old socket is there")
@@ -272,14 +269,7 @@ def test_a_death_that_comes_late(tmp_path: Path, to: Broker) -> None:
 
 def test_another_box_of_the_same_name(tmp_path: Path, to: Broker) -> None:
     """Each pushes the other out. We see it, say so, and leave it to a person instead of fighting."""
-    central = Central(to)
-    heard = central.box(BOX)
-    with (
-        to.running(),
-        central.listening(),
-        reporting(tmp_path / "state", to, to.authority.identity(BOX), rate=20) as box,
-    ):
-        there(box, heard)
+    with known(tmp_path, to, rate=20) as (box, _, heard):
         with someone(to, BOX) as other:
             other.on_connect = lambda client, *_: client.publish(
                 f"dgw/1/north/{BOX}/status", json.dumps(status(box, "g99999999.7-1", "ready")), qos=1, retain=True
