@@ -263,7 +263,9 @@ def test_a_death_that_comes_late(tmp_path: Path, to: Broker) -> None:
         assert heard.presence.state is State.READY
         assert heard.presence.contested is None
         late = Central(to)
-        late.boxes.clear()
+        with late.listening("late"):
+            box.until(lambda: late.box(BOX).presence, what="who comes later reads of it")
+        assert late.box(BOX).states[0][0] == "ready"
     assert len(box.connections) == 1
 
 

@@ -133,9 +133,9 @@ class Central:
         """Everything, as it came."""
 
     @contextmanager
-    def listening(self) -> Iterator[Client]:
+    def listening(self, client_id: str = "central") -> Iterator[Client]:
         """Connected and subscribed, while inside; afterwards it is away, and the broker keeps nothing for it."""
-        client = Client(CallbackAPIVersion.VERSION2, client_id="central", protocol=MQTTProtocolVersion.MQTTv5)
+        client = Client(CallbackAPIVersion.VERSION2, client_id=client_id, protocol=MQTTProtocolVersion.MQTTv5)
         context = ssl.create_default_context(cafile=str(self._broker.authority.ca))
         context.load_cert_chain(self._own.certificate, self._own.key)
         client.tls_set_context(context)
