@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import itertools
 import socket
 import threading
@@ -13,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from gateway.domain.health import Hop, Reading
 from gateway.domain.upstream import patient_identifier
@@ -294,6 +296,28 @@ async def test_what_the_machine_says(spool: Spool) -> None:
     read = health.readings(spool.db.read())
     assert (read[Reading.CLOCK], read[Reading.TEMPERATURE]) == (-3000, 91)
     assert 2.9 < read[Reading.CERTIFICATE] <= 3
+
+
+@pytest.mark.asyncio
+async def test_a_fault_of_ours_ends_nothing_and_blames_nobody(spool: Spool) -> None:
+    """The disk of the test image and of the round is full, say."""
+
+    def full() -> bool:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    pacs = PacsSimulator()
+    with hosted(pacs), capture_logs() as logged:
+        asked = probe(pacs.port)
+        asked.test_store = full
+        running, stop = role(spool, asked, interval=40), asyncio.Event()
+        running._once = full  # type: ignore[assignment]
+        assert not await running._round(stop)
+        task = asyncio.create_task(running.run(stop))
+        await until(lambda: len([one for one in logged if one["event"] == "no probe"]) == 1, limit=20)
+        assert not task.done()
+        stop.set()
+        await task
+    assert health.issues(spool.db.read()) == ()
 
 
 @pytest.mark.asyncio
