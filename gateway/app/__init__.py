@@ -49,6 +49,8 @@ def serve(config: Config, roles: frozenset[str], *, source: Path) -> int:
 
 
 async def _serve(config: Config, roles: frozenset[str], source: Path) -> int:
+    overlay = Overlay(config.box.state)
+    begun_by = overlay.mark()  # before anything that takes long: what is put in place meanwhile is seen
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -85,7 +87,7 @@ async def _serve(config: Config, roles: frozenset[str], source: Path) -> int:
             started.append(_start_console(config, spool, stop))
         running = [task for part in started for task in part.tasks]
         running.append(asyncio.create_task(_watch_database(spool, stop)))
-        running.append(asyncio.create_task(_watch_configuration(Overlay(config.box.state), stop)))
+        running.append(asyncio.create_task(_watch_configuration(overlay, begun_by, stop)))
         running.append(asyncio.create_task(LogLevel(config.box.runtime_folder).follow(stop, now=now)))
         _settle()
         notify("READY=1")
@@ -121,11 +123,11 @@ async def _watch_database(spool: Spool, stop: asyncio.Event) -> None:
             await asyncio.wait_for(stop.wait(), WATCH_SECONDS)
 
 
-async def _watch_configuration(overlay: Overlay, stop: asyncio.Event) -> None:
-    """Ends the process in order when another configuration is put in place: its supervisor begins it again by that."""
-    begun = overlay.mark()
+async def _watch_configuration(overlay: Overlay, begun_by: tuple[int, int] | None, stop: asyncio.Event) -> None:
+    """Ends the process in order when another configuration than it was begun by is put in place: its supervisor begins
+    it again by that."""
     while not stop.is_set():
-        if overlay.mark() != begun:
+        if overlay.mark() != begun_by:
             log.info("configuration changed")
             return
         with suppress(TimeoutError):
