@@ -20,6 +20,8 @@ from gateway.spool.queries import sql
 from gateway.spool.times import from_text, to_text
 
 KIND: Final = audit.Subject.CONFIGURATION
+KEPT: Final = 20
+"""Wishes; what became of those before is in the journal."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +67,7 @@ def wish(
     phase = Phase.REJECTED if faults else Phase.STAGED
     values = {"version": version, "ring": ring, "digest": digest, "toml": toml, "phase": phase}
     c.execute(sql("configuration_insert"), {**values, "faults": json.dumps(list(faults)), "now": to_text(now)})
+    c.execute(sql("configuration_forget"), {"kept": KEPT})
     audit.journal(c, KIND, version, before="", after=phase, now=now, by="reporting", why="wish")
     return True
 

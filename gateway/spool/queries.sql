@@ -1706,6 +1706,9 @@ SELECT * FROM configuration ORDER BY version DESC LIMIT 1
 INSERT INTO configuration (version, ring, digest, toml, phase, faults, changed_at)
 VALUES (:version, :ring, :digest, :toml, :phase, :faults, :now)
 
+-- configuration_forget --
+DELETE FROM configuration WHERE version NOT IN (SELECT version FROM configuration ORDER BY version DESC LIMIT :kept)
+
 -- configuration_move --
 UPDATE configuration SET phase = :phase, changed_at = :now, told_at = NULL WHERE version = :version
 

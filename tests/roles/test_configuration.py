@@ -189,6 +189,15 @@ def test_what_does_not_hold_is_rejected_with_its_keys_alone(box: Box) -> None:
     assert (told["phase"], told["faults"], told["version"], told["ring"]) == ("rejected", ["console.port"], 3, "lab")
 
 
+def test_no_more_wishes_are_kept_than_are_of_use(box: Box) -> None:
+    for version in range(1, configuration.KEPT + 6):
+        assert box.wish(version) is Code.STAGED
+    (kept, first, last) = (
+        box.spool.db.read().execute("SELECT count(*), min(version), max(version) FROM configuration").fetchone()
+    )
+    assert (kept, first, last) == (configuration.KEPT, 6, configuration.KEPT + 5)
+
+
 def test_an_old_wish_changes_nothing(box: Box) -> None:
     box.wish(3)
     box.role.look()
