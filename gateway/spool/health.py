@@ -2,12 +2,14 @@
 
 What is promised: the issues are the alarms, those that health raises and those that the other roles do; there is no
 second list. What `issues` returns may leave the box. A peer or a reading that is judged no more leaves no row behind.
+What a later version wrote, and this one does not know, is passed over.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from datetime import datetime
+from typing import Final
 
 from gateway.domain import health
 from gateway.domain.health import Hop, Probe, Reading
@@ -16,6 +18,9 @@ from gateway.spool import audit
 from gateway.spool.db import Connection
 from gateway.spool.queries import sql
 from gateway.spool.times import from_text, to_text
+
+_HOPS: Final = frozenset(Hop)
+_READINGS: Final = frozenset(Reading)
 
 
 def issues(c: Connection) -> tuple[Issue, ...]:
@@ -42,6 +47,7 @@ def probes(c: Connection) -> tuple[Probe, ...]:
             code=row["code"],
         )
         for row in c.execute(sql("health_probes"))
+        if row["hop"] in _HOPS
     )
 
 
@@ -54,7 +60,7 @@ def read(c: Connection, found: Mapping[Reading, float], *, at: datetime) -> None
 
 def readings(c: Connection) -> dict[Reading, float]:
     """What was measured last."""
-    return {Reading(row["name"]): row["value"] for row in c.execute(sql("health_readings"))}
+    return {Reading(row["name"]): row["value"] for row in c.execute(sql("health_readings")) if row["name"] in _READINGS}
 
 
 def standing(c: Connection, *, codes: Collection[str]) -> dict[str, str]:

@@ -58,3 +58,15 @@ def test_what_stands_of_some_codes(spool: Spool, clock: Clock) -> None:
     for subject, code in (("pacs", "peer-silent"), ("clock", "clock-off")):
         spool.db.write(partial(health.change, subject=subject, was="", now_is=code, at=clock())).result()
     assert health.standing(spool.db.read(), codes=PROBED) == {"pacs": "peer-silent"}
+
+
+def test_what_a_later_version_knew_ends_nothing(spool: Spool, clock: Clock) -> None:
+    """After `gateway update rollback` its rows are still there."""
+    probed(spool, clock)
+    for statement in (
+        "INSERT INTO health_probe SELECT 'teleport', peer, at, last_good, latency_ms, code FROM health_probe",
+        "INSERT INTO health_reading (name, value, at) VALUES ('mood', 1.0, '')",
+    ):
+        spool.db.write(lambda c, text=statement: c.execute(text)).result()
+    assert [one.hop for one in health.probes(spool.db.read())] == [Hop.ECHO]
+    assert health.readings(spool.db.read()) == {}
