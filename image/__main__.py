@@ -27,6 +27,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from gateway.domain import update
 from gateway.domain.boot import BootState
+from gateway.domain.model import PermanentFailure
+from gateway.net.box_key import box_key
 from gateway.spool import migrations
 from image import checks, disk, packages, sbom, slots, tree
 from image.packages import HERE, BuildFailed
@@ -37,7 +39,6 @@ TEST_FILES: Final = HERE / "test" / "files"
 # The kernel's, for an emulated machine alone (trap 5), which may stand still while its host does other work
 TEST_WORDS: Final = "mitigations=off systemd.default_timeout_start_sec=900"
 DISK_MIB: Final = 3584
-_SIGNED_MODE: Final = 0o600
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,19 +119,11 @@ class _Timed:
 
 def key(path: Path) -> Ed25519PrivateKey:
     """A key to sign with; made if it is not there."""
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch(mode=_SIGNED_MODE)
-        made = Ed25519PrivateKey.generate()
-        path.write_bytes(
-            made.private_bytes(
-                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-            )
-        )
-    found = serialization.load_pem_private_key(path.read_bytes(), password=None)
-    if not isinstance(found, Ed25519PrivateKey):
-        raise BuildFailed(f"{path.name} is no Ed25519 key")
-    return found
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        return box_key(path)
+    except PermanentFailure as error:
+        raise BuildFailed(f"{path.name}: {error}") from None
 
 
 def trust(keys: list[Ed25519PrivateKey], folder: Path) -> Path:
