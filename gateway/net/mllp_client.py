@@ -71,7 +71,9 @@ class MllpClient:
         """Whether the connection stands and the peer has said nothing since: what it says unasked is its farewell,
         or an answer too late. To be asked between two messages: before the first, TLS may have tickets to be read."""
         try:
-            return not select.select([self._socket], [], [], 0)[0]
+            looking = select.poll()  # select(2) knows no more than 1024 files
+            looking.register(self._socket, select.POLLIN)
+            return not looking.poll(0)
         except (OSError, ValueError):
             return False
 
