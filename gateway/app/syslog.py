@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from functools import partial
+from typing import Final
 
 from gateway.app.peers import now
 from gateway.config import Config
@@ -12,16 +13,15 @@ from gateway.domain.syslog import Facility, Told, message, told
 from gateway.net.syslog import Server, Syslog
 from gateway.net.tls import client_context
 
-LAST_SECONDS = 2.0
+LAST_SECONDS: Final = 2.0
 """How long the end of the process may wait for the server."""
-_LEVELS = {"info": 6, "warning": 4, "error": 3}
+_LEVELS: Final = {"info": 6, "warning": 4, "error": 3}
 
 
 class Shipping:
     """What our log tells a syslog server."""
 
     def __init__(self, config: Config) -> None:
-        """Raises OSError for a certificate that can't be read."""
         section = config.syslog
         self._least = _LEVELS[section.level]
         self._names = config.names
@@ -34,7 +34,7 @@ class Shipping:
         server = Server(
             host=section.host,
             port=section.port,
-            tls=client_context(ca=section.ca, certificate=section.certificate, key=section.key),
+            tls=partial(client_context, ca=section.ca, certificate=section.certificate, key=section.key),
             timeout=section.timeout.total_seconds(),
         )
         self._way = Syslog(server, waiting=section.waiting, gap=self._gap)

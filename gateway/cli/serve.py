@@ -52,9 +52,7 @@ def serve(
                 shipped.close()
     except OSError as error:
         reason = error.strerror or type(error).__name__
-        remedy = (
-            "look whether another process has the port, at owner and mode of [box] state and runtime, and at [syslog]"
-        )
+        remedy = "look whether another process has the port, and at owner and mode of [box] state and runtime"
         raise CommandFailed(f"serve: can't start ({reason}); {remedy}") from None
     raise typer.Exit(status)
 

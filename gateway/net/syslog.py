@@ -3,9 +3,10 @@
 Promises
 - `send` returns at once, whatever the server does. Beyond `waiting` lines the oldest go, and the next that is sent says
   how many (`left-out`): a log that stops the box would be worse than a gap in it.
-- The server's certificate is always checked. A connection that broke is made anew, after waits that grow to a minute;
-  the line that was being sent is sent again. RFC 5425 acknowledges nothing, so what was in the buffers of a connection
-  that broke is lost: what must not be lost is told by MQTT (`gateway.spool.outbox`).
+- The server's certificate is always checked. A connection that broke is made anew, after waits that grow to a minute,
+  and with the certificates that are there then; the line that was being sent is sent again. RFC 5425 acknowledges
+  nothing, so what was in the buffers of a connection that broke is lost: what must not be lost is told by MQTT
+  (`gateway.spool.outbox`).
 - `close` sends what waits, for at most as long as it is told.
 """
 
@@ -34,7 +35,8 @@ class Server:
 
     host: str
     port: int
-    tls: ssl.SSLContext
+    tls: Callable[[], ssl.SSLContext]
+    """Asked for each connection; may raise OSError."""
     timeout: float
     """For connecting, and for a line that the server does not take."""
 
@@ -112,7 +114,7 @@ class Syslog:
         if self._connection is None or self._has_ended(self._connection):
             self._drop()
             self._connection = connected(
-                self._server.host, self._server.port, within=self._server.timeout, tls=self._server.tls
+                self._server.host, self._server.port, within=self._server.timeout, tls=self._server.tls()
             )
         return self._connection
 

@@ -35,7 +35,7 @@ def gap(lost: int) -> bytes:
 
 @contextmanager
 def way(port: int, tls: ssl.SSLContext, *, waiting: int = 100) -> Iterator[Syslog]:
-    server = Server(host=HOST, port=port, tls=tls, timeout=PATIENCE)
+    server = Server(host=HOST, port=port, tls=lambda: tls, timeout=PATIENCE)
     opened = Syslog(server, waiting=waiting, gap=gap)
     try:
         yield opened
@@ -135,6 +135,25 @@ def made_anew(certificate: Certificate) -> None:
     assert listener.received == first + second
 
 
+def test_a_certificate_that_is_away_for_a_while_keeps_lines_and_ends_nothing(certificate: Certificate) -> None:
+    listener = Listener(certificate.server)
+    asked = []
+
+    def contexts() -> ssl.SSLContext:
+        asked.append(1)
+        if len(asked) == 1:
+            raise FileNotFoundError
+        return certificate.client
+
+    server = Server(host=HOST, port=listener.port, tls=contexts, timeout=PATIENCE)
+    log = Syslog(server, waiting=10, gap=gap)
+    log.send(line("one"))
+    listener.take(len(framed(line("one"))))
+    log.close(within=PATIENCE)
+    listener.close()
+    assert listener.received == framed(line("one"))
+
+
 def test_a_server_with_a_strangers_certificate_gets_nothing(certificate: Certificate) -> None:
     listener = Listener(certificate.server)
     with way(listener.port, ssl.create_default_context()) as log:
@@ -147,7 +166,7 @@ def test_a_server_with_a_strangers_certificate_gets_nothing(certificate: Certifi
 
 def test_a_server_that_reads_nothing_holds_nobody_up(certificate: Certificate) -> None:
     silent = socket.create_server((HOST, 0))
-    server = Server(host=HOST, port=silent.getsockname()[1], tls=certificate.client, timeout=PATIENCE)
+    server = Server(host=HOST, port=silent.getsockname()[1], tls=lambda: certificate.client, timeout=PATIENCE)
     log = Syslog(server, waiting=10, gap=gap)
     for number in range(10_000):
         log.send(line("line", seq=str(number)))
