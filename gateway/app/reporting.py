@@ -26,17 +26,19 @@ from gateway.app.wished_release import facts, runs
 from gateway.config import Config, Mqtt, Overlay, faults_over, read_keys, text_of
 from gateway.domain.command import CommandName, Standing
 from gateway.domain.issues import KINDS
+from gateway.domain.model import TemporaryFailure
 from gateway.domain.telemetry import MESSAGES, Writer
 from gateway.domain.telemetry_fields import aliases
 from gateway.domain.topics import Leaf
 from gateway.net.machine import not_after
-from gateway.net.mqtt import Broker, Version, connect
+from gateway.net.mqtt import Broker, Connection, Incoming, Outgoing, Version, connect
 from gateway.roles.reporting import Dial, Host, Policy, Reporting
 from gateway.roles.reporting.commands import Commands, Results
 from gateway.roles.reporting.configuration import Wishes, digest
 from gateway.roles.reporting.measuring import Measuring
 from gateway.roles.reporting.pen import Pen
-from gateway.spool import Connection, Spool
+from gateway.spool import Connection as Books
+from gateway.spool import Spool
 from gateway.spool import commands as books
 from gateway.spool.claims import Part, unclaimed
 from gateway.spool.outbox import Outbox
@@ -90,7 +92,7 @@ async def start_reporting(config: Config, spool: Spool, stop: asyncio.Event, *, 
     return Started(tasks=tasks, proofs=proofs)
 
 
-def room_of(config: Config) -> Callable[[Connection, datetime], Standing]:
+def room_of(config: Config) -> Callable[[Books, datetime], Standing]:
     """What goes on in the rooms of this box."""
     zone, behind, ahead = config.site.timezone, config.commands.exam_behind, config.commands.exam_ahead
     return lambda c, moment: books.room(c, now=moment, zone=zone, behind=behind, ahead=ahead)
@@ -159,20 +161,28 @@ def peers_of(config: Config) -> dict[str, str]:
 
 
 def dial(config: Config) -> Dial:
-    """How the broker is reached. Raises OSError or ssl.SSLError for certificates that can't be used."""
+    """How the broker is reached, each time with the certificates and the password that are there then."""
     mqtt = config.mqtt
-    broker = Broker(
-        host=mqtt.host,
-        port=mqtt.port,
-        client_id=config.box.id,
-        keepalive=max(1, round(mqtt.keepalive.total_seconds())),
-        connect_timeout=mqtt.connect_timeout.total_seconds(),
-        timeout=mqtt.timeout.total_seconds(),
-        tls=tls_of(mqtt),
-        user=mqtt.user,
-        password=partial(_secret, mqtt.password),
-    )
-    return lambda version, will, received: connect(broker, version=version, will=will, on_message=received)
+
+    def call(version: Version, will: Outgoing, received: Callable[[Incoming], None]) -> Connection:
+        try:
+            tls, password = tls_of(mqtt), _secret(mqtt.password)
+        except (OSError, UnicodeDecodeError) as error:
+            raise TemporaryFailure(f"mqtt: a file can't be used ({type(error).__name__})", code="files") from error
+        broker = Broker(
+            host=mqtt.host,
+            port=mqtt.port,
+            client_id=config.box.id,
+            keepalive=max(1, round(mqtt.keepalive.total_seconds())),
+            connect_timeout=mqtt.connect_timeout.total_seconds(),
+            timeout=mqtt.timeout.total_seconds(),
+            tls=tls,
+            user=mqtt.user,
+            password=password,
+        )
+        return connect(broker, version=version, will=will, on_message=received)
+
+    return call
 
 
 def inventory(

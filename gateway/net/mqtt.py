@@ -20,7 +20,7 @@ import ssl
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
 
@@ -66,7 +66,7 @@ class Broker:
     """Seconds until CONNACK."""
     tls: ssl.SSLContext | None = None
     user: str = ""
-    password: Callable[[], str] = str
+    password: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,7 +124,7 @@ class Connection:
         if broker.tls is not None:
             client.tls_set_context(broker.tls)
         if broker.user:
-            client.username_pw_set(broker.user, broker.password() or None)
+            client.username_pw_set(broker.user, broker.password or None)
         client.will_set(will.topic, will.payload, qos=1, retain=will.retain, properties=self._will_properties())
         client.on_connect = self._connected
         client.on_disconnect = self._disconnected
