@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -11,6 +11,10 @@ from gateway.config.loading import tables_of, text_of
 from gateway.config.problems import ConfigError, problem_of
 from gateway.config.section import Section, Tls, spelled
 from gateway.config.values import Count, Flag, Host, Name, OptionalPort, Port, SecretPath, invalid
+
+_ADDRESS: Final = (
+    r"^(https?://([^\s/@]+@)?([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?([/?][^\s]*)?)?$"  # RFC 3986 3.2
+)
 
 
 class FleetBroker(Tls):
@@ -54,7 +58,7 @@ class FleetDatabase(Section):
 
 
 class FleetMetrics(Section):
-    remote_write: Annotated[str, Field(max_length=500, pattern=r"^(https?://[^\s]+)?$")] = spelled("")
+    remote_write: Annotated[str, Field(max_length=500, pattern=_ADDRESS)] = spelled("")
     """Where VictoriaMetrics or Prometheus takes remote write; empty: no history, only the last numbers of each box."""
     kept: Count = spelled(500_000)
     """Samples that wait for a store that is away; more, and the oldest go."""

@@ -38,6 +38,24 @@ def test_every_fault_is_told_with_its_remedy(tmp_path: Path) -> None:
     assert {"broker.hots", "broker.port", "broker.host", "metrics.remote_write"} == set(keys)
 
 
+@pytest.mark.parametrize(
+    ("address", "holds"),
+    [
+        ("http://vm.example:8428/api/v1/write", True),
+        ("https://fleet:secret@[2001:db8::1]/write?x=1", True),
+        ("http://vm:port/", False),  # the collector would end by it
+        ("http:///api", False),
+    ],
+)
+def test_a_store_of_metrics_has_an_address(tmp_path: Path, address: str, holds: bool) -> None:
+    text = f'[broker]\nhost = ["broker.example"]\n[metrics]\nremote_write = "{address}"\n'
+    if holds:
+        assert parse_fleet(text, base=tmp_path).metrics.remote_write == address
+    else:
+        with pytest.raises(ConfigError, match=r"metrics\.remote_write"):
+            parse_fleet(text, base=tmp_path)
+
+
 def test_mqtt_has_one_name(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="several hosts"):
         parse_fleet('[broker]\nhost = ["a", "b"]\n', base=tmp_path)
