@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import signal
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -28,6 +28,7 @@ from gateway.config.mappings import program_sender
 from gateway.domain.model import TemporaryFailure
 from gateway.domain.profile import GENERIC
 from gateway.net.host import notify
+from gateway.net.upkeep import pause
 from gateway.net.wake import Bell
 from gateway.spool import Spool
 from gateway.spool.claims import Part
@@ -119,8 +120,7 @@ async def _watch_database(spool: Spool, stop: asyncio.Event) -> None:
     while not stop.is_set():
         if spool.db.broken:
             raise TemporaryFailure(spool.db.broken, code="broken")
-        with suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), WATCH_SECONDS)
+        await pause(WATCH_SECONDS, stop)
 
 
 async def _watch_configuration(overlay: Overlay, begun_by: tuple[int, int] | None, stop: asyncio.Event) -> None:
@@ -130,8 +130,7 @@ async def _watch_configuration(overlay: Overlay, begun_by: tuple[int, int] | Non
         if overlay.mark() != begun_by:
             log.info("configuration changed")
             return
-        with suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), WATCH_SECONDS)
+        await pause(WATCH_SECONDS, stop)
 
 
 def _start_console(config: Config, spool: Spool, stop: asyncio.Event) -> Started:

@@ -7,7 +7,7 @@ import random
 import secrets
 import ssl
 from collections.abc import Sequence
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from datetime import datetime
 from functools import partial
 from typing import Final
@@ -32,6 +32,7 @@ from gateway.net.dicom_server import DicomServer, Limits
 from gateway.net.mllp_server import Limits as MllpLimits
 from gateway.net.mllp_server import MllpServer
 from gateway.net.tls import server_context
+from gateway.net.upkeep import repeat
 from gateway.net.wake import Bell
 from gateway.roles.doors import Doors, MessageDoors
 from gateway.roles.mpps import PerformedSteps
@@ -120,17 +121,16 @@ async def start_edge(
 async def _tell_callers(server: DicomServer, spool: Spool, stop: asyncio.Event, ourselves: str) -> None:
     """Keep in the books whose associations stand: forward tells by it whether a scanner may have more to send."""
     told: frozenset[str] | None = None
-    while not stop.is_set():
+
+    async def tell() -> None:
+        nonlocal told
         standing = frozenset(one for one in server.callers if one != ourselves and not same_ae(one, SCANNER))
         if standing != told:
             job = partial(progress.connected, calling_aes=standing)
-            try:
-                await asyncio.wrap_future(spool.db.write(job, rebuildable=True))
-                told = standing
-            except Exception as error:  # noqa: BLE001 -- it is tried again; nothing that scanners do depends on it
-                log.error("callers not written down", error=type(error).__name__)
-        with suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), CALLERS_SECONDS)
+            await asyncio.wrap_future(spool.db.write(job, rebuildable=True))
+            told = standing
+
+    await repeat(tell, of="callers", seconds=CALLERS_SECONDS, stop=stop)
 
 
 async def _start_orders(

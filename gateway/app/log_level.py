@@ -16,6 +16,8 @@ from typing import Final
 
 import structlog
 
+from gateway.net.upkeep import pause
+
 LEVELS: Final = ("debug", "info", "warning", "error")
 LOOK_SECONDS: Final = 2.0
 
@@ -50,5 +52,4 @@ class LogLevel:
                 changed = structlog.make_filtering_bound_logger(number) if wanted else usual
                 structlog.configure(wrapper_class=changed)
                 last = wanted
-            with suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), LOOK_SECONDS)
+            await pause(LOOK_SECONDS, stop)

@@ -17,7 +17,7 @@ import asyncio
 import itertools
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -40,6 +40,7 @@ from gateway.domain.issue import BOX
 from gateway.domain.model import GatewayError
 from gateway.net import machine
 from gateway.net.machine import ClockState
+from gateway.net.upkeep import pause
 from gateway.roles.health.probing import Asked, DicomProbe
 from gateway.roles.health.round import Passed
 from gateway.spool import Connection, Spool, health, instances
@@ -305,6 +306,5 @@ def _pace(strand: Strand) -> float:
 
 async def _over(stop: asyncio.Event, seconds: float) -> bool:
     """Wait; whether it is time to stop."""
-    with suppress(TimeoutError):
-        await asyncio.wait_for(stop.wait(), seconds)
+    await pause(seconds, stop)
     return stop.is_set()

@@ -27,6 +27,7 @@ from gateway.domain.hl7_ack import Code, Fault, Outcome, acknowledgement, answer
 from gateway.domain.mllp import frame
 from gateway.domain.model import TemporaryFailure
 from gateway.net.rate import Rate
+from gateway.net.upkeep import repeat
 from gateway.spool import Connection, Spool, messages, orders
 from gateway.spool.messages import Received
 
@@ -156,14 +157,7 @@ class Orders:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop`: erase what has been kept for long enough."""
-        while not stop.is_set():
-            try:
-                await self._erase(stop)
-            except Exception as error:  # noqa: BLE001 -- the upkeep's edge: it is tried again; unknown means temporary
-                log.error("orders not erased", error=type(error).__name__, code=getattr(error, "code", ""))
-            waiter = asyncio.create_task(stop.wait())
-            await asyncio.wait({waiter}, timeout=MAINTENANCE_SECONDS)
-            waiter.cancel()
+        await repeat(partial(self._erase, stop), of="orders", seconds=MAINTENANCE_SECONDS, stop=stop)
 
     async def _erase(self, stop: asyncio.Event) -> None:
         now = self._now()

@@ -20,6 +20,7 @@ import structlog
 
 from gateway.domain.mllp import END, START, FrameReader
 from gateway.domain.model import TemporaryFailure
+from gateway.net.upkeep import repeat
 from gateway.roles.orders import Orders
 from gateway.spool import Connection, Spool, audit
 from gateway.spool.watched import DONE, FAILED, LONGEST_NAME, TAKEN, Signature, TooLong, Unusable, WatchedFolder
@@ -65,11 +66,7 @@ class OrderFolder:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop`."""
-        while not stop.is_set():
-            await self.look()
-            waiter = asyncio.create_task(stop.wait())
-            await asyncio.wait({waiter}, timeout=self._poll)
-            waiter.cancel()
+        await repeat(self.look, of="order-folder", seconds=self._poll, stop=stop)
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     async def look(self) -> None:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Final, Protocol
@@ -20,9 +19,9 @@ from typing import Final, Protocol
 import structlog
 
 from gateway.domain.command import Code, Command, Done, Outcome, Phase, Standing
-from gateway.domain.model import GatewayError
 from gateway.domain.telemetry import Reported, Writer
 from gateway.domain.topics import Leaf
+from gateway.net.upkeep import repeat
 from gateway.spool import Connection, Spool, configuration
 from gateway.spool.configuration import Wish
 
@@ -79,6 +78,7 @@ class Wishes:
         self._writer = writer
         self._box = box
         self._now = now
+        self._begun = False
 
     def ask(self, command: Command) -> Done:
         """The deed of `apply_config`."""
@@ -101,22 +101,16 @@ class Wishes:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Look after the wish until `stop`."""
-        step = self._begin
-        while not stop.is_set():
-            try:
-                await asyncio.to_thread(step)
-                step = self.look
-            except (OSError, GatewayError) as error:  # a full disk, say: it is tried again
-                log.error("configuration not put in place", error=type(error).__name__)
-            with suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), LOOK_SECONDS)
+        await repeat(partial(asyncio.to_thread, self._step), of="configuration", seconds=LOOK_SECONDS, stop=stop)
 
-    def _begin(self) -> None:
-        self._tell_again()
+    def _step(self) -> None:
+        if not self._begun:
+            self._tell_again()
+            self._begun = True
         self.look()
 
     def look(self) -> None:
-        """The next step of the wish that counts. Raises OSError or GatewayError for a disk that does not take it."""
+        """The next step of the wish that counts. Raises OSError or GatewayError if it can't be done now."""
         c, now = self._spool.db.read(), self._now()
         found = configuration.latest(c)
         if found is None:

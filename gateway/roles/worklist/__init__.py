@@ -25,6 +25,7 @@ from gateway.domain.explain import Stage
 from gateway.domain.matching import Query
 from gateway.domain.worklist import DONE
 from gateway.net.dicom_service import Exchange
+from gateway.net.upkeep import repeat
 from gateway.roles.worklist import desk
 from gateway.roles.worklist.answering import Answer, Answering, Kept
 from gateway.roles.worklist.performed import still_shown
@@ -34,7 +35,6 @@ from gateway.roles.worklist.recall import Recall, Remembered, fingerprint
 from gateway.roles.worklist.record import FLUSH_SECONDS, Record, Retention
 from gateway.roles.worklist.rows import da, decoder, look_up_keys, parsed
 from gateway.roles.worklist.sources import Sources, Upstream
-from gateway.roles.worklist.upkeep import repeat
 from gateway.roles.worklist.watch import Watch
 from gateway.spool import Connection, Spool
 from gateway.spool import desk as desk_entries
@@ -90,9 +90,9 @@ class Worklist:
         """Keep the copy until `stop`."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._sources.run(stop))
-            group.create_task(repeat(self._maintain, seconds=MAINTENANCE_SECONDS, stop=stop))
-            group.create_task(repeat(self._write_down, seconds=FLUSH_SECONDS, stop=stop))
-            group.create_task(repeat(self._settle_desk, seconds=desk.SECONDS, stop=stop))
+            group.create_task(repeat(self._maintain, of="worklist", seconds=MAINTENANCE_SECONDS, stop=stop))
+            group.create_task(repeat(self._write_down, of="worklist", seconds=FLUSH_SECONDS, stop=stop))
+            group.create_task(repeat(self._settle_desk, of="desk", seconds=desk.SECONDS, stop=stop))
         self._record.flush()
 
     async def find(self, exchange: Exchange) -> None:

@@ -23,8 +23,8 @@ import structlog
 
 from gateway.dicom import elements, part10
 from gateway.domain.merge import Kind
+from gateway.net.upkeep import repeat
 from gateway.roles.worklist.rows import validated
-from gateway.roles.worklist.upkeep import repeat
 from gateway.spool import Connection, Spool, audit, worklist_files
 from gateway.spool import worklist as copy
 from gateway.spool.watched import MOST_LISTED, Signature, Unusable, WatchedFolder
@@ -84,7 +84,7 @@ class WorklistFiles:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop`."""
-        await repeat(self.look, seconds=self._poll, stop=stop)
+        await repeat(self.look, of="worklist-files", seconds=self._poll, stop=stop)
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     async def look(self) -> None:

@@ -31,10 +31,10 @@ from gateway.domain.model import SourceName
 from gateway.domain.retry import Circuit
 from gateway.domain.worklist import DataSet, Freshness, freshness
 from gateway.net.dicom_client import Peer
+from gateway.net.upkeep import repeat
 from gateway.net.worklist_query import Answer, ask
 from gateway.roles.worklist.question import Question
 from gateway.roles.worklist.rows import as_elements, da, validated
-from gateway.roles.worklist.upkeep import repeat
 from gateway.spool import Connection, Spool
 from gateway.spool import worklist as copy
 from gateway.spool.standing import known_patient
@@ -96,10 +96,10 @@ class Sources:
             for source in self._sources.values():
                 # Whatever the circuit says: the interval bounds this, and it is how a RIS that is back is noticed
                 work, every = functools.partial(self._refresh, source), source.upstream.refresh.total_seconds()
-                group.create_task(repeat(work, seconds=every, stop=stop, sooner=source.refresh_now))
+                group.create_task(repeat(work, of="worklist", seconds=every, stop=stop, sooner=source.refresh_now))
                 if source.upstream.probe:
                     probing = functools.partial(self._probe, source)
-                    group.create_task(repeat(probing, seconds=PROBE_LOOK, stop=stop))
+                    group.create_task(repeat(probing, of="worklist", seconds=PROBE_LOOK, stop=stop))
         for source in self._sources.values():
             source.end()
 
