@@ -64,16 +64,13 @@ def _examined(config: Config, command: Command, box: Box, keys: Path) -> Objecti
     return None
 
 
-def is_wished(wish: ReleaseWish | None, manifest: Manifest, raw: bytes) -> bool:
-    """Whether this is the release that waits to be installed. Raises PermanentFailure "other-release" if another is."""
-    if wish is None or not wish.is_due:
-        return False
-    if not _is_it(manifest, raw, wish.sequence, wish.sha256):
+def compare(wish: ReleaseWish | None, manifest: Manifest, raw: bytes) -> None:
+    """Look at what is to be installed. Raises PermanentFailure "other-release" if a wish waits for another."""
+    if wish is not None and wish.is_due and not _is_it(manifest, raw, wish.sequence, wish.sha256):
         raise PermanentFailure(
             f"the mirror has release {manifest.sequence}, not {wish.sequence} as it was wished for: publish that one",
             code=Objection.OTHER_RELEASE,
         )
-    return True
 
 
 def became(wish: ReleaseWish, found: Survey) -> Phase:

@@ -145,9 +145,9 @@ def follow(*, config: ConfigPath = DEFAULT_CONFIG) -> None:
 
 
 def _followed(config: Path, box: Box, found: Survey, wish: ReleaseWish | None) -> Survey:
-    """How the box stands after what is due was installed; a wish that can't be is rejected."""
+    """How the box stands after what is newer was installed; a wish that can't be is rejected."""
     from gateway.app import updating
-    from gateway.app.wished_release import is_wished
+    from gateway.app.wished_release import compare
     from gateway.domain.command import Phase
     from gateway.domain.model import PermanentFailure
     from gateway.domain.update import Objection, is_newer
@@ -155,8 +155,8 @@ def _followed(config: Path, box: Box, found: Survey, wish: ReleaseWish | None) -
     settings = _settings(config)
     try:
         release = _release(config, "")
-        due = is_wished(wish, *release) or settings.install
-        if due and is_newer(release[0], found.running) and not found.failed_before(release[0]):
+        compare(wish, *release)
+        if is_newer(release[0], found.running) and not found.failed_before(release[0]):
             updating.install(box, found, _releases(settings, ""), release, told=lambda line: say(console(), line))
     except PermanentFailure as error:
         if wish is not None and wish.is_due and error.code in set(Objection):

@@ -402,11 +402,17 @@ class AnyFleet(RuleBasedStateMachine):
             if self.world.members[one].asked is not None and self.world.sights[one].version < VERSION:
                 self.world.take(number)
 
+    @rule(away=st.booleans())
+    def all_go_or_come(self, away: bool) -> None:
+        for one, sight in self.world.sights.items():
+            since = (sight.away_since or self.world.now) if away else None
+            self.world.sights[one] = replace(sight, away_since=since)
+
     @rule(hours=st.sampled_from([0.1, 0.2, 1.0, 7.0]))
     def wait(self, hours: float) -> None:
         self.world.pass_(hours=hours)
 
-    @rule(stage=st.sampled_from([Stage.HALTED, Stage.ABORTED]))
+    @rule(stage=st.sampled_from([Stage.HALTED] * 9 + [Stage.ABORTED]))
     def stop(self, stage: Stage) -> None:
         self.world.rollout = stopped(self.world.rollout, stage)
 
@@ -415,8 +421,17 @@ class AnyFleet(RuleBasedStateMachine):
         if self.world.rollout.stage is Stage.HALTED:
             self.world.resume()
 
+    @rule()
+    def soak(self) -> None:
+        self.look_once(heard=True)
+        self.world.pass_(hours=1)
+        self.look_once(heard=True)
+
     @rule(heard=st.booleans())
     def look(self, heard: bool) -> None:
+        self.look_once(heard=heard)
+
+    def look_once(self, *, heard: bool) -> None:
         world = self.world
         before, asked = world.rollout, len(world.asked)
         world.heard_for = HEARD if heard else timedelta(0)
