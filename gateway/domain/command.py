@@ -37,11 +37,6 @@ CONFIGURATION_MAX: Final = 64 * 1024
 LONGEST: Final = 128 * 1024
 """Bytes of a message: a configuration, escaped, and what is around it. A broker takes no larger one."""
 
-_FIELDS: Final = frozenset({"schema", "cmd", "args", "site", "box", "nonce", "nbf", "exp"})
-_NONCE: Final = re.compile(r"[A-Za-z0-9_-]{16,64}")
-_NAME: Final = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
-_MOMENT: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", re.ASCII)
-
 
 class CommandName(StrEnum):
     """Everything that can be asked."""
@@ -185,13 +180,23 @@ class Form:
     """The longest from `nbf` to `exp`."""
 
 
-_NAMED: Final = Text(pattern=_NAME)
+_NAMED: Final = Text(pattern=re.compile(r"[A-Za-z0-9_.:-]{1,64}"))
+_MOMENT: Final = Text(pattern=re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z"))
 _DIGEST: Final = Text(pattern=re.compile(r"[0-9a-f]{64}"))
 _RING: Final = Text(pattern=re.compile(r"[a-z][a-z0-9]{0,30}(-[a-z0-9]{1,30}){0,6}"))
 _COUNTED: Final = Number(least=1, most=2**53)
 _LEVEL: Final = Text(pattern=re.compile(r"debug|info|warning|error"))
 _TOML: Final = Text(pattern=re.compile(r"[^\x00\ud800-\udfff]+"), longest=CONFIGURATION_MAX)
 
+ENVELOPE: Final[Mapping[str, Text]] = {
+    "cmd": _NAMED,
+    "site": _NAMED,
+    "box": _NAMED,
+    "nonce": Text(pattern=re.compile(r"[A-Za-z0-9_-]{16,64}")),
+    "nbf": _MOMENT,
+    "exp": _MOMENT,
+}
+"""What every command has beside its `schema` and its `args`."""
 FORMS: Final[Mapping[CommandName, Form]] = {
     CommandName.PING: Form(arguments={}),
     CommandName.C_ECHO: Form(arguments={"peer": _NAMED}),
@@ -349,19 +354,13 @@ def _fits(form: Form, arguments: Mapping[str, Any]) -> bool:
 
 
 def _well_formed(body: Mapping[str, Any]) -> bool:
-    if body.keys() != _FIELDS or body["schema"] != SCHEMA or not isinstance(body["args"], dict):
+    if body.keys() != {"schema", "args", *ENVELOPE} or body["schema"] != SCHEMA or not isinstance(body["args"], dict):
         return False
-    texts = [body[field] for field in ("cmd", "site", "box")]
-    if not all(isinstance(text, str) and _NAME.fullmatch(text) for text in texts):
-        return False
-    if not (isinstance(body["nonce"], str) and _NONCE.fullmatch(body["nonce"])):
-        return False
-    return all(_is_moment(body[field]) for field in ("nbf", "exp"))
+    formed = all(shape.holds(body[field]) for field, shape in ENVELOPE.items())
+    return formed and all(_is_moment(body[field]) for field in ("nbf", "exp"))
 
 
-def _is_moment(text: object) -> bool:
-    if not isinstance(text, str) or _MOMENT.fullmatch(text) is None:
-        return False
+def _is_moment(text: str) -> bool:
     try:
         _moment(text)
     except ValueError:  # the 30th of February

@@ -26,11 +26,11 @@ KeyId = NewType("KeyId", str)
 
 SIGNATURES: Final = 2
 """Most signatures of one message."""
-_FIELD: Final = "sigs"
+FIELD: Final = "sigs"
 _CONTEXT: Final = b"dgw/1 signed message\n"
 """In front of what is signed, so that a signature made for anything else never fits."""
-_KEY_ID: Final = re.compile(r"[0-9a-f]{16}")
-_SIGNATURE: Final = re.compile(r"[0-9a-f]{128}")
+KEY_ID: Final = re.compile(r"[0-9a-f]{16}")
+SIGNATURE: Final = re.compile(r"[0-9a-f]{128}")
 
 
 class Flaw(StrEnum):
@@ -73,7 +73,7 @@ def sealed(body: Mapping[str, Any], keys: Sequence[Ed25519PrivateKey]) -> bytes:
     """The message that says `body`, signed by each of the keys."""
     said = _CONTEXT + canonical(body)
     signatures = [{"kid": key_id(key.public_key()), "sig": key.sign(said).hex()} for key in keys]
-    return canonical({**body, _FIELD: signatures})
+    return canonical({**body, FIELD: signatures})
 
 
 def opened(raw: bytes, *, trusted: Mapping[KeyId, Ed25519PublicKey], longest: int) -> Opened | Flaw:
@@ -83,7 +83,7 @@ def opened(raw: bytes, *, trusted: Mapping[KeyId, Ed25519PublicKey], longest: in
     said = _object(raw)
     if said is None:
         return Flaw.NOT_CANONICAL
-    signatures = _signatures(said.get(_FIELD))
+    signatures = _signatures(said.get(FIELD))
     if not signatures:
         return Flaw.NOT_SIGNED
     if any(signer not in trusted for signer, _ in signatures):
@@ -91,7 +91,7 @@ def opened(raw: bytes, *, trusted: Mapping[KeyId, Ed25519PublicKey], longest: in
     signers = tuple(signer for signer, _ in signatures)
     if len(set(signers)) < len(signers):
         return Flaw.SAME_KEY
-    body = {key: value for key, value in said.items() if key != _FIELD}
+    body = {key: value for key, value in said.items() if key != FIELD}
     signed = _CONTEXT + canonical(body)
     try:
         for signer, signature in signatures:
@@ -121,9 +121,9 @@ def _signatures(said: object) -> list[tuple[KeyId, bytes]]:
         if not isinstance(one, dict) or one.keys() != {"kid", "sig"}:
             return []
         signer, signature = one["kid"], one["sig"]
-        if not (isinstance(signer, str) and _KEY_ID.fullmatch(signer)):
+        if not (isinstance(signer, str) and KEY_ID.fullmatch(signer)):
             return []
-        if not (isinstance(signature, str) and _SIGNATURE.fullmatch(signature)):
+        if not (isinstance(signature, str) and SIGNATURE.fullmatch(signature)):
             return []
         found.append((KeyId(signer), bytes.fromhex(signature)))
     return found

@@ -10,6 +10,8 @@ from typing import Any, Final
 
 from pydantic import TypeAdapter
 
+from gateway.domain import command_contract
+from gateway.domain.command import CommandName
 from gateway.domain.telemetry import (
     MESSAGES,
     Ack,
@@ -38,9 +40,13 @@ _MESSAGE: Final[dict[Leaf, type[Any]]] = {
     Leaf.REPORTED: Reported,
 }
 _SIGNED: Final = {
-    Leaf.REQUEST: "A signed command; see docs/operations/commands.md.",
-    Leaf.DESIRED: "Retained: the signed wish for a configuration; empty: it is taken back.",
+    Leaf.REQUEST: (command_contract.REQUEST, "A signed command; see docs/operations/commands.md."),
+    Leaf.DESIRED: (
+        command_contract.name_of(CommandName.APPLY_CONFIG),
+        "Retained: the signed wish for a configuration; empty: it is taken back.",
+    ),
 }
+"""What central signs: the name of its schema, and what it is."""
 _PARAMETERS: Final = {
     "site": "[site] name of the box",
     "box": "[box] id: the client identifier, and the common name of the certificate",
@@ -55,7 +61,9 @@ def schemas() -> dict[str, Any]:
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": "urn:modality-gateway:mqtt:1",
         "title": "Messages of a modality gateway over MQTT",
-        "oneOf": [{"$ref": f"#/$defs/{kind.__name__}"} for kind in MESSAGES],
+        "oneOf": [
+            {"$ref": f"#/$defs/{name}"} for name in (*(kind.__name__ for kind in MESSAGES), command_contract.REQUEST)
+        ],
         "$defs": _definitions("#/$defs/{model}"),
     }
 
@@ -75,7 +83,7 @@ def asyncapi(version: str) -> dict[str, Any]:
         "operations": {_key(leaf): _operation(leaf) for leaf in Leaf},
         "components": {
             "messages": {_key(leaf): _message(leaf) for leaf in Leaf},
-            "schemas": {**_definitions("#/components/schemas/{model}"), "Signed": {"type": "object"}},
+            "schemas": _definitions("#/components/schemas/{model}"),
         },
     }
 
@@ -90,7 +98,7 @@ def _definitions(template: str) -> dict[str, Any]:
             told.pop("title", None)
             if "seq" in definition["properties"] and "description" in common.get(name, {}):
                 told.setdefault("description", common[name]["description"])
-    return dict(sorted(found.items()))
+    return dict(sorted({**found, **command_contract.definitions(template)}.items()))
 
 
 def _key(leaf: Leaf) -> str:
@@ -121,10 +129,12 @@ def _operation(leaf: Leaf) -> dict[str, Any]:
 
 
 def _message(leaf: Leaf) -> dict[str, Any]:
-    kind = _MESSAGE.get(leaf)
-    name = "Signed" if kind is None else kind.__name__
+    if leaf in _SIGNED:
+        name, summary = _SIGNED[leaf]
+    else:
+        name, summary = _MESSAGE[leaf].__name__, (_MESSAGE[leaf].__doc__ or "").strip()
     return {
         "name": _key(leaf),
-        "summary": _SIGNED[leaf] if kind is None else (kind.__doc__ or "").strip(),
+        "summary": summary,
         "payload": {"$ref": f"#/components/schemas/{name}"},
     }

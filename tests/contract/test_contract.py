@@ -10,9 +10,13 @@ import pytest
 import yaml
 from jsonschema import Draft7Validator, Draft202012Validator
 
+from gateway.domain.command import FORMS, CommandName, Refused, signed
+from gateway.domain.command_contract import name_of
+from gateway.domain.signature import canonical, sealed
 from gateway.domain.telemetry import MESSAGES
 from gateway.domain.topics import CHANNELS, Leaf
 from tests.contract.documents import DOCS, DOCUMENTS
+from tests.domain.test_command import ANN, BOB, command, verdict
 from tests.domain.test_telemetry import EXAMPLES, WRITER
 
 ASYNCAPI = Path(__file__).parents[1] / "peers" / "node" / "node_modules" / "@asyncapi" / "specs" / "schemas"
@@ -80,3 +84,40 @@ def test_every_reference_leads_somewhere() -> None:
                 look(inner)
 
     look(DESCRIPTION)
+
+
+def request(name: CommandName) -> dict[str, Any]:
+    """A command as central signs it."""
+    asked: dict[str, Any] = json.loads(signed(command(name), [ANN, BOB][: FORMS[name].signatures]))
+    return asked
+
+
+@pytest.mark.parametrize("name", CommandName)
+def test_what_central_signs_is_valid_and_is_one_command(name: CommandName) -> None:
+    asked = request(name)
+    schema_of("Request").validate(asked)
+    fitting = [one for one in CommandName if schema_of(name_of(one)).is_valid(asked)]
+    assert fitting == [name]
+
+
+@pytest.mark.parametrize("name", CommandName)
+def test_what_the_schema_refuses_the_box_refuses(name: CommandName) -> None:
+    asked, keys = request(name), [ANN, BOB][: FORMS[name].signatures]
+    signatures = asked.pop("sigs")
+    args = asked["args"]
+    wrong: list[dict[str, Any]] = [{key: asked[key] for key in asked if key != without} for without in asked]
+    wrong += [{**asked, key: value} for key in asked for value in (None, 7, [], "", "MUELLER^ANNA 19700131")]
+    wrong += [{**asked, "more": 1}, {**asked, "args": {**args, "more": 1}}]
+    wrong += [{**asked, "args": {**args, key: value}} for key in args for value in (None, -1, "", [])]
+    told = [sealed(one, keys) for one in wrong]
+    told += [canonical({**asked, "sigs": one}) for one in (signatures[1:], signatures * 3, None, [{}], "signed")]
+    for one in told:
+        assert not schema_of("Request").is_valid(json.loads(one)), one
+        assert isinstance(verdict(one), Refused), one
+
+
+def test_a_wish_is_a_configuration_and_nothing_else() -> None:
+    messages, operations = DESCRIPTION["components"]["messages"], DESCRIPTION["operations"]
+    assert operations["desired"]["channel"] == {"$ref": "#/channels/desired"}
+    assert messages["desired"]["payload"] == {"$ref": "#/components/schemas/ApplyConfigCommand"}
+    assert messages["cmd-req"]["payload"] == {"$ref": "#/components/schemas/Request"}
