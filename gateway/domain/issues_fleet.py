@@ -30,6 +30,14 @@ FLEET: Final[dict[str, Kind]] = {
         cause="The broker is connected, and central has not acknowledged what happened an hour ago.",
         step="Check that the collector runs, and that it may write the `ack` topic of this box.",
     ),
+    "central-not-heard": Kind(
+        about=About.PART,
+        severity=Severity.WARNING,
+        owner=Owner.IT,
+        cause="The broker refuses that the box hears a topic of its own.",
+        step="Look for `central not heard` in the log, which names the topics: the broker's rules must let the box read"
+        " them; a cluster must be whole. It is asked again and again.",
+    ),
     "central-same-id": Kind(
         about=About.PART,
         severity=Severity.ERROR,

@@ -32,6 +32,9 @@ class Figures:
             buckets=_SECONDS,
             registry=self.registry,
         )
+        self.listening = Gauge(
+            "gateway_fleet_listening", "1 if the broker lets us hear all that boxes say", registry=self.registry
+        )
         self.batch = Gauge("gateway_fleet_batch", "Messages of the last commit", registry=self.registry)
         self.unsent = Gauge("gateway_fleet_samples_waiting", "Samples that the store has not", registry=self.registry)
         self.dropped = Gauge("gateway_fleet_samples_dropped", "Samples given up, ever", registry=self.registry)

@@ -3,7 +3,8 @@
 What is promised: messages that flow (health, events, backfill, results) are shared among the collectors; what stands
 (status, info, alarms, reported) comes to each of them, retained copies first, since a shared subscription is given no
 retained message (MQTT 5.0 3.8.4). A message is acknowledged when it is settled. The session ends with the connection,
-so that no share waits for a collector that is gone; what was on its way is said again by its box.
+so that no share waits for a collector that is gone; what was on its way is said again by its box. A broker that refuses
+any of it is asked again and again; meanwhile we don't claim to listen, so that silence there is nobody's fault.
 """
 
 from __future__ import annotations
@@ -54,6 +55,7 @@ class MqttSource:
         self._woken = asyncio.Event()
         self._ringing = False
         self._listening = False
+        self._refusals = 0
         self._client = self._made()
 
     @property
@@ -118,20 +120,33 @@ class MqttSource:
     def _connected(self, client: paho.Client, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
         """On paho's thread."""
         self._connection += 1
+        self._refusals = 0
         if reason.is_failure:
             log.warning("the broker sent us away", reason=reason.value)
             return
+        self._subscribe()
+
+    def _subscribe(self) -> None:
         options = SubscribeOptions(qos=1)
         group = f"$share/{self._broker.share}/" if self._broker.share else ""
         shared = [(f"{group}{every(leaf)}", options) for leaf in SHARED]
-        client.subscribe([*((every(leaf), options) for leaf in STANDING), *shared])
+        self._client.subscribe([*((every(leaf), options) for leaf in STANDING), *shared])
 
     def _subscribed(self, _client: paho.Client, _data: Any, _mid: int, reasons: Any, _properties: Any) -> None:
         """On paho's thread."""
         refused = [reason.value for reason in reasons if reason.is_failure]
+        self._listening = not refused
         if refused:
             log.error("the broker lets us not subscribe; look at its access list", reason=refused[0])
-        self._listening = not refused
+            self._refusals += 1
+            first, most = RECONNECT_SECONDS
+            wait = min(first * 2 ** min(self._refusals - 1, 16), most)
+            with suppress(RuntimeError):  # the loop is closed: we are leaving
+                self._loop.call_soon_threadsafe(self._loop.call_later, wait, self._ask_again, self._connection)
+
+    def _ask_again(self, connection: int) -> None:
+        if connection == self._connection:
+            self._subscribe()
 
     def _left(self, *_: Any) -> None:
         """On paho's thread."""

@@ -53,7 +53,9 @@ class Watchman:
 
     async def look(self) -> None:
         """Once. Raises BooksAway."""
-        if self._listening():
+        listening = self._listening()
+        self._figures.listening.set(listening)
+        if listening:
             await boxes.listen(self._books, now=self._now())
         fleet = await boxes.fleet(self._books, now=self._now())
         await incidents.look(self._books, fleet, now=fleet.now)

@@ -5,6 +5,8 @@ Promises
   the broker's to publish from then on, unless `close` said that we go.
 - `publish` answers when the broker has (PUBACK), with what it said: MQTT 5 tells a refusal by its access rules, 3.1.1
   does not. That is neither delivery nor durability: who needs these waits for a word of the receiver.
+- `subscribe` answers when the broker has (SUBACK), with what it refuses: a broker may grant some topics and not others,
+  for good (its access rules) or for a while (NATS without a quorum).
 - A connection is used once. Nothing is queued behind it and nothing is sent again by it: whatever was not answered when
   it ended fails with the reason, and `ended` says it.
 - Callbacks come on a thread of the connection and must not block.
@@ -13,15 +15,16 @@ Promises
 
 from __future__ import annotations
 
-import contextlib
 import re
 import socket
 import ssl
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import zip_longest
 from typing import Any, Final
 
 from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
@@ -94,6 +97,28 @@ class Incoming:
     correlation: bytes = b""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Question:
+    """What the broker has not answered: a message, or topics."""
+
+    answered: Future[Any]
+    topics: tuple[str, ...] = ()
+
+    def settle(self, codes: Sequence[str]) -> None:
+        """The broker's answer: a code for each, empty where it grants. A topic that it does not answer is refused."""
+        if not self.topics and codes[0]:
+            self.fail(codes[0])
+            return
+        said = zip_longest(self.topics, codes[: len(self.topics)], fillvalue="silence")
+        refused = {topic: code for topic, code in said if code}
+        with suppress(InvalidStateError):  # nobody waits for it any more
+            self.answered.set_result(refused if self.topics else None)
+
+    def fail(self, code: str) -> None:
+        with suppress(InvalidStateError):
+            self.answered.set_exception(_failure(code))
+
+
 class Connection:
     """See the module's promises. Made by `connect`."""
 
@@ -105,8 +130,8 @@ class Connection:
         """Why it ended, as a code: `CLOSED`, `TAKEN_OVER` or another reason of the broker."""
         self._accepted: Future[str] = Future()
         self._lock = threading.Lock()
-        self._waiting: dict[int, Future[None]] = {}
-        self._early: dict[int, str] = {}
+        self._waiting: dict[int, _Question] = {}
+        self._early: dict[int, Sequence[str]] = {}
         self._on_message = on_message
         self._client = self._make(broker, will)
 
@@ -129,6 +154,7 @@ class Connection:
         client.on_connect = self._connected
         client.on_disconnect = self._disconnected
         client.on_publish = self._published
+        client.on_subscribe = self._subscribed
         client.on_message = self._received
         return client
 
@@ -136,27 +162,43 @@ class Connection:
 
     def publish(self, message: Outgoing) -> Future[None]:
         """Resolves at PUBACK; TemporaryFailure with the broker's reason, or that of the end of the connection."""
-        answered: Future[None] = Future()
+        question = _Question(Future[None]())
         if self.ended.done():
-            answered.set_exception(_failure(self.ended.result()))
-            return answered
+            question.fail(self.ended.result())
+            return question.answered
         sent = self._client.publish(
             message.topic, message.payload, qos=1, retain=message.retain, properties=self._properties(message)
         )
-        with self._lock:
-            early = self._early.pop(sent.mid, None)
-            if early is None and not self.ended.done():
-                self._waiting[sent.mid] = answered
-                return answered
-        _settle(answered, self.ended.result() if early is None else early)
-        return answered
+        self._asked(sent.mid, question)
+        return question.answered
 
-    def subscribe(self, topics: list[str]) -> None:
-        """Ask for messages of these topics; what is retained comes at once."""
-        if self.version is Version.FIVE:
-            self._client.subscribe([(topic, SubscribeOptions(qos=1)) for topic in topics])
+    def subscribe(self, topics: Sequence[str]) -> Future[dict[str, str]]:
+        """Ask for messages of these topics; what is retained comes at once. Resolves at SUBACK: the topics that the
+        broker refuses, and why. TemporaryFailure with the reason of the end of the connection.
+
+        With QoS 1 in MQTT 5; with QoS 0 in 3.1.1, where the session ends with the connection, so that QoS 1 keeps
+        nothing more, and where NATS needs a consumer in its whole cluster for each topic with QoS 1.
+        """
+        question = _Question(Future[dict[str, str]](), tuple(topics))
+        qos = SubscribeOptions(qos=1) if self._is_five else 0
+        _, mid = self._client.subscribe([(topic, qos) for topic in topics])
+        if mid is None:  # the connection has gone
+            question.fail(CLOSED)
         else:
-            self._client.subscribe([(topic, 1) for topic in topics])
+            self._asked(mid, question)
+        return question.answered
+
+    def _asked(self, mid: int, question: _Question) -> None:
+        """The answer may be here already, or never come."""
+        with self._lock:
+            early = self._early.pop(mid, None)
+            if early is None and not self.ended.done():
+                self._waiting[mid] = question
+                return
+        if early is None:
+            question.fail(self.ended.result())
+        else:
+            question.settle(early)
 
     def close(self) -> None:
         """Say that we go, so that no will is published, and end."""
@@ -165,7 +207,7 @@ class Connection:
 
     def abandon(self) -> None:
         """End without a word: the broker publishes the will."""
-        with contextlib.suppress(OSError, AttributeError):
+        with suppress(OSError, AttributeError):
             self._client.socket().shutdown(socket.SHUT_RDWR)  # type: ignore[union-attr]
         self._release()
 
@@ -174,7 +216,7 @@ class Connection:
         self._client.loop_stop()
         self._end(CLOSED)
         self._client.on_connect = self._client.on_disconnect = None
-        self._client.on_publish = self._client.on_message = None
+        self._client.on_publish = self._client.on_subscribe = self._client.on_message = None
 
     # -- the start --
 
@@ -218,13 +260,19 @@ class Connection:
         self._end(_code(reason) if flags.is_disconnect_packet_from_server else CLOSED)
 
     def _published(self, _client: Any, _data: Any, mid: int, reason: ReasonCode, _more: Any) -> None:
-        code = _code(reason) if reason.is_failure else ""
+        self._answered(mid, [reason])
+
+    def _subscribed(self, _client: Any, _data: Any, mid: int, reasons: Sequence[ReasonCode], _more: Any) -> None:
+        self._answered(mid, reasons)
+
+    def _answered(self, mid: int, reasons: Sequence[ReasonCode]) -> None:
+        codes = [_code(reason) if reason.is_failure else "" for reason in reasons]
         with self._lock:
-            answered = self._waiting.pop(mid, None)
-            if answered is None:
-                self._early[mid] = code
-        if answered is not None:
-            _settle(answered, code)
+            question = self._waiting.pop(mid, None)
+            if question is None:
+                self._early[mid] = codes
+        if question is not None:
+            question.settle(codes)
 
     def _received(self, _client: Any, _data: Any, message: MQTTMessage) -> None:
         if len(message.payload) > LARGEST:
@@ -248,8 +296,8 @@ class Connection:
             self._waiting.clear()
         if not self._accepted.done():
             self._accepted.set_result(reason)
-        for answered in left:
-            _settle(answered, reason)
+        for question in left:
+            question.fail(reason)
 
     # -- properties of MQTT 5 --
 
@@ -303,11 +351,3 @@ def _code(reason: ReasonCode) -> str:
 
 def _failure(code: str) -> TemporaryFailure:
     return TemporaryFailure(f"mqtt: {code}", code=code)
-
-
-def _settle(answered: Future[None], code: str) -> None:
-    with contextlib.suppress(InvalidStateError):  # nobody waits for it any more
-        if code:
-            answered.set_exception(_failure(code))
-        else:
-            answered.set_result(None)

@@ -32,6 +32,7 @@ from tests.peers.central import Broker
 from tests.peers.mosquitto import Mosquitto
 from tests.peers.processes import HOST
 
+from tests.peers.scripted_broker import ScriptedBroker
 LIMIT = 60.0
 LOOK_SECONDS = 0.1
 """How soon a wait sees that its clock runs otherwise."""
@@ -111,7 +112,7 @@ def until(fact: Callable[[], object], *, what: str, limit: float = LIMIT) -> Non
 @contextmanager
 def reporting(
     state: Path,
-    to: Broker | Mosquitto,
+    to: Broker | Mosquitto | ScriptedBroker,
     identity: Identity | None = None,
     *,
     box: str = "ct1-room",

@@ -7,7 +7,8 @@ from __future__ import annotations
 import json
 import os
 import ssl
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -22,11 +23,13 @@ from pysqlite3 import dbapi2 as sqlite
 from gateway.domain.issue import Severity
 from gateway.domain.telemetry import State
 from gateway.roles import reporting as role
+from gateway.net.mqtt import Version
 from gateway.spool import Connection, outbox
 from tests.journeys.reporting import Reported, reporting, until
 from tests.peers.central import Broker, Central, Heard, broker
 from tests.peers.processes import HOST
 
+from tests.peers.scripted_broker import scripted_broker
 pytestmark = pytest.mark.slow
 
 BOX = "ct1-room"
@@ -285,3 +288,33 @@ def test_another_box_of_the_same_name(tmp_path: Path, to: Broker) -> None:
         box.clock.run_at(200)
         box.until(lambda: box.outbox.waiting == 0 and heard.states[-1][0] == "alert", what="it is back")
         told_everything(box, heard)
+
+
+@pytest.mark.parametrize("version", list(Version))
+def test_what_a_broker_does_not_let_us_hear_is_asked_for_until_it_does(tmp_path: Path, version: Version) -> None:
+    """Planted: acknowledgements are refused (SUBACK 0x80; in MQTT 5 a reason from 0x80 on)."""
+    mended = threading.Event()
+
+    def answer(topics: Sequence[str]) -> list[int]:
+        return [0x80 if topic.endswith("/ack") and not mended.is_set() else 0 for topic in topics]
+
+    with (
+        scripted_broker(answer) as to,
+        reporting(tmp_path / "state", to, rate=20, versions=(version,)) as box,
+    ):
+        box.until(lambda: "central-not-heard" in box.alarms(), what="the box says that it can't hear")
+        mended.set()
+        box.until(lambda: "central-not-heard" not in box.alarms(), what="it is over")
+        first, second, third, *_ = to.asked
+        assert [topic.rpartition("/")[2] for topic in first.topics] == ["status", "ack"]
+        assert second.topics == third.topics == first.topics[1:], "what is granted is not asked for again"
+        assert {qos for one in to.asked for qos in one.qos} == {1 if version is Version.FIVE else 0}
+        assert to.connections == 1
+
+
+def test_a_broker_that_never_says_what_it_grants_is_left(tmp_path: Path) -> None:
+    with (
+        scripted_broker(lambda _: None) as to,
+        reporting(tmp_path / "state", to, rate=20, timeout=0.5) as box,
+    ):
+        box.until(lambda: to.connections > 2, what="the connection is made anew")

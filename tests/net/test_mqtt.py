@@ -18,6 +18,7 @@ from tests.journeys.reporting import until
 from tests.peers.authority import Identity
 from tests.peers.central import Broker, broker
 from tests.peers.processes import HOST, free_port, program
+from tests.peers.scripted_broker import scripted_broker
 
 pytestmark = [
     pytest.mark.slow,
@@ -68,7 +69,7 @@ def refusal(where: mqtt.Broker, version: Version = Version.FIVE) -> str:
 def test_what_is_published_is_answered_and_heard(to: Broker, version: Version) -> None:
     heard = list[Incoming]()
     with connected(place(to, to.authority.identity(BOX)), version, heard) as connection:
-        connection.subscribe([f"dgw/1/north/{BOX}/status"])
+        assert connection.subscribe([f"dgw/1/north/{BOX}/status"]).result(5) == {}
         answers = [
             connection.publish(Outgoing(topic=f"dgw/1/north/{BOX}/status", payload=b"%d" % number, expiry=60))
             for number in range(200)
@@ -77,8 +78,9 @@ def test_what_is_published_is_answered_and_heard(to: Broker, version: Version) -
         until(lambda: len(heard) == 200, what="all is heard")
         assert [int(one.payload) for one in heard] == list(range(200))
     assert connection.ended.result(1) == CLOSED
-    with pytest.raises(TemporaryFailure):
-        connection.publish(WILL).result(1)
+    for answer in (connection.publish(WILL), connection.subscribe(["a"])):
+        with pytest.raises(TemporaryFailure):
+            answer.result(1)
 
 
 def test_a_broker_says_in_mqtt_5_what_its_rules_refuse(to: Broker) -> None:
@@ -128,20 +130,48 @@ def test_a_message_that_is_too_large_is_not_taken(to: Broker) -> None:
         assert len(heard[0].payload) == LARGEST - 1024
 
 
-def test_a_broker_that_speaks_no_mqtt_5(tmp_path: Path) -> None:
-    """NATS: it is told by its refusal, and spoken to in 3.1.1."""
+@contextmanager
+def nats(folder: Path, *, more: str = "") -> Iterator[mqtt.Broker]:
     port = free_port()
-    settings = tmp_path / "nats.conf"
+    settings = folder / "nats.conf"
     settings.write_text(
-        f'server_name: one\nlisten: "{HOST}:{free_port()}"\njetstream {{ store_dir: "{tmp_path}" }}\n'
-        f'mqtt {{ listen: "{HOST}:{port}" }}\n',
+        f'server_name: one\nlisten: "{HOST}:{free_port()}"\njetstream {{ store_dir: "{folder}" }}\n'
+        f'mqtt {{ listen: "{HOST}:{port}" }}\n{more}',
         "utf-8",
     )
-    where = mqtt.Broker(host=HOST, port=port, client_id=BOX, keepalive=5, connect_timeout=2, timeout=5)
-    with program([NATS, "-c", settings], port=port, folder=tmp_path):
+    with program([NATS, "-c", settings], port=port, folder=folder):
+        yield mqtt.Broker(host=HOST, port=port, client_id=BOX, keepalive=5, connect_timeout=2, timeout=5)
+
+
+def test_nats_says_what_it_does_not_let_us_hear(tmp_path: Path) -> None:
+    """It grants some topics and refuses others, in one SUBACK (0x80, MQTT 3.1.1 3.9.3)."""
+    status, ack = (f"dgw/1/north/{BOX}/{leaf}" for leaf in ("status", "ack"))
+    denied = ack.replace("/", ".")
+    more = (
+        f'authorization {{ users: [{{ user: "box", password: "box", permissions: {{\n'
+        f'  publish: {{ allow: [">"] }}\n  subscribe: {{ allow: [">"], deny: ["{denied}"] }}\n}} }}] }}\n'
+    )
+    with (
+        nats(tmp_path, more=more) as where,
+        connected(replace(where, user="box", password="box"), Version.THREE) as connection,
+    ):
+        assert connection.subscribe([status, ack]).result(5) == {ack: "unspecified-error"}
+
+
+@pytest.mark.parametrize("version", list(Version))
+def test_a_topic_that_is_not_answered_is_not_granted(version: Version) -> None:
+    with scripted_broker(lambda _: [0]) as to:
+        where = mqtt.Broker(host=HOST, port=to.port, client_id=BOX, keepalive=5, connect_timeout=2, timeout=5)
+        with connected(where, version) as connection:
+            assert connection.subscribe(["a", "b"]).result(5) == {"b": "silence"}
+
+
+def test_a_broker_that_speaks_no_mqtt_5(tmp_path: Path) -> None:
+    """NATS: it is told by its refusal, and spoken to in 3.1.1."""
+    with nats(tmp_path) as where:
         assert refusal(where) in {UNSUPPORTED, CLOSED}
         heard = list[Incoming]()
         with connected(where, Version.THREE, heard) as connection:
-            connection.subscribe([f"dgw/1/north/{BOX}/ack"])
+            assert connection.subscribe([f"dgw/1/north/{BOX}/ack"]).result(5) == {}
             connection.publish(Outgoing(topic=f"dgw/1/north/{BOX}/ack", payload=b"1")).result(5)
             until(lambda: heard, what="it is heard")

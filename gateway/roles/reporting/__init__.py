@@ -23,6 +23,7 @@ from typing import Any, Final, TypeVar
 
 import structlog
 
+from gateway.domain.health import RAISE_AFTER
 from gateway.domain.issue import Issue, Severity
 from gateway.domain.model import TemporaryFailure
 from gateway.domain.retry import backoff
@@ -54,6 +55,7 @@ RIVAL_REMEMBERED: Final = timedelta(minutes=30)
 ALARM_UNREACHABLE: Final = "central-unreachable"
 ALARM_LATE: Final = "central-late"
 ALARM_SAME_ID: Final = "central-same-id"
+ALARM_NOT_HEARD: Final = "central-not-heard"
 SUBJECT: Final = "central"
 _LOUD: Final = frozenset({Severity.ERROR, Severity.CRITICAL})
 
@@ -195,6 +197,7 @@ class Reporting:
         """On a thread of its own: other roles may share the loop."""
         return await asyncio.get_running_loop().run_in_executor(self._reader, lambda: question(self._spool.db.read()))
 
+            rest=self._rest,
     async def _writing(self, job: Callable[[Books], T]) -> T:
         return await asyncio.wrap_future(self._spool.db.write(job))
 
@@ -246,6 +249,7 @@ class Reporting:
     async def _measure(self) -> None:
         """Again and again, and at once when there is a connection: what a broker shows is as new as that."""
         await self._host.wait(self._connected, FIRST_MEASURED)
+            ALARM_NOT_HEARD: self._known.unheard >= RAISE_AFTER,
         while True:
             self._connected.clear()
             values = await self._reading(partial(self._measuring.take, issues=self._issues))
@@ -283,17 +287,18 @@ class Reporting:
                 return
             failures = 1 if self._host.monotonic() - began > STEADY else failures + 1
             log.warning("central not connected", code=reason, failures=failures)
-            await self._host.wait(leave, self._rest(reason, failures))
+            await self._host.wait(leave, self._rival() if reason == TAKEN_OVER else self._rest(failures))
 
-    def _rest(self, reason: str, failures: int) -> float:
-        """Seconds until the next connection."""
-        random = self._host.random()
-        if reason == TAKEN_OVER:
-            self._rival_at = self._host.monotonic()
-            low, high = RIVAL_WAIT
-            return low + (high - low) * random
-        policy = self._policy
-        return backoff(failures, base=policy.retry_base, cap=policy.retry_cap, random=random).total_seconds()
+    def _rest(self, failures: int) -> float:
+        """Seconds until the next attempt."""
+        base, cap = self._policy.retry_base, self._policy.retry_cap
+        return backoff(failures, base=base, cap=cap, random=self._host.random()).total_seconds()
+
+    def _rival(self) -> float:
+        """Seconds until the next connection, of two boxes that push each other out."""
+        self._rival_at = self._host.monotonic()
+        low, high = RIVAL_WAIT
+        return low + (high - low) * self._host.random()
 
     async def _connect(self, leave: asyncio.Event) -> str:
         """One connection, from its beginning to its end; why it ended, or did not begin."""

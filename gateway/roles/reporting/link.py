@@ -6,6 +6,7 @@ Promises
 - Events stay in the outbox until central acknowledged them; this connection only says how far it has sent them.
 - Alarms are published no more often than `ALARMS_PER_MINUTE` in all; one that stands is told again every hour, one that
   is over is taken away after a day.
+- What the broker does not let us hear is asked for again and again, and known to the role.
 - We read our own status. A death that comes late is followed by how we are; another that speaks under our name is seen,
   and the connection ends (`TAKEN_OVER`).
 """
@@ -15,6 +16,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -79,6 +81,8 @@ class Known:
     info: Callable[[], dict[str, Any]]
     last_seq: int
     acked: int
+    unheard: int = 0
+    """How often in a row a broker refused that we hear what is ours."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +104,8 @@ class Means:
     now: Callable[[], datetime]
     monotonic: Callable[[], float]
     random: Callable[[], float]
+    rest: Callable[[int], float]
+    """Seconds to wait after so many failures."""
     timeout: float
     rate: float
     """Batches a second."""
@@ -137,10 +143,9 @@ class Link:
     async def run(self, connection: Connection, leave: asyncio.Event) -> str:
         """Speak until the connection ends, or until `leave`; why it did, or `STOPPED`."""
         self._connection = connection
-        connection.subscribe([self._m.pen.topic(leaf) for leaf in (Leaf.STATUS, Leaf.ACK, *self._m.receivers)])
         ended: asyncio.Future[Any] = asyncio.wrap_future(connection.ended)
         leaving = asyncio.create_task(leave.wait())
-        turns = [asyncio.create_task(self._turns()), asyncio.create_task(self._backfill())]
+        turns = [asyncio.create_task(one) for one in (self._listen(connection), self._turns(), self._backfill())]
         try:
             await asyncio.wait({ended, leaving, *turns}, return_when=asyncio.FIRST_COMPLETED)
             if not leave.is_set():
@@ -264,16 +269,30 @@ class Link:
     async def _publish(self, *messages: Outgoing) -> None:
         """Returns when the broker answered all of them. Raises TemporaryFailure."""
         assert self._connection is not None
-        answers = [asyncio.wrap_future(self._connection.publish(one)) for one in messages]
-        if not answers:
-            return
+        await self._answers(*map(self._connection.publish, messages))
+
+    async def _answers(self, *asked: Future[T]) -> list[T]:
+        """What the broker answers. Raises TemporaryFailure."""
         try:
             async with asyncio.timeout(self._m.timeout):
-                await asyncio.gather(*answers)
+                return await asyncio.gather(*map(asyncio.wrap_future, asked))
         except TimeoutError:
             raise TemporaryFailure("mqtt: the broker does not answer", code="silence") from None
 
     # -- what is heard --
+
+    async def _listen(self, connection: Connection) -> None:
+        """Ask to hear what is ours until the broker lets us hear all of it. Raises TemporaryFailure."""
+        asked = {self._m.pen.topic(leaf): leaf for leaf in (Leaf.STATUS, Leaf.ACK, *self._m.receivers)}
+        while asked:
+            (refused,) = await self._answers(connection.subscribe([*asked]))
+            self._m.known.unheard = self._m.known.unheard + 1 if refused else 0
+            for topic, code in refused.items():
+                log.warning("central not heard", of=asked[topic].replace("/", "-"), code=code)
+            asked = {topic: asked[topic] for topic in refused}
+            if asked:
+                await self._m.wait(None, self._m.rest(self._m.known.unheard))
+        await asyncio.Event().wait()
 
     async def _hear(self) -> None:
         acknowledged = -1
