@@ -10,7 +10,7 @@ import asyncio
 import gc
 import signal
 from contextlib import AsyncExitStack
-from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Final
 
@@ -20,21 +20,24 @@ import uvloop
 from gateway.app.edge import start_edge
 from gateway.app.log_level import LogLevel
 from gateway.app.peers import now
-from gateway.app.proofs import serving
 from gateway.app.synthetic import open_synthetic
 from gateway.app.watchdog import Started, watched
-from gateway.config import Config, Overlay, WorklistPolicy, load_profiles
-from gateway.config.mappings import program_sender
+from gateway.config import Config, Overlay
 from gateway.domain.model import TemporaryFailure
-from gateway.domain.profile import GENERIC
+from gateway.domain.parts import Part
 from gateway.net.host import notify
 from gateway.net.upkeep import pause
-from gateway.net.wake import Bell
 from gateway.spool import Spool
-from gateway.spool.claims import Part
 
 ROLES: Final = ("worklist", "storage", "forward", "health", "reporting", "console")
 EDGE: Final = frozenset({"worklist", "storage"})
+PAGES: Final = {
+    "forward": "gateway.app.forward",
+    "health": "gateway.app.health",
+    "reporting": "gateway.app.reporting",
+    "console": "gateway.app.console",
+}
+"""The pages of wiring that edge starts without."""
 WATCH_SECONDS: Final = 1.0
 COLLECT_AFTER: Final = 10_000
 """Objects made and not yet gone, before the youngest of them are looked through for cycles; 700 is Python's own."""
@@ -56,13 +59,15 @@ async def _serve(config: Config, roles: frozenset[str], source: Path) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    for role in sorted(roles & PAGES.keys()):
+        import_module(PAGES[role])  # before anybody is served: it holds the loop for up to half a second
     async with AsyncExitStack() as stack:
         spool = Spool.open(config.box.state, now=now, reserve=config.limits.disk_reserve.bytes)
         stack.callback(spool.close)
         if roles & EDGE:
             stack.enter_context(spool.claim(Part.EDGE))
         if "forward" in roles:
-            from gateway.app.forward import start_forward, start_synthetic_forward  # noqa: PLC0415  edge starts without
+            from gateway.app.forward import start_forward, start_synthetic_forward  # noqa: PLC0415  as PAGES says
 
             stack.enter_context(spool.claim(Part.FORWARD))
         started: list[Started] = []
@@ -75,17 +80,19 @@ async def _serve(config: Config, roles: frozenset[str], source: Path) -> int:
             started.append(await start_forward(config, spool, stop))
             started.append(await start_synthetic_forward(config, books, stop))
         if "health" in roles:
-            from gateway.app.health import start_health  # noqa: PLC0415  edge starts without it
+            from gateway.app.health import start_health  # noqa: PLC0415
 
             stack.enter_context(spool.claim(Part.HEALTH))
             started.append(await start_health(config, spool, stop))
         if "reporting" in roles and config.mqtt.host:
-            from gateway.app.reporting import start_reporting  # noqa: PLC0415  edge starts without it
+            from gateway.app.reporting import start_reporting  # noqa: PLC0415
 
             stack.enter_context(spool.claim(Part.REPORTING))
             started.append(await start_reporting(config, spool, stop, source=source))
         if "console" in roles and (config.console.port or len(roles) == 1):
-            started.append(_start_console(config, spool, stop))
+            from gateway.app.console import start_console  # noqa: PLC0415
+
+            started.append(await start_console(config, spool, stop))
         running = [task for part in started for task in part.tasks]
         running.append(asyncio.create_task(_watch_database(spool, stop)))
         running.append(asyncio.create_task(_watch_configuration(overlay, begun_by, stop)))
@@ -93,7 +100,7 @@ async def _serve(config: Config, roles: frozenset[str], source: Path) -> int:
         _settle()
         notify("READY=1")
         log.info("ready", roles=",".join(sorted(roles)))
-        with watched([proof for part in started for proof in part.proofs]):
+        with watched(started):
             finished = asyncio.create_task(stop.wait())
             await asyncio.wait({finished, *running}, return_when=asyncio.FIRST_COMPLETED)
         notify("STOPPING=1")
@@ -131,51 +138,3 @@ async def _watch_configuration(overlay: Overlay, begun_by: tuple[int, int] | Non
             log.info("configuration changed")
             return
         await pause(WATCH_SECONDS, stop)
-
-
-def _start_console(config: Config, spool: Spool, stop: asyncio.Event) -> Started:
-    from gateway.roles.console import (  # noqa: PLC0415  edge starts without it
-        ConfiguredScanner,
-        Console,
-        Place,
-        ServedBy,
-    )
-
-    profiles = load_profiles(config.worklist.profiles)
-
-    def served_by(policy: WorklistPolicy, profile: str) -> ServedBy:
-        return ServedBy(
-            mode=policy.mode,
-            fresh_for=policy.fresh_for,
-            max_stale=policy.max_stale,
-            hide_performed=policy.hide_performed,
-            romanised=profiles.get(profile, profiles[GENERIC]).romanised,
-        )
-
-    console = Console(
-        spool,
-        address=config.console.address,
-        port=config.console.port,
-        place=Place(site=config.site.name, box=config.box.id, zone=config.site.timezone),
-        destinations=[destination.name for destination in config.destination],
-        refresh={ris.name: ris.refresh for ris in config.ris},
-        mpps_peers=config.mpps_peers,
-        order_receivers=config.order_receivers,
-        scanners=[
-            ConfiguredScanner(
-                ae=scanner.ae,
-                addresses=tuple(map(str, scanner.address)),
-                profile=scanner.profile,
-                worklist=served_by(scanner.worklist, scanner.profile),
-            )
-            for scanner in config.scanner
-        ],
-        added=partial(served_by, WorklistPolicy()),
-        desk=config.desk.policy,
-        orders=program_sender(config),
-        woken=Bell(config.box.runtime_folder / "forward.sock").ring,
-        now=now,
-    )
-    log.info("console", address=config.console.address, port=console.port)
-    proof = serving(config.console.address, console.port)
-    return Started(tasks=[asyncio.create_task(console.run(stop))], proofs=[proof])

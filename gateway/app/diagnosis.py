@@ -101,14 +101,7 @@ def _versions(c: Connection) -> dict[str, Any]:
 
 
 def _counts(config: Config, c: Connection, pseudonyms: Pseudonyms, now: datetime) -> dict[str, Any]:
-    seen = look(
-        c,
-        destinations=[one.name for one in config.destination],
-        refresh={ris.name: ris.refresh for ris in config.ris},
-        mpps_peers=config.mpps_peers,
-        order_receivers=config.order_receivers,
-        now=now,
-    )
+    seen = look(c, config.configured, now=now)
     return {
         "rows": books.sizes(c),
         "images": {state.value: count for state, count in seen.instances.items()},
@@ -116,10 +109,10 @@ def _counts(config: Config, c: Connection, pseudonyms: Pseudonyms, now: datetime
         "tasks": seen.tasks,
         "studies_held": seen.studies_held,
         "turned_away": sum(one.count for one in seen.strangers),
-        "stopped": list(seen.stopped),
+        "parts": {one.part.value: one.found(now) or "lives" for one in seen.parts},
         "issues": [
             {"code": one.code, "severity": one.severity.value, "since": one.since, "last": one.last}
-            for one in health.issues(c)
+            for one in health.issues(c, parts=config.configured.parts, now=now)
         ],
         "destinations": [
             {

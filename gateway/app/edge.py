@@ -26,6 +26,7 @@ from gateway.domain.admission import KnownCaller, same_ae
 from gateway.domain.hl7 import Message
 from gateway.domain.model import SourceName
 from gateway.domain.orders import read as read_message
+from gateway.domain.parts import Part
 from gateway.domain.profile import GENERIC, Profile
 from gateway.domain.synthetic import SCANNER
 from gateway.net.dicom_server import DicomServer, Limits
@@ -44,7 +45,6 @@ from gateway.roles.storage import Storage, read_origin
 from gateway.roles.worklist import Policy, Retention, Upstream, Worklist
 from gateway.roles.worklist.files import FILE_MAX, WorklistFiles
 from gateway.spool import Spool, orders, progress
-from gateway.spool.claims import Part
 from gateway.spool.peers import scanners
 from gateway.spool.watched import WatchedFolder
 
@@ -79,7 +79,7 @@ async def start_edge(
     server = DicomServer(_limits(config))
     stack.push_async_callback(server.drain, DRAIN_SECONDS)
     ourselves = secrets.token_hex(8)
-    proofs = [committing(spool, Part.EDGE), syncing(spool, committer)]
+    proofs = [syncing(spool, committer)]
     for listen in config.listen:
         scanners = [
             KnownCaller(ae=scanner.ae, networks=scanner.address, called_ae=scanner.called_ae)
@@ -115,7 +115,7 @@ async def start_edge(
             asyncio.create_task(synthetic.run(stop)),
             *await _start_orders(config, spool, stop, stack, synthetic=synthetic.orders),
         ]
-    return Started(tasks=tasks, proofs=proofs)
+    return Started(tasks=tasks, proofs=proofs, beat=committing(spool, Part.EDGE))
 
 
 async def _tell_callers(server: DicomServer, spool: Spool, stop: asyncio.Event, ourselves: str) -> None:

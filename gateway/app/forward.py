@@ -18,6 +18,7 @@ from gateway.config import Backoff, Config, DicomDestination, Ris, WebDestinatio
 from gateway.domain.completeness import Patience as StudyPatience
 from gateway.domain.model import DestinationName, Lane, SourceName
 from gateway.domain.order_notice import Format, Header
+from gateway.domain.parts import Part
 from gateway.domain.synthetic import SENDER, SINK
 from gateway.domain.task import Mode, Patience, Resend
 from gateway.net.codec import Codecs
@@ -28,7 +29,6 @@ from gateway.roles.forward import CheckRules, Compressor, Forward, MppsTarget, P
 from gateway.roles.forward.availability import AvailabilityTarget
 from gateway.roles.forward.disk import DiskWatch
 from gateway.spool import Spool
-from gateway.spool.claims import Part
 
 SILENCE: Final = timedelta(minutes=30)
 """A thread of forward that gives no sign of life for so long, and for the longest wait configured, is stuck."""
@@ -88,7 +88,8 @@ async def start_forward(config: Config, spool: Spool, stop: asyncio.Event) -> St
     silence = (SILENCE + max(waits)).total_seconds()
     return Started(
         tasks=[asyncio.create_task(forward.run(stop, wake))],
-        proofs=[committing(spool, Part.FORWARD), syncing(spool, None), moving(forward.silent, silence)],
+        proofs=[syncing(spool, None), moving(forward.silent, silence)],
+        beat=committing(spool, Part.FORWARD),
     )
 
 

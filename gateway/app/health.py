@@ -1,4 +1,5 @@
-"""The wiring of health: whom it asks and as whom, whose certificates it watches, and its way through our own doors."""
+"""The wiring of health: whom it asks and as whom, whose certificates it watches, its way through our own doors, and the
+port at which programs watch the box."""
 
 from __future__ import annotations
 
@@ -11,15 +12,20 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+import structlog
+
 from gateway.app.peers import caller_of, now
-from gateway.app.proofs import committing
+from gateway.app.proofs import committing, looking, serving
 from gateway.app.selftest import selftest
 from gateway.app.synthetic import books_of
 from gateway.app.watchdog import Started
 from gateway.config import Config, DicomDestination
+from gateway.domain.parts import Part
 from gateway.domain.synthetic import NAME
 from gateway.domain.upstream import patient_identifier
 from gateway.net.dicom_client import Peer
+from gateway.net.http_server import HttpServer
+from gateway.net.watch_pages import application
 from gateway.roles.health import DicomProbe, Health, Policy
 from gateway.roles.health.probing import NOBODY
 from gateway.roles.worklist.rows import as_elements
@@ -27,13 +33,16 @@ from gateway.simulate.keywords import data_set
 from gateway.simulate.scanner import Scanner
 from gateway.simulate.study import Modality, make_study
 from gateway.spool import Spool
-from gateway.spool.claims import Part
+from gateway.spool.overview import seen
+from gateway.spool.reader import Fresh, Reader
 
 HOP_SECONDS: Final = 10.0
 """For each hop of the synthetic patient."""
 _MADE: Final = datetime(2000, 1, 1, tzinfo=UTC)
 """The test image of a box is the same for ever, so that a destination has one of it."""
 PIXELS: Final = 64
+
+log = structlog.get_logger()
 
 
 async def start_health(config: Config, spool: Spool, stop: asyncio.Event) -> Started:
@@ -52,7 +61,27 @@ async def start_health(config: Config, spool: Spool, stop: asyncio.Event) -> Sta
         now=now,
         random=random.random,
     )
-    return Started(tasks=[asyncio.create_task(health.run(stop))], proofs=[committing(spool, Part.HEALTH)])
+    shown = start_metrics(config, spool, stop) if config.metrics.port else Started(tasks=[], proofs=[])
+    tasks = [asyncio.create_task(health.run(stop)), *shown.tasks]
+    proofs = [looking(lambda: health.looked), *shown.proofs]
+    return Started(tasks=tasks, proofs=proofs, beat=committing(spool, Part.HEALTH))
+
+
+def start_metrics(config: Config, spool: Spool, stop: asyncio.Event) -> Started:
+    """The port at which programs watch the box, whether or not there is a console."""
+    reader, configured, place = Reader(spool), config.configured, config.metrics
+    look = Fresh(reader, lambda c: seen(c, configured, free_bytes=spool.files.free_bytes(), now=now()))
+    server = HttpServer(application(look, look.anew), address=place.address, port=place.port, name="metrics")
+
+    async def run() -> None:
+        try:
+            await server.run(stop)
+        finally:
+            reader.close()
+
+    log.info("metrics", address=place.address, port=server.port)
+    proof = serving("metrics", place.address, server.port, "/metrics")
+    return Started(tasks=[asyncio.create_task(run())], proofs=[proof])
 
 
 def probes_of(config: Config) -> list[DicomProbe]:

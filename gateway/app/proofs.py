@@ -12,6 +12,7 @@ import http.client
 import ssl
 from collections.abc import Awaitable, Callable
 from contextlib import closing
+from datetime import datetime, timedelta
 from functools import partial
 from ipaddress import ip_address, ip_network
 from typing import Final
@@ -24,18 +25,19 @@ from gateway.dicom.negotiation import NATIVE, VERIFICATION
 from gateway.dicom.pdu import LOCAL_LIMIT
 from gateway.domain.admission import KnownCaller
 from gateway.domain.model import TemporaryFailure
+from gateway.domain.parts import Part
 from gateway.net.dicom_client import AssociationRefused, Peer, Requestor, TransportFailure
 from gateway.net.tls import own_context
 from gateway.spool import Spool, heartbeats
-from gateway.spool.claims import Part
 from gateway.spool.commit import GroupCommitter
 
 ANSWER_SECONDS: Final = 10.0
 """For each wait of a call to ourselves."""
+LOOKED_WITHIN: Final = timedelta(seconds=90)
 
 
 def committing(spool: Spool, part: Part) -> Proof:
-    """The writer of the books commits, and the commit is on the disk."""
+    """The writer of the books commits that this part lives, and the commit is on the disk."""
 
     async def done() -> None:
         await asyncio.wrap_future(spool.db.write(partial(heartbeats.beat, part=part, now=now())))
@@ -116,15 +118,27 @@ def moving(silent: Callable[[float], list[str]], seconds: float) -> Proof:
     return Proof(name="lanes", done=done)
 
 
-def serving(address: str, port: int) -> Proof:
-    """Our own /healthz is answered 200: the index can be read, and the spool's disk asked."""
-    return Proof(name="pages", done=partial(asyncio.to_thread, _healthz, address, port))
+def looking(last: Callable[[], datetime]) -> Proof:
+    """What is done again and again, at least every half a minute, was done of late."""
+
+    async def done() -> None:
+        if now() - last() > LOOKED_WITHIN:
+            raise TemporaryFailure("it has not looked for long; a thread of it hangs", code="look")
+
+    return Proof(name="looks", done=done)
 
 
-def _healthz(address: str, port: int) -> None:
+def serving(name: str, address: str, port: int, page: str) -> Proof:
+    """This page of ours is answered 200, which it is only if the index was read and the spool's disk asked. Not
+    /healthz: what is wrong with other parts no restart of this one mends."""
+    here = HERE.get(address, address)
+    return Proof(name=name, done=partial(asyncio.to_thread, _get, here, port, page))
+
+
+def _get(address: str, port: int, page: str) -> None:
     """Raises OSError, HTTPException or TemporaryFailure."""
     with closing(http.client.HTTPConnection(address, port, timeout=ANSWER_SECONDS)) as connection:
-        connection.request("GET", "/healthz")
+        connection.request("GET", page)
         status = connection.getresponse().status
     if status != http.HTTPStatus.OK:
-        raise TemporaryFailure(f"our own page was answered {status}", code="healthz")
+        raise TemporaryFailure(f"our own page was answered {status}", code="page")

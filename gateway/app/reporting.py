@@ -19,7 +19,7 @@ from typing import Any
 
 from gateway.app.deeds import deeds
 from gateway.app.peers import now, tls_of
-from gateway.app.proofs import committing
+from gateway.app.proofs import committing, looking
 from gateway.app.updating import Box
 from gateway.app.watchdog import Started
 from gateway.app.wished_release import facts, runs
@@ -27,6 +27,7 @@ from gateway.config import Config, Mqtt, Overlay, faults_over, read_keys, text_o
 from gateway.domain.command import CommandName, Standing
 from gateway.domain.issues import KINDS
 from gateway.domain.model import TemporaryFailure
+from gateway.domain.parts import Part
 from gateway.domain.telemetry import MESSAGES, Writer
 from gateway.domain.telemetry_fields import aliases
 from gateway.domain.topics import Leaf
@@ -40,15 +41,15 @@ from gateway.roles.reporting.pen import Pen
 from gateway.spool import Connection as Books
 from gateway.spool import Spool
 from gateway.spool import commands as books
-from gateway.spool.claims import Part, unclaimed
+from gateway.spool.claims import unclaimed
 from gateway.spool.outbox import Outbox
 
 
 async def start_reporting(config: Config, spool: Spool, stop: asyncio.Event, *, source: Path) -> Started:
     peers = peers_of(config)
     named = aliases(peers)
-
-    writer = Writer(box=config.box.id, names=named.values(), codes=KINDS)
+    names = (*named.values(), *Part)
+    writer = Writer(box=config.box.id, names=names, codes=KINDS)
 
     def pen(box: Outbox) -> Pen:
         return Pen(
@@ -75,21 +76,22 @@ async def start_reporting(config: Config, spool: Spool, stop: asyncio.Event, *, 
             space=spool.files.space,
             now=now,
         ),
-        names=named.values(),
+        names=names,
         info=inventory(
             config,
             {named[name]: kind for name, kind in peers.items()},
             release=lambda: facts(running, spool.db.read()),
         ),
+        parts=config.configured.parts,
         stopped=partial(unclaimed, config.box.state),
         policy=_policy(config.mqtt),
         host=Host(now=now, monotonic=time.monotonic, random=random.random, entropy=secrets.token_bytes, wait=_wait),
         receivers={Leaf.REQUEST: commands.receive, Leaf.DESIRED: commands.receive},
         said=(Results(writer, box=config.box.id, now=now), wishes),
     )
-    proofs = [committing(spool, Part.REPORTING)]
     tasks = [asyncio.create_task(one.run(stop)) for one in (commands, wishes, reporting)]
-    return Started(tasks=tasks, proofs=proofs)
+    proofs = [looking(lambda: reporting.looked)]
+    return Started(tasks=tasks, proofs=proofs, beat=committing(spool, Part.REPORTING))
 
 
 def room_of(config: Config) -> Callable[[Books, datetime], Standing]:

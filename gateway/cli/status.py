@@ -42,15 +42,7 @@ def look(books: Reading) -> Overview:
     """Everything that stands, at one moment."""
     from gateway.spool.overview import look as look_at
 
-    config = books.config
-    return look_at(
-        books.c,
-        destinations=[one.name for one in config.destination],
-        refresh={ris.name: ris.refresh for ris in config.ris},
-        mpps_peers=config.mpps_peers,
-        order_receivers=config.order_receivers,
-        now=books.now,
-    )
+    return look_at(books.c, books.config.configured, now=books.now)
 
 
 def _as_json(overview: Overview) -> dict[str, object]:
@@ -71,6 +63,7 @@ def _as_json(overview: Overview) -> dict[str, object]:
         "mpps": [asdict(one) for one in overview.mpps],
         "orders_out": [asdict(one) for one in overview.orders_out],
         "disk": None if overview.disk is None else asdict(overview.disk) | {"holds_out_s": _seconds(overview.disk)},
+        "parts": [asdict(one) | {"found": one.found(overview.now)} for one in overview.parts],
         "alarms": [asdict(one) | {"next_step": step(one.code, one.subject)} for one in overview.alarms],
         "strangers": [asdict(one) for one in overview.strangers],
     }

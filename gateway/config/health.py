@@ -1,4 +1,5 @@
-"""The section of health: how often peers are asked and the synthetic patient comes, and from when on it is told."""
+"""The sections of health: how often peers are asked and the synthetic patient comes, from when on it is told, and where
+programs look at the box."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ from typing import Annotated
 from pydantic import Field
 
 from gateway.config.section import Section, spelled
-from gateway.config.values import Count, Duration, Name, OptionalWait
+from gateway.config.values import Count, Duration, Host, Name, OptionalPort, OptionalWait
 
 
 class HealthSection(Section):
@@ -23,3 +24,11 @@ class HealthSection(Section):
     """How long before its end a certificate is an alarm."""
     temperature: Annotated[Count, Field(le=150)] = spelled(85)
     """Degrees Celsius of the hottest sensor above which it is an alarm."""
+
+
+class Metrics(Section):
+    address: Host = spelled("127.0.0.1")
+    """Where health answers /metrics and /healthz: loopback, or an address of this machine, "0.0.0.0" for each of them.
+    Whoever reaches it reads numbers and names of the configuration, unencrypted."""
+    port: OptionalPort = spelled(9465)
+    """Its port; 0: nowhere."""

@@ -19,7 +19,7 @@ from gateway.config.commands import CommandsSection
 from gateway.config.desk import Desk
 from gateway.config.destinations import AnyDestination, CallingAE, Destination, DicomDestination, Group
 from gateway.config.disk import DiskSection
-from gateway.config.health import HealthSection
+from gateway.config.health import HealthSection, Metrics
 from gateway.config.hl7 import Mllp, OrdersOut, Sender
 from gateway.config.mqtt import Mqtt
 from gateway.config.section import Section, ServerTls, Tls, spelled
@@ -47,6 +47,8 @@ from gateway.config.values import (
     invalid,
 )
 from gateway.domain.admission import same_ae
+from gateway.domain.overview import Configured
+from gateway.domain.parts import IMAGES, Part
 from gateway.domain.synthetic import SCANNER as SYNTHETIC
 
 
@@ -324,6 +326,7 @@ class Config(Section):
     compression: Compression = spelled({})
     retention: Retention = spelled({})
     health: HealthSection = spelled({})
+    metrics: Metrics = spelled({})
     mqtt: Mqtt = spelled({})
     commands: CommandsSection = spelled({})
     syslog: SyslogSection = spelled({})
@@ -354,6 +357,18 @@ class Config(Section):
         behind it."""
         taken = {one.name for one in self.destination}
         return {one.name: f"{one.name}:ris" if one.name in taken else one.name for one in self.ris}
+
+    @property
+    def configured(self) -> Configured:
+        """What is named here of that which `gateway status` and its like look at."""
+        watching = (Part.HEALTH, Part.REPORTING) if self.mqtt.host else (Part.HEALTH,)
+        return Configured(
+            parts=(*IMAGES, *watching),
+            destinations=[one.name for one in self.destination],
+            refresh={ris.name: ris.refresh for ris in self.ris},
+            mpps_peers=self.mpps_peers,
+            order_receivers=self.order_receivers,
+        )
 
     @property
     def dicom_nodes(self) -> tuple[DicomDestination, ...]:

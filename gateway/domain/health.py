@@ -10,7 +10,7 @@ Promises
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -18,7 +18,8 @@ from typing import Final
 
 from gateway.domain.issue import Issue, instance_of
 from gateway.domain.issues import KINDS
-from gateway.domain.overview import Alarm
+from gateway.domain.overview import Alarm, Overview
+from gateway.domain.parts import Life
 
 RAISE_AFTER: Final = 2
 CLEAR_AFTER: Final = 2
@@ -92,6 +93,19 @@ class Probe:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """What a box shows to whoever watches it, at one moment."""
+
+    overview: Overview
+    free_bytes: int
+    """Where the spool lies."""
+    tally: Mapping[str, int]
+    """Worklist questions by outcome since the first start."""
+    probes: tuple[Probe, ...]
+    """How each peer was the last time health asked it, and each hop of the synthetic patient."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Strand:
     """One thing that is judged again and again, and the issue that stands of it."""
 
@@ -152,6 +166,15 @@ def certificate_found(not_after: datetime | None, *, warning: timedelta, now: da
 def unprepared_found(oldest: datetime | None, *, now: datetime) -> str:
     """Of the image that has waited longest to be checked and routed; None: none waits."""
     return "received-late" if oldest is not None and now - oldest > UNPREPARED else WELL
+
+
+def lifeless(lives: Iterable[Life], now: datetime) -> tuple[Alarm, ...]:
+    """The alarms of parts that don't live: nobody raises them, whoever looks finds them."""
+    return tuple(
+        Alarm(code=code, subject=one.part, since=one.seen or now, last=now, count=1, cleared_at=None)
+        for one in lives
+        if (code := one.found(now))
+    )
 
 
 def told(alarms: Iterable[Alarm]) -> tuple[Alarm, ...]:

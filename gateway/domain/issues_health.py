@@ -119,6 +119,22 @@ HEALTH: Final = {
         cause="The machine is hotter than [health] temperature.",
         step="Look at its fans and at what covers it; it slows down, then stops.",
     ),
+    "part-stopped": Kind(
+        about=About.PART,
+        severity=Severity.ERROR,
+        owner=Owner.BIOMED,
+        cause="No process is this part of the gateway.",
+        step="Look at `systemctl status 'gateway-*'` and at the log of the unit that is {subject}, then start it.",
+    ),
+    "part-silent": Kind(
+        about=About.PART,
+        severity=Severity.ERROR,
+        owner=Owner.BIOMED,
+        cause="A process is this part of the gateway, and has not proven its work for three minutes: it hangs, or its"
+        " disk does.",
+        step="Look at the log of the unit that is {subject} for `no sign of life`, which names what hangs, and at the"
+        " disk; then restart it.",
+    ),
     "unit-failed": Kind(
         about=About.PART,
         severity=Severity.ERROR,

@@ -17,6 +17,7 @@ from gateway.domain.disk import Disk
 from gateway.domain.issues import step
 from gateway.domain.model import AETitle, InstanceState, SourceName
 from gateway.domain.mpps import Relaying
+from gateway.domain.parts import CODES, IMAGES, SILENT, STOPPED, Life, Part
 from gateway.domain.retry import TransportFailure
 from gateway.domain.words import age, images, in_short
 from gateway.domain.worklist import Freshness, freshness
@@ -26,8 +27,8 @@ MISSED_REFRESHES: Final = 3
 """A copy of a worklist that is older than both is worth a word."""
 
 
-_WAITING_ALARMS: Final = frozenset({"delivery-late", "destination-unreachable"})
-"""They say why images wait, which the sentence says better."""
+_SAID_BETTER: Final = CODES | {"delivery-late", "destination-unreachable"}
+"""The sentence has words for which parts don't live, and for why images wait."""
 
 
 class Mood(StrEnum):
@@ -96,6 +97,21 @@ class Towards:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Configured:
+    """What the configuration names of that which is looked at."""
+
+    parts: Sequence[Part]
+    """Those that it needs."""
+    destinations: Sequence[str]
+    refresh: Mapping[str, timedelta]
+    """How often each RIS is asked, by name."""
+    mpps_peers: Sequence[str]
+    """Whom performed procedure steps are passed on to."""
+    order_receivers: Sequence[str]
+    """Who is told of orders."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Overview:
     """All that stands."""
 
@@ -110,8 +126,8 @@ class Overview:
     strangers: Sequence[Caller]
     copied: Mapping[SourceName, int] = field(default_factory=dict)
     """Rows in the copy by source: those of RISs, of messages and of the desk."""
-    stopped: Sequence[str] = ()
-    """Parts of the gateway that no process is: "edge" takes in, "forward" lets out."""
+    parts: Sequence[Life] = ()
+    """The parts that this configuration needs."""
     disk: Disk | None = None
     """How the disk was when forward looked last."""
     studies_held: int = 0
@@ -124,6 +140,16 @@ class Overview:
     """Each RIS and PACS that performed procedure steps are passed on to."""
     orders_out: Sequence[Relaying] = ()
     """Each RIS that is told of its orders."""
+
+    @property
+    def stopped(self) -> list[Part]:
+        """The parts that no process is."""
+        return [one.part for one in self.parts if one.found(self.now) == STOPPED]
+
+    @property
+    def silent(self) -> list[Life]:
+        """The parts that are a process which does not prove its work."""
+        return [one for one in self.parts if one.found(self.now) == SILENT]
 
     @property
     def never_asked(self) -> list[str]:
@@ -147,6 +173,7 @@ class Overview:
         """Whether anything stands that does not end by itself."""
         return bool(
             self.stopped
+            or self.silent
             or self.studies_held
             or self.alarms
             or self.orphans
@@ -175,11 +202,39 @@ def served_from(
     }
 
 
+def oldest_age(one: Towards | Relaying, overview: Overview) -> float:
+    """Seconds that the oldest for this peer has waited; 0 if nothing waits."""
+    return 0.0 if one.oldest is None else max(0.0, (overview.now - one.oldest).total_seconds())
+
+
 def sentence(overview: Overview) -> str:
-    """The worst that stands, with what to look at."""
-    if overview.stopped:
-        parts = " and ".join(overview.stopped)
-        return f"The gateway is not running: no process is its {parts}. Start it with `gateway serve`."
+    """The worst that stands, with what to look at; before it, that nobody watches, if nobody does."""
+    dead = lifeless(overview)
+    known = [] if {*IMAGES} & {*overview.stopped} else [_worst(overview)]
+    return " ".join([*dead, *known])
+
+
+def lifeless(overview: Overview) -> list[str]:
+    """A sentence for what does not live, with what to do; empty if all parts do."""
+    stopped: dict[str, list[Part]] = {
+        "The gateway is not running": [part for part in overview.stopped if part in IMAGES],
+        "Nobody watches the box": [part for part in overview.stopped if part is Part.HEALTH],
+        "Central IT is told nothing": [part for part in overview.stopped if part is Part.REPORTING],
+    }
+    return [
+        *(
+            f"{so}: no process is its {' and '.join(parts)}. Start it with `gateway serve`."
+            for so, parts in stopped.items()
+            if parts
+        ),
+        *(
+            f"No sign of life of {one.part} for {age(one.seen or overview.now, overview.now)}: restart it."
+            for one in overview.silent
+        ),
+    ]
+
+
+def _worst(overview: Overview) -> str:
     for one in overview.destinations:
         if one.refused:
             verb = "was" if one.refused == 1 else "were"
@@ -191,7 +246,7 @@ def sentence(overview: Overview) -> str:
         count = overview.studies_held
         held = "1 study is" if count == 1 else f"{count:,} studies are"
         return f"{held} held until a person decides: look at `gateway tasks`."
-    loud = [alarm.code for alarm in overview.alarms if alarm.code not in _WAITING_ALARMS]
+    loud = [alarm.code for alarm in overview.alarms if alarm.code not in _SAID_BETTER]
     if loud:
         count = len(loud)
         words = "alarm needs" if count == 1 else "alarms need"

@@ -180,7 +180,7 @@ class Connection:
         nothing more, and where NATS needs a consumer in its whole cluster for each topic with QoS 1.
         """
         question = _Question(Future[dict[str, str]](), tuple(topics))
-        qos = SubscribeOptions(qos=1) if self._is_five else 0
+        qos: Any = SubscribeOptions(qos=1) if self._is_five else 0
         _, mid = self._client.subscribe([(topic, qos) for topic in topics])
         if mid is None:  # the connection has gone
             question.fail(CLOSED)

@@ -66,6 +66,9 @@ retry = {{ base = "1s", cap = "10s" }}
 [console]
 address = "127.0.0.1"
 port = {console_port}
+
+[metrics]
+port = 0
 """
 
 

@@ -1,35 +1,21 @@
 """Which process is which part of a spool: one edge, one forward, told by a lock that dies with its holder.
 
 Two edges would sweep each other's objects; a spool without an edge takes nothing in, and one without a
-forward lets nothing out, however well its books look.
+forward lets nothing out, however well its books look. The time of a lock's file is when it was taken
+last, or let go in order.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
-from enum import StrEnum
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
 
 from gateway.domain.model import TemporaryFailure
-
-
-class Part(StrEnum):
-    EDGE = "edge"
-    FORWARD = "forward"
-    REPORTING = "reporting"
-    """Tells central of the box."""
-    HEALTH = "health"
-    """It watches; the box works without it."""
-    ROUND = "round"
-    """The synthetic patient, on its way through the box."""
-
-
-IMAGES: Final = (Part.EDGE, Part.FORWARD)
-"""Without these no image moves."""
+from gateway.domain.parts import IMAGES, Life, Part
 
 
 @contextmanager
@@ -44,25 +30,34 @@ def claim(state: Path, part: Part) -> Iterator[None]:
                 f"another process is the {part} of this spool; stop it, or give this one a state folder of its own",
                 code="claimed",
             ) from error
+        os.utime(fd)
         yield
+        os.utime(fd)
     finally:
         os.close(fd)
 
 
 def unclaimed(state: Path) -> tuple[Part, ...]:
-    """The parts that images need and no process is. Only looks: a lock tried here could turn away who starts."""
-    held = _locked_files()
-    return tuple(part for part in IMAGES if _inode(_lock(state, part)) not in held)
+    """The parts that images need and no process is."""
+    return tuple(one.part for one in lives(state, IMAGES) if not one.running)
+
+
+def lives(state: Path, parts: Collection[Part]) -> tuple[Life, ...]:
+    """How each of these parts is, by its lock. Only looks: a lock tried here could turn away who starts."""
+    locked = _locked_files()
+    return tuple(_life(part, _lock(state, part), locked) for part in parts)
+
+
+def _life(part: Part, lock: Path, locked: Collection[int]) -> Life:
+    try:
+        found = lock.stat()
+    except OSError:
+        return Life(part=part, running=False, seen=None)
+    return Life(part=part, running=found.st_ino in locked, seen=datetime.fromtimestamp(found.st_mtime, UTC))
 
 
 def _lock(state: Path, part: Part) -> Path:
     return state / f"{part}.lock"
-
-
-def _inode(path: Path) -> int:
-    with suppress(OSError):
-        return path.stat().st_ino
-    return 0
 
 
 def _locked_files() -> set[int]:

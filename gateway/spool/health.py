@@ -1,8 +1,9 @@
 """What health saw, and what may be told of it: the state of every hop, the last readings, the issues that stand.
 
-What is promised: the issues are the alarms, those that health raises and those that the other roles do; there is no
-second list. What `issues` returns may leave the box. A peer or a reading that is judged no more leaves no row behind.
-What a later version wrote, and this one does not know, is passed over.
+What is promised: the issues are the alarms, those that health raises and those that the other roles do, and of parts
+that don't live (which can raise none) what is found by looking; there is no second list. What `issues` returns may
+leave the box. A peer or a reading that is judged no more leaves no row behind. What a later version wrote, and this one
+does not know, is passed over.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from typing import Final
 from gateway.domain import health
 from gateway.domain.health import Hop, Probe, Reading
 from gateway.domain.issue import Issue
-from gateway.spool import audit
+from gateway.domain.overview import Alarm
+from gateway.domain.parts import Part, lost
+from gateway.spool import audit, heartbeats
 from gateway.spool.db import Connection
 from gateway.spool.queries import sql
 from gateway.spool.times import from_text, to_text
@@ -23,9 +26,15 @@ _HOPS: Final = frozenset(Hop)
 _READINGS: Final = frozenset(Reading)
 
 
-def issues(c: Connection) -> tuple[Issue, ...]:
-    """Those that stand, one for each code and instance, the oldest first."""
-    return health.issues(audit.active_alarms(c))
+def issues(c: Connection, *, parts: Collection[Part], now: datetime) -> tuple[Issue, ...]:
+    """Those that stand, one for each code and instance, the oldest first. `parts`: those that have to live."""
+    return health.issues(alarms(c, parts=parts, now=now))
+
+
+def alarms(c: Connection, *, parts: Collection[Part], now: datetime) -> tuple[Alarm, ...]:
+    """What may be told outside of the box; a part that is only started again is not told of."""
+    lifeless = health.lifeless(lost(heartbeats.lives(c, parts), now), now)
+    return (*lifeless, *health.told(audit.active_alarms(c)))
 
 
 def probed(c: Connection, *, hop: Hop, peer: str, at: datetime, latency_ms: float | None, code: str) -> None:

@@ -6,48 +6,60 @@ images wait, and no value of a data set. Give it a connection with a transaction
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
-from pathlib import Path
+from collections.abc import Sequence
+from datetime import datetime
 
-from gateway.domain import health
+from gateway.domain.health import Seen, lifeless, told
 from gateway.domain.model import DeliveryState, DestinationName
-from gateway.domain.overview import Overview, Towards
-from gateway.spool import audit, deliveries, disk, instances, peers, relays, tasks, worklist
-from gateway.spool.claims import unclaimed
+from gateway.domain.overview import Configured, Overview, Towards
+from gateway.spool import (
+    audit,
+    deliveries,
+    disk,
+    health,
+    heartbeats,
+    instances,
+    peers,
+    query_log,
+    relays,
+    tasks,
+    worklist,
+)
 from gateway.spool.db import Connection
 from gateway.spool.deliveries import Backlog
 
 
-def look(
-    c: Connection,
-    *,
-    destinations: Sequence[str],
-    refresh: Mapping[str, timedelta],
-    mpps_peers: Sequence[str],
-    order_receivers: Sequence[str],
-    now: datetime,
-) -> Overview:
-    """The state of the box. `destinations`, `refresh` (how often each RIS is asked), `mpps_peers` (whom performed
-    procedure steps are passed on to) and `order_receivers` (who is told of orders) are the configuration's."""
+def seen(c: Connection, configured: Configured, *, free_bytes: int, now: datetime) -> Seen:
+    """The state of the box, with what only those want who watch it."""
+    return Seen(
+        overview=look(c, configured, now=now),
+        free_bytes=free_bytes,
+        tally={outcome.value: count for outcome, count in query_log.tally(c).items()},
+        probes=health.probes(c),
+    )
+
+
+def look(c: Connection, configured: Configured, *, now: datetime) -> Overview:
+    """The state of the box."""
     open_tasks = tasks.counts(c)
+    lives = heartbeats.lives(c, configured.parts)
     return Overview(
         now=now,
         instances=instances.count_by_state(c),
         quarantined=instances.count_quarantined(c),
-        destinations=_towards_all(c, destinations),
+        destinations=_towards_all(c, configured.destinations),
         worklist=worklist.sources(c),
         copied=worklist.copied(c),
-        refresh=refresh,
-        alarms=health.told(audit.active_alarms(c)),
+        refresh=configured.refresh,
+        alarms=(*lifeless(lives, now), *told(audit.active_alarms(c))),
         strangers=peers.callers(c),
-        stopped=unclaimed(Path(c.execute("PRAGMA database_list").fetchone()["file"]).parent),
+        parts=lives,
         disk=disk.last(c),
         studies_held=sum(one.count for one in open_tasks if one.blocks),
         tasks=sum(one.count for one in open_tasks),
         rejected=instances.count_rejected(c),
-        mpps=relays.standing(c, audit.Subject.MPPS, mpps_peers),
-        orders_out=relays.standing(c, audit.Subject.ORDER_MESSAGE, order_receivers),
+        mpps=relays.standing(c, audit.Subject.MPPS, configured.mpps_peers),
+        orders_out=relays.standing(c, audit.Subject.ORDER_MESSAGE, configured.order_receivers),
     )
 
 

@@ -1912,6 +1912,9 @@ DELETE FROM health_reading
 INSERT INTO heartbeat (part, at) VALUES (:part, :now)
 ON CONFLICT (part) DO UPDATE SET at = excluded.at
 
+-- heartbeats --
+SELECT part, at FROM heartbeat
+
 -- figures_waiting --
 SELECT count(*) AS n, coalesce(sum(size), 0) AS size, min(received_at) AS oldest,
     (SELECT coalesce(max(seq), 0) FROM instance) AS received,

@@ -18,8 +18,9 @@ from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 
+from gateway.domain.parts import Part
 from gateway.spool import instances
-from gateway.spool.claims import Part, claim
+from gateway.spool.claims import claim
 from gateway.spool.commit import GroupCommitter
 from gateway.spool.db import Database
 from gateway.spool.files import SpoolFiles, sync_directory

@@ -20,20 +20,23 @@ from pysqlite3 import dbapi2 as sqlite
 from gateway.app import proofs
 from gateway.app.edge import start_edge
 from gateway.app.forward import SILENCE, start_forward
+from gateway.app.health import start_health
 from gateway.app.peers import now
 from gateway.app.proofs import answering
 from gateway.app.synthetic import open_synthetic
-from gateway.app.watchdog import Proof, Watchdog, watchdog_seconds
+from gateway.app.watchdog import Started, Watchdog, watchdog_seconds
 from gateway.config import Config
 from gateway.config.loading import parse
 from gateway.dicom.associate import ProposedContext
 from gateway.dicom.negotiation import NATIVE, VERIFICATION
+from gateway.domain.parts import Part
+from gateway.net import machine
 from gateway.net.dicom_client import Peer, Requestor
 from gateway.net.dicom_server import DicomServer
 from gateway.roles.forward import Forward
 from gateway.roles.forward.lane import LaneSender
 from gateway.roles.forward.pulse import Pulse
-from gateway.spool import Spool
+from gateway.spool import Spool, heartbeats
 from tests.journeys.gateway_process import Gateway, To, toml
 from tests.net.wire import Certificate
 from tests.peers.processes import HOST, free_port
@@ -81,15 +84,15 @@ class Running:
 
     config: Config
     spool: Spool
-    proofs: list[Proof]
+    started: Started
     go_on: threading.Event
     """What a test holds up waits for this, at the longest until the test is over."""
 
     async def feeds(self) -> bool:
-        return await Watchdog(self.proofs, seconds=LONG).round()
+        return await Watchdog([self.started], seconds=LONG).round()
 
     async def starves(self) -> bool:
-        return not await Watchdog(self.proofs, seconds=SHORT).round()
+        return not await Watchdog([self.started], seconds=SHORT).round()
 
 
 @asynccontextmanager
@@ -102,11 +105,13 @@ async def part(config: Config, name: str, *, reserve: int = 0) -> AsyncIterator[
             books = open_synthetic(config)
             stack.callback(books.close)
             started = await start_edge(config, spool, frozenset({"worklist", "storage"}), stop, stack, books=books)
+        elif name == "health":
+            started = await start_health(config, spool, stop)
         else:
             started = await start_forward(config, spool, stop)
         go_on = threading.Event()
         try:
-            yield Running(config, spool, list(started.proofs), go_on)
+            yield Running(config, spool, started, go_on)
         finally:
             go_on.set()
             stop.set()
@@ -123,7 +128,7 @@ def the(kind: type[T]) -> T:
 @pytest.mark.asyncio
 async def test_an_edge_that_works_is_heard_of(tmp_path: Path, systemd: Systemd) -> None:
     async with part(configured(tmp_path), "edge") as edge:
-        assert [proof.name for proof in edge.proofs] == ["books", "disk", f"echo:{edge.config.listen[0].port}"]
+        assert [proof.name for proof in edge.started.proofs] == ["disk", f"echo:{edge.config.listen[0].port}"]
         assert await edge.feeds()
         assert systemd.heard() == b"WATCHDOG=1"
         (row,) = edge.spool.db.read().execute("SELECT part FROM heartbeat").fetchall()
@@ -165,10 +170,12 @@ async def test_a_stuck_committer_is_silence(tmp_path: Path, systemd: Systemd) ->
 async def test_a_dead_listener_is_silence(tmp_path: Path, systemd: Systemd) -> None:
     async with part(configured(tmp_path), "edge") as edge:
         assert await edge.feeds()
+        (before,) = heartbeats.lives(edge.spool.db.read(), [Part.EDGE])
         the(DicomServer)._listeners[0].close()
         assert await edge.starves()
         assert systemd.heard() == b"WATCHDOG=1"
         assert systemd.heard() == b""
+        assert heartbeats.lives(edge.spool.db.read(), [Part.EDGE]) == (before,), "others see no sign of life either"
 
 
 @pytest.mark.asyncio
@@ -178,7 +185,8 @@ async def test_a_listener_that_accepts_and_says_nothing_is_silence(
     monkeypatch.setattr(proofs, "ANSWER_SECONDS", 0.5)
     with socket.create_server((HOST, 0)) as mute:
         port = mute.getsockname()[1]
-        watchdog = Watchdog([answering(configured(tmp_path).listen[0], port, "SELF")], seconds=LONG)
+        mute_part = Started(tasks=[], proofs=[answering(configured(tmp_path).listen[0], port, "SELF")])
+        watchdog = Watchdog([mute_part], seconds=LONG)
         assert not await watchdog.round()
     assert systemd.heard() == b""
 
@@ -253,6 +261,30 @@ async def test_a_stuck_lane_is_silence(tmp_path: Path, systemd: Systemd, monkeyp
         assert systemd.heard() == b"WATCHDOG=1"
         assert systemd.heard() == b""
         monkeypatch.undo()
+
+
+@pytest.mark.asyncio
+async def test_a_health_that_does_not_look_any_more_is_silence(
+    tmp_path: Path, systemd: Systemd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The fault: what it asks the machine never comes back."""
+    asked, go_on = threading.Event(), threading.Event()
+
+    def hang() -> float:
+        asked.set()
+        go_on.wait()
+        return 0.0
+
+    async with part(configured(tmp_path), "health") as health:
+        assert await health.feeds()
+        assert systemd.heard() == b"WATCHDOG=1"
+    monkeypatch.setattr(machine, "cpu", hang)
+    async with part(configured(tmp_path), "health") as health:
+        await asyncio.to_thread(asked.wait)
+        monkeypatch.setattr(proofs, "now", lambda: now() + 2 * proofs.LOOKED_WITHIN)
+        assert await health.starves()
+        assert systemd.heard() == b""
+        go_on.set()
 
 
 def test_an_object_that_takes_hours_is_a_sign_of_life() -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -14,9 +14,9 @@ from typer.testing import CliRunner, Result
 
 from gateway.cli.commands import app
 from gateway.domain.model import Delivery, DestinationName, Instance, Lane
+from gateway.domain.parts import Part
 from gateway.domain.routing import Route
 from gateway.spool import Connection, GroupCommitter, Spool, audit, deliveries
-from gateway.spool.claims import Part
 from tests.spool.objects import EXPLICIT, Clock, open_spool, receive
 
 T = TypeVar("T")
@@ -48,6 +48,15 @@ compression = "none"
 """
 
 
+@contextmanager
+def living(spool: Spool) -> Iterator[None]:
+    """As if every part of the box ran."""
+    with ExitStack() as claims:
+        for part in Part:
+            claims.enter_context(spool.claim(part))
+        yield
+
+
 class Site:
     """One box: `spool` stays open as the gateway's would while commands run."""
 
@@ -65,8 +74,7 @@ class Site:
         """Made at the first use, as the gateway that runs would: it is edge and forward."""
         if self._spool is None:
             self._spool = open_spool(self.state, self.clock)
-            for part in Part:
-                self._claims.enter_context(self._spool.claim(part))
+            self._claims.enter_context(living(self._spool))
         return self._spool
 
     def stop(self, part: Part) -> None:

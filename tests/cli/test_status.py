@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from datetime import timedelta
 from functools import partial
@@ -13,8 +14,8 @@ import pytest
 import gateway
 from gateway.domain.issues import KINDS
 from gateway.domain.model import AETitle
-from gateway.spool import audit, deliveries, peers
-from gateway.spool.claims import IMAGES, Part
+from gateway.domain.parts import IMAGES, Part
+from gateway.spool import audit, deliveries, heartbeats, peers
 from tests.cli.site import Site
 
 ROOT = Path(gateway.__file__).parent
@@ -136,6 +137,42 @@ def test_times_are_shown_in_the_zone_of_the_site(site: Site) -> None:
     site.alarm("no-route", "routing")
     tomorrow = (site.clock.at + timedelta(hours=9)).date()
     assert f"{tomorrow} 05:00:00 JST" in site.run("status").stdout
+
+
+def test_a_health_that_is_dead_is_in_the_first_line_and_in_the_list(site: Site) -> None:
+    """Nobody's silence reads as health."""
+    site.route(*site.receive(b"one"))
+    site.send_all(confirm=True)
+    site.stop(Part.HEALTH)
+    done = site.run("status")
+    assert done.stdout.startswith("Nobody watches the box: no process is its health.")
+    assert "The 1 image is safe" in done.stdout.splitlines()[0]
+    assert "part-stopped" in done.stdout
+    assert done.exit_code == 1
+    told = json.loads(site.run("status", "--json").stdout)
+    assert [(one["code"], one["subject"]) for one in told["alarms"]] == [("part-stopped", "health")]
+    assert {one["part"]: one["found"] for one in told["parts"]} == {"edge": "", "forward": "", "health": "part-stopped"}
+
+
+def test_a_part_that_hangs_is_told_by_its_silence(site: Site) -> None:
+    """It is a process, and has not proven its work for long."""
+    site.spool.db.read()
+    for part in (Part.EDGE, Part.HEALTH):
+        os.utime(site.state / f"{part}.lock", (0, 0))
+    site.write(partial(heartbeats.beat, part=Part.HEALTH, now=site.clock()))
+    done = site.run("status")
+    assert done.stdout.startswith("No sign of life of edge for ")
+    assert "of health" not in done.stdout
+    assert "part-silent" in done.stdout
+    assert done.exit_code == 1
+
+
+def test_reporting_is_missed_where_there_is_a_broker(site: Site) -> None:
+    site.spool.db.read()
+    site.stop(Part.REPORTING)
+    assert first_line(site) == "No image has been received yet."
+    site.config.write_text(site.config.read_text() + '[mqtt]\nhost = "broker.example"\n')
+    assert first_line(site).startswith("Central IT is told nothing: no process is its reporting.")
 
 
 @pytest.mark.parametrize("part", IMAGES)

@@ -12,8 +12,7 @@ from typer.testing import CliRunner, Result
 
 from gateway.cli.commands import app
 from gateway.domain.model import InstanceState
-from gateway.spool.claims import Part
-from tests.cli.site import TOML
+from tests.cli.site import TOML, living
 from tests.peers import objects
 from tests.roles.reading_room import ADA, BEN, ORDER, Room, reading_room
 
@@ -23,7 +22,7 @@ MIXED = objects.uid("mixed up")
 @pytest.fixture
 def room(tmp_path: Path) -> Iterator[Room]:
     (tmp_path / "gateway.toml").write_text(TOML)
-    with reading_room(tmp_path) as opened, opened.spool.claim(Part.EDGE), opened.spool.claim(Part.FORWARD):
+    with reading_room(tmp_path) as opened, living(opened.spool):
         yield opened
 
 

@@ -18,6 +18,8 @@ from gateway.config import Desk
 from gateway.config.mappings import order_mapping
 from gateway.domain.model import UID, AETitle, Instance, SourceName
 from gateway.domain.orders import Sender
+from gateway.domain.overview import Configured
+from gateway.domain.parts import Part
 from gateway.roles.console import ConfiguredScanner, Console, Place, ServedBy
 from gateway.spool import deliveries, peers, worklist
 from gateway.spool.order_entry import API
@@ -36,6 +38,13 @@ MERGE = ServedBy(
     romanised=frozenset(),
 )
 STRANGER = "<b>'x;#"
+CONFIGURED = Configured(
+    parts=(Part.EDGE, Part.FORWARD, Part.HEALTH),
+    destinations=["pacs"],
+    refresh={"main": timedelta(seconds=30)},
+    mpps_peers=["main"],
+    order_receivers=["main"],
+)
 
 
 class Served:
@@ -90,10 +99,7 @@ def made(site: Site, *, address: str = "127.0.0.1", port: int = 0) -> Console:
         address=address,
         port=port or free_port(),
         place=Place(site="north", box="ct1-room", zone=ZoneInfo("Asia/Tokyo")),
-        destinations=["pacs"],
-        refresh={"main": timedelta(seconds=30)},
-        mpps_peers=["main"],
-        order_receivers=["main"],
+        configured=CONFIGURED,
         scanners=[ConfiguredScanner(ae="CT1", addresses=("10.1.1.20/32",), profile="generic", worklist=MERGE)],
         added=lambda _: MERGE,
         desk=Desk().policy,

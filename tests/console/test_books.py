@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from datetime import timedelta
 
 import pytest
 
 from gateway.domain.model import TemporaryFailure
-from gateway.roles.console.books import FRESH_SECONDS, Books
+from gateway.roles.console.books import Books
+from gateway.spool.reader import FRESH_SECONDS
 from tests.cli.site import Site
-from tests.console.box import images
+from tests.console.box import CONFIGURED, images
 
 
 class Seconds:
@@ -27,10 +27,7 @@ class Seconds:
 def books(site: Site, *, monotonic: Seconds | None = None, deadline: float = 20.0) -> Books:
     return Books(
         site.spool,
-        destinations=["pacs"],
-        refresh={"main": timedelta(seconds=30)},
-        mpps_peers=["main"],
-        order_receivers=["main"],
+        configured=CONFIGURED,
         now=site.clock,
         monotonic=monotonic or Seconds(),
         deadline=deadline,

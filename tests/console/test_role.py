@@ -36,6 +36,8 @@ port = {port}
 ae = "PACS"
 confirm = "status"
 compression = "none"
+[metrics]
+port = 0
 [console]
 address = "{address}"
 port = {console}
@@ -56,7 +58,10 @@ def test_it_serves_until_it_is_told_to_stop(tmp_path: Path, roles: tuple[str, ..
     serve = command(tmp_path, *roles, console=port)
     with program(serve, port=port, folder=tmp_path, env={"PYTHONPATH": str(ROOT)}) as running:
         served = Served(port)
-        assert served.json("/healthz")["index_read"] is True
+        status, _, told = served.ask("/healthz")
+        assert (status, b"no process is its edge and forward" in told) == (
+            (200, False) if "all" in roles else (503, True)
+        )
         assert served.json("/api/v1/status")["instances_received"] == 0
         running.process.send_signal(number)
         assert running.process.wait(timeout=30) == 0

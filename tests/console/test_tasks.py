@@ -10,8 +10,7 @@ from typing import Any, cast
 from gateway.domain.model import InstanceState
 from gateway.roles.console import task_models
 from gateway.roles.console.models import Problem
-from gateway.spool.claims import Part
-from tests.cli.site import Site
+from tests.cli.site import Site, living
 from tests.console.box import Served, made, serving
 from tests.peers import objects
 from tests.roles.reading_room import ADA, BEN, Room, reading_room
@@ -22,7 +21,7 @@ MIXED = objects.uid("mixed up")
 
 @contextmanager
 def console_of(folder: Path) -> Iterator[tuple[Room, Served]]:
-    with reading_room(folder) as room, room.spool.claim(Part.EDGE), room.spool.claim(Part.FORWARD):
+    with reading_room(folder) as room, living(room.spool):
         place: Any = room  # has what a console needs of a site
         room_site = cast(Site, _AsSite(place))
         with serving(made(room_site)) as served:

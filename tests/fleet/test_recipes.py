@@ -213,14 +213,15 @@ def rules_of(port: int) -> list[dict[str, list[dict[str, object]]]]:
 @pytest.mark.asyncio
 async def test_prometheus_scrapes_and_takes_what_collectors_write(central: Central, tmp_path: Path) -> None:
     """The recipe with other ports: box and collector are scraped, numbers come by remote write, rules are evaluated."""
-    port, metrics, console = free_port(), free_port(), free_port()
+    port, metrics, health = free_port(), free_port(), free_port()
     text = (PROMETHEUS / "prometheus.yml").read_text("utf-8").replace("30s", "1s")
-    text = text.replace("localhost:9464", f"{HOST}:{metrics}").replace("localhost:8080", f"{HOST}:{console}")
+    text = text.replace("localhost:9464", f"{HOST}:{metrics}").replace("localhost:9465", f"{HOST}:{health}")
     (tmp_path / "prometheus.yml").write_text(text, "utf-8")
     shutil.copy(PROMETHEUS / "alerts.yml", tmp_path)
     box = tmp_path / "gateway.toml"
     box.write_text(
-        f'[site]\nname = "north"\ntimezone = "UTC"\n[box]\nid = "b1"\nstate = "state"\n[console]\nport = {console}\n',
+        f'[site]\nname = "north"\ntimezone = "UTC"\n[box]\nid = "b1"\nstate = "state"\n'
+        f"[console]\nport = 0\n[metrics]\nport = {health}\n",
         "utf-8",
     )
     more = f'[metrics]\nremote_write = "http://{HOST}:{port}/api/v1/write"\n'
@@ -243,13 +244,14 @@ async def test_prometheus_scrapes_and_takes_what_collectors_write(central: Centr
         stack.enter_context(central.broker.running())
         stack.enter_context(program([*store, "--web.enable-remote-write-receiver"], port=port, folder=tmp_path))
         stack.enter_context(program(collect, port=metrics, folder=tmp_path / "c1"))
-        serve = [sys.executable, "-m", "gateway", "serve", "console", "--config", box]
-        stack.enter_context(program(serve, port=console, folder=tmp_path / "box"))
+        serve = [sys.executable, "-m", "gateway", "serve", "health", "--config", box]
+        stack.enter_context(program(serve, port=health, folder=tmp_path / "box"))
         outcome = await Fleet(central.plan(boxes=5)).run()
         assert outcome.owed == 0
         await until(lambda: len(asked(port, "gateway_box_spool_n")) == 5)
         await until(lambda: len(asked(port, 'up{job=~"gateway|gateway-collector"} == 1')) == 2)
         await until(lambda: bool(asked(port, "gateway_build_info")))
+        await until(lambda: bool(asked(port, 'ALERTS{alertname="GatewayPartDead", part="edge"}')))
         groups = await asyncio.to_thread(rules_of, port)
     assert {rule["health"] for group in groups for rule in group["rules"]} <= {"ok", "unknown"}
 

@@ -90,6 +90,7 @@ def toml(
         f'[[listen]]\naddress = "{HOST}"\nport = {port}\nae = ["GATEWAY", "GATEWAY_MWL", "SECOND"]',
         f'[mllp]\naddress = "{HOST}"\nport = {mllp}',
         "[console]\nport = 0",
+        "[metrics]\nport = 0",
         f"[health]\n{health}",
     ]
     if mllp or sender:

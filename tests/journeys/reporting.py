@@ -8,7 +8,7 @@ import random
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -17,6 +17,7 @@ from typing import Any
 
 from gateway.domain.issue import Severity
 from gateway.domain.issues import KINDS
+from gateway.domain.parts import Part
 from gateway.domain.telemetry import Kind, Writer
 from gateway.domain.telemetry_fields import aliases
 from gateway.net import mqtt
@@ -31,8 +32,8 @@ from tests.peers.authority import Identity
 from tests.peers.central import Broker
 from tests.peers.mosquitto import Mosquitto
 from tests.peers.processes import HOST
-
 from tests.peers.scripted_broker import ScriptedBroker
+
 LIMIT = 60.0
 LOOK_SECONDS = 0.1
 """How soon a wait sees that its clock runs otherwise."""
@@ -118,6 +119,7 @@ def reporting(
     box: str = "ct1-room",
     rate: float = 1.0,
     keepalive: int = 20,
+    parts: Collection[Part] = (),
     **settings: Any,
 ) -> Iterator[Reported]:
     """The role, until left; without an identity unencrypted. `rate`: how fast its clock runs."""
@@ -170,7 +172,7 @@ def reporting(
         return Pen(
             site="north",
             box=box,
-            writer=Writer(box=box, names=named.values(), codes=KINDS),
+            writer=Writer(box=box, names=(*named.values(), *Part), codes=KINDS),
             log=stands.log,
             start=stands.starts,
             now=clock,
@@ -183,7 +185,7 @@ def reporting(
         dial=dial,
         pen=pen,
         measuring=Measuring(destinations={"pacs": "pacs"}, sources=["main"], space=spool.files.space, now=clock),
-        names=named.values(),
+        names=(*named.values(), *Part),
         info=lambda: {
             "model": "x86_64",
             "sw": "0.1.0",
@@ -192,6 +194,7 @@ def reporting(
             "peers": {"pacs": "dicom"},
             "schemas": ("status/1.0",),
         },
+        parts=parts,
         stopped=lambda: (),
         policy=Policy(**policy | settings),
         host=Host(

@@ -59,11 +59,14 @@ def test_a_mark_is_found_however_it_is_spelled(mark: str) -> None:
 class Room:
     """A box with everything around it, and all that it told the outside."""
 
-    def __init__(self, box: Gateway, central: Central, console: int, mllp: int, lines: Path) -> None:
-        self.box, self.central, self.console, self.mllp, self.lines = box, central, console, mllp, lines
+    def __init__(self, box: Gateway, central: Central, *, console: int, metrics: int, mllp: int, lines: Path) -> None:
+        self.box, self.central, self.mllp, self.lines = box, central, mllp, lines
+        self.console, self.metrics = console, metrics
 
-    def fetch(self, path: str) -> bytes:
-        with suppress(urllib.error.HTTPError), urllib.request.urlopen(f"http://{HOST}:{self.console}{path}") as answer:
+    def fetch(self, path: str, *, port: int = 0) -> bytes:
+        """What the console answers, or another port of the box."""
+        url = f"http://{HOST}:{port or self.console}{path}"
+        with suppress(urllib.error.HTTPError), urllib.request.urlopen(url) as answer:
             return bytes(answer.read())
         return b""
 
@@ -82,6 +85,7 @@ class Room:
             ),
             "syslog": self.lines.read_bytes(),
             "metrics": self.fetch("/metrics"),
+            "metrics of health": self.fetch("/metrics", port=self.metrics) + self.fetch("/healthz", port=self.metrics),
             "log": log.read_bytes(),
             "diagnosis": packed,
             "names of files": "\n".join(map(str, self.box.state.rglob("*"))).encode(),
@@ -90,7 +94,8 @@ class Room:
 
 @contextmanager
 def room(tmp_path: Path, certificate: Certificate) -> Iterator[Room]:
-    to, syslog, console, mllp = broker(tmp_path / "broker"), free_port(), free_port(), free_port()
+    to, syslog = broker(tmp_path / "broker"), free_port()
+    console, metrics, mllp = free_port(), free_port(), free_port()
     folder, own, central = tmp_path / "box", to.authority.identity(BOX), Central(to)
     keys = folder / "keys"
     keys.mkdir(parents=True)
@@ -113,13 +118,15 @@ def room(tmp_path: Path, certificate: Certificate) -> Iterator[Room]:
         ) as box,
     ):
         more = (
-            f'[console]\nport = {console}\n[mqtt]\nhost = "{HOST}"\nport = {to.port}\nhealth = "5s"\n'
+            f"[console]\nport = {console}\n[metrics]\nport = {metrics}\n"
+            f'[mqtt]\nhost = "{HOST}"\nport = {to.port}\nhealth = "5s"\n'
             f'ca = "{to.authority.ca}"\ncertificate = "{own.certificate}"\nkey = "{own.key}"\n'
             f'[syslog]\nhost = "{HOST}"\nport = {syslog}\nca = "{certificate.path}"\n'
         )
-        text = (folder / "gateway.toml").read_text().replace("[console]\nport = 0\n", more)
+        text = (folder / "gateway.toml").read_text().replace("[metrics]\nport = 0\n", "")
+        text = text.replace("[console]\nport = 0\n", more)
         (folder / "gateway.toml").write_text(text)
-        made = Room(box.start(), central, console, mllp, lines)
+        made = Room(box.start(), central, console=console, metrics=metrics, mllp=mllp, lines=lines)
         box.until(lambda: central.box(BOX).states, what="the box is connected")
         for raw in (asked("00"), asked("01", site=f"{TEXT}001"), asked("02", key=EVE), TEXT.encode()):
             client.publish(f"dgw/1/test/{BOX}/cmd/req", raw, qos=1)
@@ -164,6 +171,7 @@ def go_wrong(here: Room, images: list[Path]) -> None:
             caller.ask(raw)
     for path in (f"/api/v1/studies/{TEXT}001", f"/{TEXT}", f"/api/v1/orders?PatientID={TEXT}"):
         here.fetch(path)
+        here.fetch(path, port=here.metrics)
 
 
 @pytest.mark.timeout(400)

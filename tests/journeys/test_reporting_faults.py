@@ -21,15 +21,16 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from pysqlite3 import dbapi2 as sqlite
 
 from gateway.domain.issue import Severity
+from gateway.domain.parts import Part
 from gateway.domain.telemetry import State
-from gateway.roles import reporting as role
 from gateway.net.mqtt import Version
-from gateway.spool import Connection, outbox
+from gateway.roles import reporting as role
+from gateway.spool import Connection, heartbeats, outbox
 from tests.journeys.reporting import Reported, reporting, until
 from tests.peers.central import Broker, Central, Heard, broker
 from tests.peers.processes import HOST
-
 from tests.peers.scripted_broker import scripted_broker
+
 pytestmark = pytest.mark.slow
 
 BOX = "ct1-room"
@@ -318,3 +319,16 @@ def test_a_broker_that_never_says_what_it_grants_is_left(tmp_path: Path) -> None
         reporting(tmp_path / "state", to, rate=20, timeout=0.5) as box,
     ):
         box.until(lambda: to.connections > 2, what="the connection is made anew")
+
+
+def test_a_part_that_died_is_told_and_then_that_it_lives(tmp_path: Path, to: Broker) -> None:
+    with to.running(), (central := Central(to)).listening():
+        heard = central.box(BOX)
+        with reporting(tmp_path / "state", to, to.authority.identity(BOX), rate=20, parts=(Part.HEALTH,)) as box:
+            box.until(lambda: "part-stopped/health" in heard.alarms, what="it is told that nobody watches")
+            assert heard.alarms["part-stopped/health"]["sev"] == "error"
+            with box.spool.claim(Part.HEALTH):
+                box.write(partial(heartbeats.beat, part=Part.HEALTH, now=box.clock()))
+                box.until(
+                    lambda: heard.alarms["part-stopped/health"]["state"] == "cleared", what="it is told that it is over"
+                )

@@ -52,6 +52,8 @@ key = "secrets/box.key"
 port = 0
 [console]
 port = {console_port}
+[metrics]
+port = 0
 [[scanner]]
 ae = "CT1"
 address = ["127.0.0.1"]

@@ -17,6 +17,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from gateway.domain.health import Hop, Reading
+from gateway.domain.issue import Issue
 from gateway.domain.upstream import patient_identifier
 from gateway.net.dicom_client import Peer
 from gateway.net.machine import ClockState
@@ -105,6 +106,11 @@ class Forgetful:
         self._listening.close()
         for one in self._open:
             one.close()
+
+
+def standing(spool: Spool) -> tuple[Issue, ...]:
+    """What may be told of it, but for its parts."""
+    return health.issues(spool.db.read(), parts=(), now=datetime.now(UTC))
 
 
 def probe(port: int, *, host: str = HOST, hold: bool = False, ae: str = "PACS", asks: bool = False) -> DicomProbe:
@@ -198,8 +204,8 @@ async def test_a_dead_listener_is_named_within_two_intervals(
         running, stop = role(spool, probe(port, hold=code == "peer-half-open")), asyncio.Event()
         task = asyncio.create_task(running.run(stop))
         # Begun just after the fault; the bound is of the promise, with room for a machine that is busy
-        took = await until(lambda: bool(health.issues(spool.db.read())), limit=2 * INTERVAL + 10)
-        (issue,) = health.issues(spool.db.read())
+        took = await until(lambda: bool(standing(spool)), limit=2 * INTERVAL + 10)
+        (issue,) = standing(spool)
         assert (issue.code, issue.instance) == (code, "pacs")
         assert took < 20 * INTERVAL
         stop.set()
@@ -271,9 +277,9 @@ async def test_what_stands_is_gone_on_from_and_ends_with_its_peer(spool: Spool) 
     running, stop = role(spool), asyncio.Event()
     task = asyncio.create_task(running.run(stop))
     await until(lambda: Reading.CPU in health.readings(spool.db.read()), limit=20)
-    await until(lambda: [one.code for one in health.issues(spool.db.read())] == ["clock-off"], limit=20)
+    await until(lambda: [one.code for one in standing(spool)] == ["clock-off"], limit=20)
     await running._look()  # the second look without a fault
-    assert health.issues(spool.db.read()) == ()
+    assert standing(spool) == ()
     stop.set()
     await task
 
@@ -286,7 +292,7 @@ async def test_what_the_machine_says(spool: Spool) -> None:
     running = role(spool, of=machine)
     for _ in range(2):
         await running._look()
-    found = {(one.code, one.instance) for one in health.issues(spool.db.read())}
+    found = {(one.code, one.instance) for one in standing(spool)}
     assert found == {
         ("too-hot", "box"),
         ("clock-off", "box"),
@@ -317,7 +323,7 @@ async def test_a_fault_of_ours_ends_nothing_and_blames_nobody(spool: Spool) -> N
         assert not task.done()
         stop.set()
         await task
-    assert health.issues(spool.db.read()) == ()
+    assert standing(spool) == ()
 
 
 @pytest.mark.asyncio
@@ -332,9 +338,9 @@ async def test_a_hop_that_fails_twice_is_named(spool: Spool) -> None:
     running._once = lambda: (one for one in next(rounds))
     stop = asyncio.Event()
     assert await running._round(stop)
-    assert health.issues(spool.db.read()) == ()
+    assert standing(spool) == ()
     await running._round(stop)
-    (issue,) = health.issues(spool.db.read())
+    (issue,) = standing(spool)
     assert (issue.code, issue.instance) == ("selftest-failed", "check")
     hops = {one.hop: one for one in health.probes(spool.db.read())}
     assert (hops[Hop.STORE].latency_ms, hops[Hop.CHECK].code) == (6.0, "selftest-failed")

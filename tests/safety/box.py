@@ -49,6 +49,8 @@ ae = ["GATEWAY"]
 port = 0
 [console]
 port = {console_port}
+[metrics]
+port = 0
 [[scanner]]
 ae = "CT1"
 address = ["127.0.0.1"]

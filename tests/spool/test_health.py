@@ -40,11 +40,11 @@ def test_issues_are_the_alarms(spool: Spool, clock: Clock) -> None:
     change = partial(health.change, subject="pacs", was="", now_is="peer-silent", at=clock())
     spool.db.write(change).result()
     spool.db.write(partial(audit.raise_alarm, code="destination-unreachable", subject="pacs", now=clock())).result()
-    (issue,) = health.issues(spool.db.read())
+    (issue,) = health.issues(spool.db.read(), parts=(), now=clock())
     assert (issue.code, issue.instance, issue.severity) == ("peer-silent", "pacs", Severity.ERROR)
     change = partial(health.change, subject="pacs", was="peer-silent", now_is="", at=clock())
     spool.db.write(change).result()
-    assert [one.code for one in health.issues(spool.db.read())] == ["destination-unreachable"]
+    assert [one.code for one in health.issues(spool.db.read(), parts=(), now=clock())] == ["destination-unreachable"]
 
 
 def test_who_left_the_configuration_leaves_nothing(spool: Spool, clock: Clock) -> None:

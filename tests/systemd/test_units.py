@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from gateway import app
 from gateway.cli.serve import chosen
+from gateway.domain.parts import SILENT_AFTER, STARTED_WITHIN
 
 ROOT = Path(__file__).parents[2]
 UNITS = ROOT / "systemd"
@@ -66,6 +68,14 @@ def test_the_units_serve_every_role_once() -> None:
         for role in re.findall(r"^ExecStart=\S+ serve (.*)$", (UNITS / name).read_text(), re.MULTILINE)[0].split()
     ]
     assert sorted(served) == sorted(app.ROLES)
+
+
+def test_a_unit_that_hangs_is_begun_anew_before_others_call_it_silent() -> None:
+    """`SILENT_AFTER` is what /healthz and `gateway status` go by; a proof comes every quarter of WatchdogSec."""
+    for name in SERVICES:
+        (seconds,) = re.findall(r"^WatchdogSec=(\d+)$", (UNITS / name).read_text(), re.MULTILINE)
+        assert timedelta(seconds=int(seconds)) <= SILENT_AFTER
+        assert timedelta(seconds=int(seconds) / 4) < STARTED_WITHIN
 
 
 def test_every_line_of_the_hardening_says_what_it_takes_away() -> None:

@@ -15,7 +15,7 @@ from fastapi import APIRouter, HTTPException, Path, Query
 
 from gateway.domain.issues import step
 from gateway.domain.mpps import Relaying
-from gateway.domain.overview import Alarm, Overview, Towards, WorklistSource, sentence
+from gateway.domain.overview import Alarm, Overview, Towards, WorklistSource, oldest_age, sentence
 from gateway.domain.study import Hops, Study
 from gateway.domain.transliteration import Script
 from gateway.domain.words import admission, reason_of
@@ -147,11 +147,6 @@ def status_of(standing: Standing) -> models.Status:
         disk_ingest_bytes_per_s=None if disk is None else disk.ingest,
         disk_holds_out_s=None if disk is None or disk.holds_out is None else disk.holds_out.total_seconds(),
     )
-
-
-def oldest_age(one: Towards | Relaying, overview: Overview) -> float:
-    """Seconds that the oldest for this peer has waited; 0 if nothing waits."""
-    return 0.0 if one.oldest is None else max(0.0, (overview.now - one.oldest).total_seconds())
 
 
 def relay_peer(one: Relaying, overview: Overview, reason_of: Callable[[str], str]) -> models.RelayPeer:

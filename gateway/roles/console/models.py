@@ -277,7 +277,8 @@ class Peers(Answer):
 
 
 class Health(Answer):
-    """What a 200 proves, and no more: the index was read and the disk of the spool was asked, just now."""
+    """What a 200 proves, and no more: the index was read, the disk of the spool was asked, and every part of the box
+    proved its work of late."""
 
     at: datetime
     index_read: bool

@@ -15,17 +15,16 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from gateway.domain.model import TemporaryFailure
+from gateway.net import watch_pages
+from gateway.net.problems import MEDIA_TYPE, RETRY_SECONDS, problem
 from gateway.roles.console import api, desk, models, mpps, orders, orders_out, pages, studies, tasks, worklist
 from gateway.roles.console.api import ConfiguredScanner, ServedBy
 from gateway.roles.console.books import Books
 from gateway.roles.console.desk import DeskRules
 from gateway.roles.console.guard import Guard
-from gateway.roles.console.metrics import exposition
 from gateway.roles.console.orders import OrderRules
 from gateway.roles.console.pages import Pages, Place
-from gateway.roles.console.problems import MEDIA_TYPE, problem
 from gateway.roles.console.tasks import TaskRules
-from gateway.spool import audit
 
 API_VERSION = "1.0"
 
@@ -69,17 +68,17 @@ def application(site: Site, books: Books) -> ASGIApp:
     app.include_router(orders_out.routes(books, now=site.now))
     app.include_router(pages.routes(books, shown))
 
-    @app.get("/healthz", responses={"503": {"model": models.Problem, "description": "The spool does not answer"}})
-    async def healthz() -> models.Health:
-        """Whether the index can be read and the spool's disk answers, now. It claims no more: health is traffic."""
-        await books.read(audit.active_alarms)
-        standing = await books.standing()
-        return models.Health(at=site.now(), index_read=True, disk_free_bytes=standing.free_bytes)
+    unfit = {"model": models.Problem, "description": "The spool does not answer, or a part of the box does not live"}
+
+    @app.get("/healthz", response_model=models.Health, responses={"503": unfit})
+    async def healthz() -> Response:
+        """Whether the index can be read, the spool's disk answers and the parts of the box live, now. It claims no
+        more: health is traffic."""
+        return await watch_pages.healthz(books.standing.anew)
 
     @app.get("/metrics", include_in_schema=False)
     async def metrics(request: Request) -> Response:
-        text, media_type = exposition(await books.standing(), accept=request.headers.get("accept", ""))
-        return Response(text, media_type=media_type)
+        return await watch_pages.metrics(books.standing, accept=request.headers.get("accept", ""))
 
     _tell_errors(app, shown)
     _describe_errors(app)
@@ -107,7 +106,7 @@ def _tell_errors(app: FastAPI, shown: Pages) -> None:
     @app.exception_handler(TemporaryFailure)
     async def later(request: Request, error: TemporaryFailure) -> Response:
         log.warning("console can't answer", code=error.code)
-        return told(request, 503, f"{str(error).capitalize()}.", {"Retry-After": "5"})
+        return told(request, 503, f"{str(error).capitalize()}.", {"Retry-After": str(RETRY_SECONDS)})
 
     @app.exception_handler(Exception)
     async def fault_of_ours(request: Request, _error: Exception) -> Response:

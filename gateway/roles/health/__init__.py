@@ -121,6 +121,8 @@ class Health:
         self._now = now
         self._random = random
         self._machine = of_machine
+        self.looked = now()
+        """When the machine was looked at last."""
         self._strands: dict[tuple[str, str], Strand] = {}
         self._threads = ThreadPoolExecutor(len(self._probes) + 2, thread_name_prefix="health")
 
@@ -223,6 +225,7 @@ class Health:
         await self._write(partial(health.read, found=found, at=self._now()))
         for (family, subject), code in seen.found.items():
             await self._judge(family, subject, code)
+        self.looked = self._now()
 
     def _measure(self) -> _Seen:
         now, told = self._now(), self._machine

@@ -27,6 +27,7 @@ from gateway.domain.health import Hop
 from gateway.domain.hl7 import Hl7Error, header_of
 from gateway.domain.identity_model import Decision
 from gateway.domain.model import UID, DeliveryState, GatewayError, TemporaryFailure
+from gateway.domain.parts import Part
 from gateway.domain.synthetic import SCANNER, SINK_AE, SINK_FILE, Visit
 from gateway.net.mllp_client import MllpClient, Place
 from gateway.simulate.acceptor import hosted
@@ -36,7 +37,7 @@ from gateway.simulate.scanner import Scanner
 from gateway.simulate.study import Modality, make_study
 from gateway.spool import checks, deliveries
 from gateway.spool.checks import StudyKey
-from gateway.spool.claims import Part, claim
+from gateway.spool.claims import claim
 from gateway.spool.db import Connection, open_reader
 
 LOOK_SECONDS: Final = 0.02

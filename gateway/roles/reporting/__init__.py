@@ -26,6 +26,7 @@ import structlog
 from gateway.domain.health import RAISE_AFTER
 from gateway.domain.issue import Issue, Severity
 from gateway.domain.model import TemporaryFailure
+from gateway.domain.parts import Part
 from gateway.domain.retry import backoff
 from gateway.domain.telemetry import Kind, State
 from gateway.domain.topics import Leaf
@@ -36,7 +37,6 @@ from gateway.roles.reporting.measuring import Measuring, average, clock
 from gateway.roles.reporting.pen import Pen
 from gateway.spool import Connection as Books
 from gateway.spool import Spool, audit, outbox
-from gateway.spool.claims import Part
 from gateway.spool.outbox import Outbox
 
 __all__ = ["Dial", "Host", "Policy", "Reporting", "Said"]
@@ -106,6 +106,7 @@ class Reporting:
         measuring: Measuring,
         names: Collection[str],
         info: Callable[[], dict[str, Any]],
+        parts: Collection[Part],
         stopped: Callable[[], Collection[Part]],
         policy: Policy,
         host: Host,
@@ -113,13 +114,15 @@ class Reporting:
         said: Sequence[Said],
     ) -> None:
         """`names` are the aliases of what is configured; `info` is what the box is (the fields of `Info`), asked for
-        again and again; `stopped` are the parts of the box that no process is."""
+        again and again; `parts` are those that have to live, `stopped` those without which no image moves and that no
+        process is."""
         self._spool = spool
         self._dial = dial
         self._new_pen = pen
         self._measuring = measuring
         self._names = frozenset(names)
         self._info = info
+        self._parts = parts
         self._stopped = stopped
         self._policy = policy
         self._host = host
@@ -134,11 +137,14 @@ class Reporting:
         self._away_since = host.monotonic()
         self._rival_at: float | None = None
         self._alarms: dict[str, bool] = {}
+        self.looked = host.now()
+        """When it was last seen what there is to tell."""
 
     async def run(self, stop: asyncio.Event) -> None:
         """Report until `stop`. Raises what is no fault of the way to central."""
         with ThreadPoolExecutor(1, "reporting") as self._reader:
             while not await self._began():
+                self.looked = self._host.now()
                 await self._host.wait(stop, LOOK_SECONDS)
                 if stop.is_set():
                     return
@@ -169,7 +175,12 @@ class Reporting:
         stands = await self._writing(outbox.begin)
         pen = self._new_pen(stands)
         self._entering = Entering(
-            pen=pen, key=stands.key, names=self._names, most=self._policy.most, now=self._host.now
+            pen=pen,
+            key=stands.key,
+            names=self._names,
+            parts=self._parts,
+            most=self._policy.most,
+            now=self._host.now,
         )
         self._known = Known(state=State.READY, info=self._info, last_seq=stands.last_seq, acked=stands.acked)
         self._changed = asyncio.Event()
@@ -186,6 +197,7 @@ class Reporting:
             now=self._host.now,
             monotonic=self._host.monotonic,
             random=self._host.random,
+            rest=self._rest,
             timeout=self._policy.timeout,
             rate=self._policy.rate,
         )
@@ -197,7 +209,6 @@ class Reporting:
         """On a thread of its own: other roles may share the loop."""
         return await asyncio.get_running_loop().run_in_executor(self._reader, lambda: question(self._spool.db.read()))
 
-            rest=self._rest,
     async def _writing(self, job: Callable[[Books], T]) -> T:
         return await asyncio.wrap_future(self._spool.db.write(job))
 
@@ -219,6 +230,7 @@ class Reporting:
                 await self._look()
             except TemporaryFailure as error:  # a full disk, say: what happened waits in its own books
                 log.warning("not entered", code=error.code)
+            self.looked = self._host.now()
             self._changed.set()
             await self._host.wait(None, LOOK_SECONDS)
 
@@ -237,6 +249,7 @@ class Reporting:
             ALARM_UNREACHABLE: self._link is None and now - self._away_since > UNREACHABLE_AFTER.total_seconds(),
             ALARM_LATE: self._link is not None and oldest is not None and self._host.now() - oldest > LATE_AFTER,
             ALARM_SAME_ID: self._rival_at is not None and now - self._rival_at < RIVAL_REMEMBERED.total_seconds(),
+            ALARM_NOT_HEARD: self._known.unheard >= RAISE_AFTER,
         }
         for code, raised in stands.items():
             if self._alarms.get(code) is not raised:
@@ -249,7 +262,6 @@ class Reporting:
     async def _measure(self) -> None:
         """Again and again, and at once when there is a connection: what a broker shows is as new as that."""
         await self._host.wait(self._connected, FIRST_MEASURED)
-            ALARM_NOT_HEARD: self._known.unheard >= RAISE_AFTER,
         while True:
             self._connected.clear()
             values = await self._reading(partial(self._measuring.take, issues=self._issues))

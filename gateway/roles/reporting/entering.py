@@ -13,18 +13,21 @@ Promises
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final
 
-from gateway.domain.health import Strand, told
+from gateway.domain.health import Strand
+from gateway.domain.health import issues as issues_of
 from gateway.domain.issue import Issue, Severity, instance_of
 from gateway.domain.issues import KINDS
+from gateway.domain.overview import Alarm
+from gateway.domain.parts import Part
 from gateway.domain.telemetry import Health, Kind, Standing
 from gateway.domain.telemetry_fields import OTHER, ref
 from gateway.roles.reporting.pen import Pen
-from gateway.spool import Connection, audit, health, outbox, study_events
+from gateway.spool import Connection, health, outbox, study_events
 from gateway.spool.outbox import Outbox, ToldAlarm
 from gateway.spool.study_events import StudyEvent, StudyState
 
@@ -63,6 +66,8 @@ class Entering:
     key: bytes
     names: frozenset[str]
     """The aliases of what is configured."""
+    parts: Collection[Part]
+    """Those that have to live."""
     most: int
     """Events kept."""
     now: Callable[[], datetime]
@@ -71,10 +76,11 @@ class Entering:
     def look(self, c: Connection) -> Found:
         """What there is to enter."""
         stands = outbox.state(c)
-        issues = tuple(replace(one, instance=self._named(one.instance)) for one in health.issues(c))
+        alarms = health.alarms(c, parts=self.parts, now=self.now())
+        issues = tuple(replace(one, instance=self._named(one.instance)) for one in issues_of(alarms))
         return Found(
             issues=issues,
-            changes=self._changes(c, issues),
+            changes=self._changes(c, issues, self._counts(alarms)),
             studies=study_events.after(c, stands.study_seq, event=None, limit=STUDIES_AT_ONCE),
             too_many=stands.waiting > self.most,
             to_forget=outbox.has_acknowledged(c),
@@ -137,9 +143,9 @@ class Entering:
         )
         outbox.keep_alarm(c, alarm, seq=seq)
 
-    def _changes(self, c: Connection, issues: Sequence[Issue]) -> tuple[ToldAlarm, ...]:
+    def _changes(self, c: Connection, issues: Sequence[Issue], counts: Counter[Key]) -> tuple[ToldAlarm, ...]:
         """What central knows otherwise. Each call is an evaluation of every alarm."""
-        now, counts = self.now(), self._counts(c)
+        now = self.now()
         standing = {(one.code, one.instance): one for one in issues}
         known = {(one.code, one.inst): one for one in outbox.alarms(c)}
         changes = list[ToldAlarm]()
@@ -184,10 +190,10 @@ class Entering:
             eid=self.pen.new_eid(),
         )
 
-    def _counts(self, c: Connection) -> Counter[Key]:
+    def _counts(self, alarms: Sequence[Alarm]) -> Counter[Key]:
         """How often the cause of each alarm that stands was met."""
         counts = Counter[Key]()
-        for alarm in told(audit.active_alarms(c)):
+        for alarm in alarms:
             kind = KINDS.get(alarm.code)
             if kind is not None:
                 counts[alarm.code, self._named(instance_of(kind, alarm.subject))] += alarm.count

@@ -1,4 +1,4 @@
-"""`/metrics`: what stands, in the text format of Prometheus, read when it is scraped.
+"""What a box shows, in the text formats of Prometheus and OpenMetrics.
 
 What is promised: labels are configured names, states and alarm codes; never an AE title of a stranger, a UID or
 anything of a patient (invariant 9). Series of the configuration and of every alarm code are there from the start,
@@ -18,15 +18,15 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from gateway.domain.health import Seen
 from gateway.domain.issues import KINDS
-from gateway.roles.console.api import oldest_age
-from gateway.roles.console.books import Standing
+from gateway.domain.overview import oldest_age
 
 
-def exposition(standing: Standing, *, accept: str) -> tuple[bytes, str]:
+def exposition(seen: Seen, *, accept: str) -> tuple[bytes, str]:
     """The text, and its media type as the scraper accepts it."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Reading(standing))
+    registry.register(_Reading(seen))
     encode, media_type = choose_encoder(accept)
     return encode(registry), media_type
 
@@ -35,7 +35,7 @@ def exposition(standing: Standing, *, accept: str) -> tuple[bytes, str]:
 class _Reading(Collector):
     """One scrape."""
 
-    standing: Standing
+    seen: Seen
 
     def collect(self) -> Iterator[Metric]:
         """Every series."""
@@ -43,7 +43,8 @@ class _Reading(Collector):
         yield from self._images()
         yield from self._worklist()
         yield from self._relays()
-        overview = self.standing.overview
+        yield from self._parts()
+        overview = self.seen.overview
         alarms = GaugeMetricFamily("gateway_alarms", "Alarms that stand, by code", labels=["code"])
         standing = Counter(one.code for one in overview.alarms)
         for code in sorted(KINDS.keys() | standing.keys()):
@@ -60,10 +61,23 @@ class _Reading(Collector):
         strangers.add_metric([], len(overview.strangers))
         yield strangers
         free = GaugeMetricFamily("gateway_disk_free_bytes", "Free space where the spool lies")
-        free.add_metric([], self.standing.free_bytes)
+        free.add_metric([], self.seen.free_bytes)
         yield free
         yield from self._disk()
         yield from self._health()
+
+    def _parts(self) -> Iterator[Metric]:
+        overview = self.seen.overview
+        alive = GaugeMetricFamily("gateway_part_alive", "1 if a process is it and proves its work", labels=["part"])
+        ages = GaugeMetricFamily(
+            "gateway_part_proof_age_seconds", "Since a part's work was proven last, or it was started", labels=["part"]
+        )
+        for one in overview.parts:
+            alive.add_metric([one.part], not one.found(overview.now))
+            if one.seen is not None:
+                ages.add_metric([one.part], max(0.0, (overview.now - one.seen).total_seconds()))
+        yield alive
+        yield ages
 
     def _health(self) -> Iterator[Metric]:
         """Peers and hops by the names of the configuration; nothing of those that were never asked."""
@@ -71,11 +85,11 @@ class _Reading(Collector):
         works = GaugeMetricFamily("gateway_probe_works", "1 if the last probe of health went well", labels=labels)
         at = GaugeMetricFamily("gateway_probe_age_seconds", "Since the last probe that went well", labels=labels)
         took = GaugeMetricFamily("gateway_probe_duration_seconds", "Of the last probe, if it went well", labels=labels)
-        for one in self.standing.probes:
+        for one in self.seen.probes:
             named = [one.peer, one.hop.value]
             works.add_metric(named, not one.code)
             if one.last_good is not None:
-                at.add_metric(named, max(0.0, (self.standing.overview.now - one.last_good).total_seconds()))
+                at.add_metric(named, max(0.0, (self.seen.overview.now - one.last_good).total_seconds()))
             if one.latency_ms is not None:
                 took.add_metric(named, one.latency_ms / 1000)
         yield works
@@ -83,7 +97,7 @@ class _Reading(Collector):
         yield took
 
     def _disk(self) -> Iterator[Metric]:
-        disk = self.standing.overview.disk
+        disk = self.seen.overview.disk
         holds_out = None if disk is None else disk.holds_out
         told = (
             ("total_bytes", "Size of the disk of the spool", None if disk is None else disk.total),
@@ -102,7 +116,7 @@ class _Reading(Collector):
             yield family
 
     def _images(self) -> Iterator[Metric]:
-        overview = self.standing.overview
+        overview = self.seen.overview
         instances = GaugeMetricFamily("gateway_instances", "Images by state", labels=["state"])
         for state, count in overview.instances.items():
             instances.add_metric([state], count)
@@ -123,7 +137,7 @@ class _Reading(Collector):
         yield oldest
 
     def _worklist(self) -> Iterator[Metric]:
-        overview = self.standing.overview
+        overview = self.seen.overview
         rows = GaugeMetricFamily("gateway_worklist_rows", "Rows of the last valid answer", labels=["source"])
         ages = GaugeMetricFamily("gateway_worklist_age_seconds", "Since the last valid answer", labels=["source"])
         stale = GaugeMetricFamily("gateway_worklist_stale", "1 if the copy is too old to trust", labels=["source"])
@@ -143,7 +157,7 @@ class _Reading(Collector):
         yield from self._worklist_use()
 
     def _worklist_use(self) -> Iterator[Metric]:
-        overview = self.standing.overview
+        overview = self.seen.overview
         copied = GaugeMetricFamily("gateway_worklist_copy_rows", "Rows in the copy, of any source", labels=["source"])
         for source, count in sorted(overview.copied.items()):
             copied.add_metric([source], count)
@@ -157,12 +171,12 @@ class _Reading(Collector):
         queries = CounterMetricFamily(
             "gateway_worklist_queries", "Questions of scanners by outcome", labels=["outcome"]
         )
-        for outcome, count in self.standing.tally.items():
+        for outcome, count in self.seen.tally.items():
             queries.add_metric([outcome], count)
         yield queries
 
     def _relays(self) -> Iterator[Metric]:
-        overview = self.standing.overview
+        overview = self.seen.overview
         for kind, told, peers in (
             ("mpps", "about performed procedure steps", overview.mpps),
             ("orders_out", "about orders", overview.orders_out),

@@ -1,0 +1,104 @@
+"""The web server on its own thread: nobody holds a connection by being slow, and it ends when it is told to."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from gateway.net import http_server
+from gateway.net.http_server import HttpServer
+from tests.journeys.reporting import until
+from tests.peers.processes import HOST, free_port
+
+LARGE = b"x" * (64 << 20)
+"""More than the buffers of a connection hold."""
+REQUEST = b"GET / HTTP/1.1\r\nHost: here\r\n\r\n"
+
+
+async def hello(_: Request) -> Response:
+    return PlainTextResponse("hello")
+
+
+async def large(_: Request) -> Response:
+    return Response(LARGE)
+
+
+@contextmanager
+def serving() -> Iterator[HttpServer]:
+    """On a thread, as in `serve`."""
+    app = Starlette(routes=[Route("/", hello), Route("/large", large)])
+    server = HttpServer(app, address=HOST, port=free_port(), name="test")
+    stop, loop = asyncio.Event(), asyncio.new_event_loop()
+    thread = threading.Thread(target=lambda: loop.run_until_complete(server.run(stop)))
+    thread.start()
+    try:
+        yield server
+    finally:
+        loop.call_soon_threadsafe(stop.set)
+        thread.join(20)
+        assert not thread.is_alive()
+        loop.close()
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_server, "STALL_SECONDS", 0.3)
+
+
+def ends(peer: socket.socket) -> bool:
+    """Whether the other side ends it, in whichever way."""
+    peer.settimeout(20)
+    try:
+        while peer.recv(1 << 16):
+            pass
+    except ConnectionError:
+        pass
+    return True
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("said", [b"", REQUEST[:10], REQUEST], ids=["nothing", "half a request", "one, and no more"])
+def test_who_is_slow_is_cut(said: bytes) -> None:
+    with serving() as server, socket.create_connection((HOST, server.port)) as peer:
+        peer.sendall(said)
+        assert ends(peer)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_who_does_not_read_is_cut() -> None:
+    with serving() as server, socket.create_connection((HOST, server.port)) as peer:
+        peer.sendall(REQUEST.replace(b"/ ", b"/large "))
+        open_ = server._server.server_state.connections
+        until(lambda: open_, what="it is connected")
+        until(lambda: not open_, what="it is cut")
+
+
+def test_one_connection_for_many_questions() -> None:
+    with serving() as server:
+        asking = http.client.HTTPConnection(HOST, server.port, timeout=20)
+        for _ in range(3):
+            asking.request("GET", "/")
+            assert asking.getresponse().read() == b"hello"
+        asking.close()
+
+
+def test_no_more_than_so_many_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_server, "CONNECTIONS", 3)
+    with serving() as server:
+        held = [socket.create_connection((HOST, server.port)) for _ in range(3)]
+        asking = http.client.HTTPConnection(HOST, server.port, timeout=20)
+        asking.request("GET", "/")
+        assert asking.getresponse().status == 503
+        asking.close()
+        for one in held:
+            one.close()
