@@ -1,4 +1,5 @@
-"""Central wishes for a configuration, over mosquitto: the box ends in order, begins by it, and says that it holds."""
+"""Central wishes for a configuration, over mosquitto: the box ends in order, begins by it, and says that it holds. And
+for a release, which this box has no slots for."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from gateway.domain.command import Command, CommandName, signed
-from tests.domain.test_command import ANN, BOB
+from tests.domain.test_command import ANN, ARGUMENTS, BOB
 from tests.journeys.gateway_process import gateway
 from tests.peers.central import Central, broker
 from tests.peers.processes import HOST, free_port
@@ -22,15 +23,14 @@ BOX = "test"
 
 
 def wish(version: int, toml: str, nonce: str) -> bytes:
+    arguments: dict[str, str | int] = {"version": version, "ring": "lab", "toml": toml}
+    return asked(CommandName.APPLY_CONFIG, arguments, nonce, valid=timedelta(days=20))
+
+
+def asked(name: CommandName, arguments: dict[str, str | int], nonce: str, *, valid: timedelta) -> bytes:
     now = datetime.now(UTC).replace(microsecond=0)
     command = Command(
-        name=CommandName.APPLY_CONFIG,
-        arguments={"version": version, "ring": "lab", "toml": toml},
-        site="test",
-        box=BOX,
-        nonce=nonce,
-        not_before=now,
-        expires=now + timedelta(days=20),
+        name=name, arguments=arguments, site="test", box=BOX, nonce=nonce, not_before=now, expires=now + valid
     )
     return signed(command, [ANN, BOB])
 
@@ -45,6 +45,9 @@ def test_a_wish_goes_from_central_into_the_running_box_and_back(tmp_path: Path) 
 
     def reported() -> list[dict[str, Any]]:
         return [json.loads(payload) for topic, payload in central.raw if topic.endswith("/reported")]
+
+    def results() -> list[str]:
+        return [json.loads(payload)["code"] for topic, payload in central.raw if topic.endswith("/cmd/res")]
 
     def phases() -> list[str]:
         return [one["phase"] for one in reported()]
@@ -72,3 +75,11 @@ def test_a_wish_goes_from_central_into_the_running_box_and_back(tmp_path: Path) 
         assert f"port={console}" in box.log()
         assert [one["version"] for one in reported()][-1] == 4
         assert file.read_text() == local
+        update, minutes, before = ARGUMENTS[CommandName.UPDATE], timedelta(minutes=5), len(results())
+        for attempt in range(1, 100):
+            put = asked(CommandName.UPDATE, update, f"0123456789abcd{attempt:02}", valid=minutes)
+            client.publish(f"dgw/1/test/{BOX}/cmd/req", put, 1)
+            box.until(lambda many=before + attempt: len(results()) == many, what="it is answered")  # type: ignore[misc]
+            if results()[-1] != "association-open":  # the echo by which we know that it has started
+                break
+        assert results()[-1] == "no-slots"
