@@ -84,7 +84,8 @@ def status(
     as_json: AsJson = False,
     config: FleetPath = DEFAULT_CONFIG,
 ) -> None:
-    """Show rollouts, or one with its rings and the boxes that failed. Status 1 if it, or any of them, halted."""
+    """Show rollouts, or one with its rings and the boxes that failed. Status 1 if it, or any of them, halted, or if
+    nobody carries it."""
     needs_extra()
     raise typer.Exit(_run(_status(config, number, as_json=as_json)))
 
@@ -166,7 +167,8 @@ async def _status(config: Path, number: int | None, *, as_json: bool) -> int:
                 show_json(_look_as_json(look))
             else:
                 _show_look(look)
-            return DOES_NOT_HOLD if look.rollout.stage in stopped else HOLDS
+            idle = look.rollout.stage is Stage.RUNNING and not look.carried
+            return DOES_NOT_HOLD if idle or look.rollout.stage in stopped else HOLDS
         found = await rollouts.listed(books)
     rows = [(one, r.kind.value, r.version, r.stage.value, r.rings[r.ring], boxes) for one, r, boxes in found]
     columns = ("Number", "Kind", "Version", "Stage", "Ring", "Boxes")
@@ -221,8 +223,11 @@ def _show_halt(found: Halt) -> None:
 
 def _show_look(look: Look) -> None:
     from gateway.cli.showing import console, say, show_table
+    from gateway.domain.rollout_model import Stage
 
     say(console(), _line(look))
+    if look.rollout.stage is Stage.RUNNING and not look.carried:
+        say(console(), f"Nobody carries it: gateway fleet rollout carry {look.kept.number} --key ... --key ...")
     rows = [
         (ring, mark.value, number)
         for place, ring in enumerate(look.rollout.rings)
@@ -252,6 +257,7 @@ def _look_as_json(look: Look) -> dict[str, object]:
         "begun_at": rollout.begun_at,
         "whole_at": rollout.whole_at,
         "listening": look.listening,
+        "carried": look.carried,
         "signers": kept.signers.split(),
         "halt": None if rollout.halt is None else asdict(rollout.halt),
         "boxes": [

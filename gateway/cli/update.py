@@ -36,9 +36,9 @@ Source = Annotated[
 
 
 @app.command("status")
-def status(*, as_json: AsJson = False) -> None:
-    """Say which version runs, from which slot, and what the next start does."""
-    found = _survey(_box())
+def status(*, as_json: AsJson = False, config: ConfigPath = DEFAULT_CONFIG) -> None:
+    """Say which version runs, from which slot, what the next start does, and what central wishes for."""
+    found, wish = _survey(_box()), _wish(config)
     if as_json:
         show_json(
             {
@@ -48,6 +48,7 @@ def status(*, as_json: AsJson = False) -> None:
                 "standing": found.standing,
                 "waits_for_restart": found.waits_for_restart,
                 "boot": asdict(found.state),
+                "wish": None if wish is None else asdict(wish),
             }
         )
         return
@@ -56,6 +57,9 @@ def status(*, as_json: AsJson = False) -> None:
         say(console(), f"slot {found.booted.other} is tried at the next start: gateway update restart")
     elif found.state.spare:
         say(console(), f"slot {found.booted.other} has the version before: gateway update rollback")
+    if wish is not None:
+        why = "" if wish.fault is None else f" ({wish.fault})"
+        say(console(), f"central wished for {wish.version}: {wish.phase}{why}")
 
 
 @app.command("check")

@@ -31,6 +31,8 @@ from gateway.fleet.database import Books
 from gateway.fleet.rollouts import Kept
 
 LOOK_SECONDS: Final = 5.0
+CARRIED_WITHIN: Final = timedelta(minutes=1)
+"""Nobody carries a rollout that nobody looked at for so long."""
 BACKDATED: Final = timedelta(seconds=30)
 """A box whose clock is behind ours takes it all the same."""
 
@@ -46,6 +48,8 @@ class Look:
     marks: Mapping[Key, Mark]
     listening: bool
     """Somebody listens to the boxes."""
+    carried: bool
+    """Somebody carries it."""
     moved: bool
     """Something was done, so there may be more to do."""
 
@@ -107,7 +111,7 @@ class Carrier:
             if sayings:
                 await asyncio.to_thread(self._say, sayings)
         moved = bool(sayings or step.notes or step.rollout != kept.rollout)
-        return _look(kept, step, fleet, now, moved=moved)
+        return _look(kept, step, fleet, now, carried=True, moved=moved)
 
     async def stop(self, stage: Stage) -> Look:
         """Halt or abort it, in the name of a person, and take back what no box took yet. It has stopped when this
@@ -116,7 +120,7 @@ class Carrier:
         fleet = await boxes.listening(self._books, now=now)
         async with self._books.transaction() as c:
             kept = await rollouts.load(c, self._number, fleet, lock=True)
-            await rollouts.move(c, self._number, stopped(kept.rollout, stage), now=now)
+            await rollouts.move(c, self._number, stopped(kept.rollout, stage))
         return await self.look()
 
     async def resume(self) -> frozenset[Key]:
@@ -129,7 +133,7 @@ class Carrier:
                 return frozenset()
             marks = decided(kept, fleet, now).marks
             after, excused = resumed(kept.rollout, kept.members, marks, now=now)
-            await rollouts.move(c, self._number, after, now=now)
+            await rollouts.move(c, self._number, after)
             await rollouts.excuse(c, self._number, excused)
         return excused
 
@@ -157,7 +161,8 @@ async def seen(books: Books, number: int, *, now: datetime) -> Look:
     async with books.transaction() as c:
         kept = await rollouts.load(c, number, fleet)
     step = decided(kept, fleet, now)
-    return _look(kept, replace(step, rollout=kept.rollout), fleet, now, moved=False)
+    carried = kept.looked_at is not None and now - kept.looked_at < CARRIED_WITHIN
+    return _look(kept, replace(step, rollout=kept.rollout), fleet, now, carried=carried, moved=False)
 
 
 def decided(kept: Kept, fleet: Fleet, now: datetime) -> Step:
@@ -170,9 +175,10 @@ def _is_listening(fleet: Fleet, now: datetime) -> bool:
     return fleet.listened_at is not None and now - fleet.listened_at < LISTENING_GAP
 
 
-def _look(kept: Kept, step: Step, fleet: Fleet, now: datetime, *, moved: bool) -> Look:
+def _look(kept: Kept, step: Step, fleet: Fleet, now: datetime, *, carried: bool, moved: bool) -> Look:
+    listening = _is_listening(fleet, now)
     return Look(
-        kept=kept, rollout=step.rollout, marks=step.marks, listening=_is_listening(fleet, now), moved=moved
+        kept=kept, rollout=step.rollout, marks=step.marks, listening=listening, carried=carried, moved=moved
     )  # fmt: skip
 
 

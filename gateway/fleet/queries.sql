@@ -178,7 +178,10 @@ SELECT site, box, toml FROM rollout_box JOIN unnest($2::text[], $3::text[]) AS t
 WHERE rollout = $1
 
 -- rollout_moved --
-UPDATE rollout SET stage = $2, ring = $3, begun_at = $4, whole_at = $5, halt = $6, moved_at = $7 WHERE id = $1
+UPDATE rollout SET stage = $2, ring = $3, begun_at = $4, whole_at = $5, halt = $6 WHERE id = $1
+
+-- rollout_carried --
+UPDATE rollout SET looked_at = $2 WHERE id = $1
 
 -- rollout_asked --
 UPDATE rollout_box SET asked_at = told.asked_at, said_at = told.said_at, was_there = told.was_there,

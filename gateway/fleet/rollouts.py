@@ -65,6 +65,8 @@ class Kept:
     """Arguments of the command that are the same for each box."""
     signers: str
     entered_at: datetime
+    looked_at: datetime | None
+    """When somebody carried it last."""
     members: Mapping[Key, Member]
     sights: Mapping[Key, Sight]
 
@@ -108,6 +110,7 @@ async def load(c: Any, number: int, fleet: Fleet, *, lock: bool = False) -> Kept
         asked=json.loads(row["asked"]),
         signers=row["signers"],
         entered_at=row["entered_at"],
+        looked_at=row["looked_at"],
         members=members,
         sights=sights,
     )
@@ -124,10 +127,10 @@ async def texts(c: Any, number: int, keys: Iterable[Key]) -> dict[Key, str]:
     return {(row["site"], row["box"]): row["toml"] for row in await c.fetch(sql("rollout_texts"), number, *names)}
 
 
-async def move(c: Any, number: int, rollout: Rollout, *, now: datetime) -> None:
+async def move(c: Any, number: int, rollout: Rollout) -> None:
     """So it stands now."""
     halt = None if rollout.halt is None else json.dumps(asdict(rollout.halt))
-    about = (rollout.stage, rollout.ring, rollout.begun_at, rollout.whole_at, halt, now)
+    about = (rollout.stage, rollout.ring, rollout.begun_at, rollout.whole_at, halt)
     await c.execute(sql("rollout_moved"), number, *about)
 
 
@@ -135,7 +138,8 @@ async def write(c: Any, before: Kept, step: Step, *, nonces: Mapping[Key, str], 
     """What a step did; `nonces` are of what is asked in it."""
     number = before.number
     if step.rollout != before.rollout:
-        await move(c, number, step.rollout, now=now)
+        await move(c, number, step.rollout)
+    await c.execute(sql("rollout_carried"), number, now)
     known = {**step.notes, **step.asks}
     if known:
         rows = (

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from gateway.fleet.arrivals import Broker, BrokerAway
-from gateway.fleet.nats_source import NatsSource
+from gateway.fleet.nats_source import SAID, NatsSource
 from gateway.simulate.mqtt_wire import V311
 from tests.fleet.conftest import LIMIT_SECONDS, Central, play, until
 from tests.peers.nats_cluster import Cluster, nats_cluster
@@ -33,6 +33,12 @@ async def opened(cluster: Cluster, name: str) -> NatsSource:
 async def test_a_node_that_is_killed_loses_nothing(central: Central, tmp_path: Path) -> None:
     with nats_cluster(tmp_path / "nats") as cluster:
         first, second = await opened(cluster, "c1"), await opened(cluster, "c2")
+        streams = first._connection.jetstream()
+        made = (await streams.stream_info(SAID)).config
+        await streams.update_stream(made.evolve(subjects=made.subjects[:3]))
+        await (await opened(cluster, "c3")).close()
+        again = (await streams.stream_info(SAID)).config
+        assert again.subjects == made.subjects, "a stream of an earlier version hears what that did not"
         async with central.collector(source=first), central.collector(source=second):
             plan = central.plan(brokers=cluster.mqtt, version=V311, boxes=12, lasts=5.0, reconnect_within=1.0)
             playing = asyncio.create_task(play(plan))

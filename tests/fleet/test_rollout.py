@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -44,6 +45,8 @@ async def test_a_configuration_goes_ring_by_ring_and_survives_its_carriers(centr
         await asyncio.gather(carrier.look(), at.carrier(1, other).look())
         assert sorted(at.asked()) == [box(1), box(2), box(3)], "two who carry it ask once"
         await other.close()
+        at.clock.ahead += timedelta(minutes=2)
+        assert not (await carrying.seen(at.books, 1, now=at.clock())).carried, "nobody has looked at it since"
         follower = at.carrier(1)
         assert (await at.soaked(follower)).rollout.ring == 2
         assert (await at.soaked(follower)).rollout.stage is Stage.DONE

@@ -115,6 +115,8 @@ def test_a_wish_is_installed_started_and_told(room: Room, monkeypatch: pytest.Mo
     assert room.told() == {"sw_seq": 1, "release": 2, "release_phase": Phase.STAGED}
     assert follow(room, monkeypatch) == (0, ["reboot"])
     assert room.phase is Phase.APPLIED
+    shown = CliRunner().invoke(app, ["update", "status", "--config", str(room.config)])
+    assert (shown.exit_code, "central wished for 1.1.0: applied" in shown.output) == (0, True)
     assert room.made.start() is Slot.B
     assert follow(room, monkeypatch) == (0, [])
     assert room.phase is Phase.APPLIED, "on trial"

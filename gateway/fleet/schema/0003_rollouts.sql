@@ -17,7 +17,7 @@ CREATE TABLE rollout (
     halt JSONB,
     signers TEXT NOT NULL,                       -- ids of the keys of those who entered it
     entered_at TIMESTAMPTZ NOT NULL,
-    moved_at TIMESTAMPTZ
+    looked_at TIMESTAMPTZ                        -- when somebody carried it last
 );
 
 CREATE TABLE rollout_box (
