@@ -116,7 +116,7 @@ async def _carry(config: Path, number: int, keys: Sequence[Ed25519PrivateKey], *
         carrier = _carrier(config, books, number, keys)
         if resuming:
             excused = await carrier.resume()
-            say(console(), f"Rollout {number} goes on without {len(excused):,} boxes.")
+            say(console(), f"Rollout {number} goes on without {_boxes(len(excused))}.")
         return await _carried(carrier)
 
 
@@ -213,10 +213,14 @@ def _line(look: Look) -> str:
     return f"ring {rollout.rings[rollout.ring]} ({rollout.ring + 1} of {len(rollout.rings)}) {state}: {said}{heard}"
 
 
+def _boxes(count: int) -> str:
+    return f"{count:,} box{'' if count == 1 else 'es'}"
+
+
 def _show_halt(found: Halt) -> None:
     from gateway.cli.showing import console, say, show_table
 
-    say(console(), f"Halted in ring {found.ring}: {found.cause}, {found.boxes:,} boxes")
+    say(console(), f"Halted in ring {found.ring}: {found.cause}, {_boxes(found.boxes)}")
     rows = ((one.site, one.box, one.mark.value, ", ".join(one.words) or "-") for one in found.found)
     show_table(console(), "Failed", ("Site", "Box", "How", "What it says"), rows)
 
@@ -278,7 +282,7 @@ def _show_draft(draft: Draft) -> None:
     from gateway.cli.showing import console, say, show_table
 
     rollout, limits = draft.rollout, draft.rollout.limits
-    say(console(), f"{rollout.kind} {rollout.version} for {len(draft.entries):,} boxes, a ring soaks {limits.soak}")
+    say(console(), f"{rollout.kind} {rollout.version} for {_boxes(len(draft.entries))}, a ring soaks {limits.soak}")
     rows = []
     for number, name in enumerate(rollout.rings):
         keys = draft.of_ring(number)

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+from typer.testing import CliRunner
 
 from gateway import app as wiring
 from gateway.cli import simulate
+from gateway.cli.commands import app
 from gateway.cli.serve import chosen
 from gateway.simulate.pacs import PacsBehaviour
 from gateway.simulate.ris import RisBehaviour
@@ -46,6 +48,15 @@ def gateway(*words: str, **environment: str) -> subprocess.CompletedProcess[str]
         timeout=60,
         env={**os.environ, **environment},
     )
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [(("--temper", "7=sulks"), "write it as 7=rejects"), (("--keys", "."), "there is no *.pem in that folder")],
+)
+def test_a_fleet_that_can_not_be_played_is_said(words: tuple[str, str], said: str, tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["simulate", "fleet", words[0], words[1].replace(".", str(tmp_path))])
+    assert (done.exit_code, said in done.stderr) == (2, True)
 
 
 @pytest.mark.parametrize("words", [*READERS, *DECISIONS], ids=" ".join)
