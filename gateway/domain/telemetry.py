@@ -51,6 +51,7 @@ from gateway.domain.telemetry_fields import (
     Version,
     Word,
 )
+from gateway.domain.topics import Leaf
 from gateway.domain.update import Objection
 
 T = TypeVar("T")
@@ -320,8 +321,19 @@ class Reported:
     """The keys for which it was rejected."""
 
 
-Message = Status | Info | Health | Alarm | Event | Backfill | Ack | Result | Reported
-MESSAGES: Final[tuple[type[Message], ...]] = (Status, Info, Health, Alarm, Event, Backfill, Ack, Result, Reported)
+Said = Status | Info | Health | Alarm | Event | Backfill | Result | Reported
+SAID: Final[dict[Leaf, type[Said]]] = {
+    Leaf.STATUS: Status,
+    Leaf.INFO: Info,
+    Leaf.HEALTH: Health,
+    Leaf.ALARM: Alarm,
+    Leaf.EVENT: Event,
+    Leaf.BACKFILL: Backfill,
+    Leaf.RESULT: Result,
+    Leaf.REPORTED: Reported,
+}
+"""What a box says, by where."""
+MESSAGES: Final[tuple[type[Said | Ack], ...]] = (*SAID.values(), Ack)
 
 
 class Writer:

@@ -12,33 +12,10 @@ from pydantic import TypeAdapter
 
 from gateway.domain import command_contract
 from gateway.domain.command import CommandName
-from gateway.domain.telemetry import (
-    MESSAGES,
-    Ack,
-    Alarm,
-    Backfill,
-    Envelope,
-    Event,
-    Health,
-    Info,
-    Reported,
-    Result,
-    Status,
-    adapter_of,
-)
+from gateway.domain.telemetry import MESSAGES, SAID, Ack, Envelope, adapter_of
 from gateway.domain.topics import CHANNELS, ROOT, Leaf
 
-_MESSAGE: Final[dict[Leaf, type[Any]]] = {
-    Leaf.STATUS: Status,
-    Leaf.INFO: Info,
-    Leaf.HEALTH: Health,
-    Leaf.ALARM: Alarm,
-    Leaf.EVENT: Event,
-    Leaf.BACKFILL: Backfill,
-    Leaf.ACK: Ack,
-    Leaf.RESULT: Result,
-    Leaf.REPORTED: Reported,
-}
+_MESSAGE: Final[dict[Leaf, type[Any]]] = {**SAID, Leaf.ACK: Ack}
 _SIGNED: Final = {
     Leaf.REQUEST: (command_contract.REQUEST, "A signed command; see docs/operations/commands.md."),
     Leaf.DESIRED: (

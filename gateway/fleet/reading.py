@@ -12,22 +12,10 @@ from typing import Final
 
 from gateway.domain import topics
 from gateway.domain.fleet import BoxId, SiteName
-from gateway.domain.telemetry import Alarm, Backfill, Event, Health, Info, Reported, Result, Status, read
-from gateway.domain.topics import Leaf
+from gateway.domain.telemetry import SAID, Alarm, Backfill, Said, read
 from gateway.fleet.arrivals import Arrived
 
-Message = Status | Info | Health | Alarm | Event | Backfill | Result | Reported
-_KINDS: Final[dict[Leaf, type[Message]]] = {
-    Leaf.STATUS: Status,
-    Leaf.INFO: Info,
-    Leaf.HEALTH: Health,
-    Leaf.ALARM: Alarm,
-    Leaf.EVENT: Event,
-    Leaf.BACKFILL: Backfill,
-    Leaf.RESULT: Result,
-    Leaf.REPORTED: Reported,
-}
-LISTENED: Final = tuple(_KINDS)
+LISTENED: Final = tuple(SAID)
 
 
 class Refused(ValueError):
@@ -44,7 +32,7 @@ class Told:
 
     site: SiteName
     box: BoxId
-    message: Message
+    message: Said
     at: datetime
     """When it came."""
     live: bool
@@ -54,12 +42,12 @@ class Told:
 def told(arrived: Arrived) -> Told | None:
     """Read a message; None for one without content, which only takes back what the broker kept. Raises Refused."""
     topic = topics.parse(arrived.topic)
-    if topic is None or topic.leaf not in _KINDS:
+    if topic is None or topic.leaf not in SAID:
         raise Refused("topic")
     if not arrived.payload:
         return None
     try:
-        message = read(_KINDS[topic.leaf], arrived.payload)
+        message = read(SAID[topic.leaf], arrived.payload)
     except ValueError:
         raise Refused("schema") from None
     named = (topic.code, topic.inst)
