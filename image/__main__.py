@@ -3,9 +3,9 @@
     python -m image build --deb build/modality-gateway_0.1.0_amd64.deb --version 0.1.0 --sequence 1
     python -m image key release-2026
 
-What is promised of `build`: under build/image/<variant>/ there are disk.raw, the release (manifest.json, *.release) and
-sbom.json when it ends with 0, and no half of any when not. `--twice` builds two times and fails unless both have the
-same images.
+What is promised of `build`: under build/image/<variant>/ there are stick.raw (from which boxes are made and updated),
+disk.raw (a box's disk), the release (manifest.json, *.release) and sbom.json when it ends with 0, and no half of any
+when not. `--twice` builds two times and fails unless both have the same images.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from gateway.domain import update
-from gateway.domain.boot import BootState
 from gateway.domain.model import PermanentFailure
 from gateway.net.box_key import box_key
 from gateway.spool import migrations
@@ -69,14 +68,15 @@ def build(
     root_hash = slots.make(planted, folder / "slot", machine, more=TEST_WORDS if test else "")
     (folder / "root-hash").write_text(f"{root_hash}\n")
     timed("slot")
-    disk.make({"a": folder / "slot"}, folder / "disk.raw", machine, folder / "work", state=BootState(), mib=DISK_MIB)
+    disk.box_partition(machine, folder / "esp.img")
+    disk.make({"a": folder / "slot"}, folder / "esp.img", folder / "disk.raw", mib=DISK_MIB)
     timed("disk")
     sbom.write(planted, debian, release, root_hash, folder / "sbom.json")
-    built = Built(
-        folder=folder, root_hash=root_hash, manifest=publish(folder / "slot", folder, release, root_hash, keys)
-    )
+    manifest = publish(folder / "slot", folder, release, root_hash, keys)
     timed("release")
-    return built
+    disk.make_stick(machine, folder, manifest.bundle, folder / "stick.raw")
+    timed("stick")
+    return Built(folder=folder, root_hash=root_hash, manifest=manifest)
 
 
 def publish(

@@ -53,9 +53,11 @@ def _compiled(path: Path) -> bool:
 
 def _loader() -> Iterator[str]:
     """2: a disk that is named by its number is another one when a second is there."""
+    for name in ("grub.cfg", "stick.cfg"):
+        script = (HERE / name).read_text()
+        if re.search(r"\bhd\d", re.sub(r"^#.*$", "", script, flags=re.MULTILINE)) or "$cmdpath" not in script:
+            yield f"2: {name} names its disk by number"
     script = (HERE / "grub.cfg").read_text()
-    if re.search(r"\bhd\d", re.sub(r"^#.*$", "", script, flags=re.MULTILINE)) or "$cmdpath" not in script:
-        yield "2: grub.cfg names its disk by number"
     if "load_env" not in script or "save_env" not in script:
         yield "2: grub.cfg does not count starts"
 

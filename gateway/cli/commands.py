@@ -14,6 +14,7 @@ from gateway.cli import (
     destinations,
     diagnose,
     fleet,
+    install,
     messages,
     mpps,
     orders,
@@ -72,6 +73,7 @@ app.command("undo")(tasks.undo)
 app.add_typer(update.app, name="update")
 app.command("setup", hidden=True)(panel.setup)
 app.command("panel", hidden=True)(panel.panel)
+app.command("install", hidden=True)(install.install)
 app.add_typer(fleet.app, name="fleet")
 app.command("commands")(central.commands)
 app.command("diagnose")(diagnose.diagnose)

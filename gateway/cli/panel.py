@@ -26,6 +26,9 @@ RUN: Final = Path("/run/gateway-box")
 DATA: Final = "/usr/lib/gateway-box/data"
 GATEWAY: Final = "/usr/bin/gateway"
 """The command as a person runs it, which gives up root: nothing in the spool may be root's."""
+END_OF_KEY: Final = "The last four characters of the recovery key"
+PATIENCE: Final = "60"
+"""Seconds for each hop of the first self-test: all of the gateway has only just begun."""
 WRONG_CODES: Final = 5
 WAIT_SECONDS: Final = 60
 OWN: Final = {
@@ -35,7 +38,7 @@ OWN: Final = {
     "help": ("this list, and the commands of the gateway", ()),
     "exit": ("leave service mode", ()),
 }
-BARRED: Final = frozenset({"serve", "simulate", "panel", "setup"})
+BARRED: Final = frozenset({"serve", "simulate", "panel", "setup", "install"})
 """Commands that have no place beside a running gateway."""
 
 
@@ -44,10 +47,10 @@ def panel(*, code: Annotated[Path, typer.Option("--code", hidden=True)] = BOX / 
     wrong = 0
     while True:
         if not DEFAULT_CONFIG.exists() or not code.exists():
-            _guarded(setup)
+            guarded(setup)
             continue
         _page()
-        typed = _ask("Service code, or Enter to look again: ")
+        typed = ask("Service code, or Enter to look again: ")
         if not typed:
             continue
         from gateway.app.first_start import opens
@@ -76,17 +79,18 @@ def setup() -> None:
     if not key:
         raise CommandFailed("setup: there is no recovery key of this start; restart the box and begin again")
     typer.echo(f"\nWrite both down and keep them away from the box:\n  recovery key  {key}\n  service code  {code}")
-    while _ask("The last four characters of the recovery key: ").lower() != key[-4:]:
+    while ask(f"{END_OF_KEY}: ").lower() != key[-4:]:
         typer.echo("Those are others.")
     first_start.write(Path("/var/etc/network/50-site.network"), first_start.network(answers), mode=0o644)
     first_start.write(Path("/var/etc/chrony/site.conf"), first_start.clock(answers), mode=0o644)
     first_start.write(BOX / "service.json", first_start.hidden(code), mode=0o600)
-    _run(DATA, "keep")
+    run(DATA, "keep")
     first_start.write(DEFAULT_CONFIG, text, mode=0o644)
     (RUN / "recovery-key").unlink()
-    _run("systemctl", "restart", "box-identity.service", "systemd-networkd.service", "chrony.service")
-    _run("systemctl", "start", "gateway.target")
-    typer.echo("Done. The gateway starts; look again in a minute.")
+    run("systemctl", "restart", "box-identity.service", "systemd-networkd.service", "chrony.service")
+    run("systemctl", "start", "gateway.target")
+    typer.echo("Done. The gateway runs. Now a patient that does not exist goes through it:")
+    _gateway("selftest", "--patience", PATIENCE)
 
 
 def _answer(question: object) -> str:
@@ -95,7 +99,7 @@ def _answer(question: object) -> str:
     assert isinstance(question, Question)
     shown = f" [{question.default}]" if question.default else ""
     while True:
-        typed = _ask(f"{question.text}{shown}: ") or question.default
+        typed = ask(f"{question.text}{shown}: ") or question.default
         if question.fits(typed):
             return typed
         typer.echo(f"  not like that; {question.remedy}")
@@ -110,7 +114,7 @@ def _page() -> None:
 
 def _service_mode() -> None:
     typer.echo('Service mode. "help" lists what there is, "exit" leaves.')
-    while (typed := _ask("gateway> ")) != "exit":
+    while (typed := ask("gateway> ")) != "exit":
         try:
             words = shlex.split(typed)
         except ValueError:
@@ -119,12 +123,12 @@ def _service_mode() -> None:
         if words and words[0] == "gateway":
             words = words[1:]
         if words:
-            _guarded(_carry_out, words)
+            guarded(_carry_out, words)
 
 
 def _carry_out(words: list[str]) -> None:
     name = words[0]
-    _run(
+    run(
         "logger", "--tag", "panel", "--", f"service mode: {name if name.replace('-', '').isalpha() else 'another word'}"
     )
     if name == "help":
@@ -132,18 +136,21 @@ def _carry_out(words: list[str]) -> None:
             typer.echo(f"  {own:14} {says}")
         _gateway("--help")
     elif name == "power-off":
-        _run("systemctl", "poweroff")
+        run("systemctl", "poweroff")
     elif name == "factory-reset":
-        if _ask("Everything on this box will be gone. Type its serial number: ") == _line(BOX / "serial"):
-            _run(DATA, "erase")
-            _run("systemctl", "reboot")
+        if ask("Everything on this box will be gone. Type its serial number: ") == _line(BOX / "serial"):
+            run(DATA, "erase")
+            run("systemctl", "reboot")
+        else:
+            typer.echo("That is another. Nothing was changed.")
     elif name in BARRED:
         typer.echo("That has no place here.")
     else:
         _gateway(*(OWN[name][1] if name in OWN else words))
 
 
-def _guarded(step: object, *arguments: object) -> None:
+def guarded(step: object, *arguments: object) -> None:
+    """Do a step; what goes wrong is said on the screen, which stays."""
     try:
         step(*arguments)  # type: ignore[operator]
     except GatewayError as error:
@@ -157,11 +164,13 @@ def _gateway(*words: str) -> None:
     subprocess.run([GATEWAY, *words], check=False)  # noqa: S603  words of a person who has the service code
 
 
-def _run(*words: str) -> None:
+def run(*words: str) -> None:
+    """A program of the system. Raises CalledProcessError."""
     subprocess.run(words, check=True, env={**os.environ, "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"})  # noqa: S603
 
 
-def _ask(text: str) -> str:
+def ask(text: str) -> str:
+    """What a person types in one line. Ends the program where there is nobody any more."""
     sys.stdout.write(text)
     sys.stdout.flush()
     line = sys.stdin.readline()

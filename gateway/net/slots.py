@@ -47,31 +47,7 @@ class Slots:
 
     def write(self, slot: Slot, name: str, chunks: Iterable[bytes], image: Image) -> None:
         """Fill a partition of a slot that nothing starts, and prove what the disk has."""
-        place = self._place(slot, name)
-        came, digest = 0, hashlib.sha256()
-        with _disk(place.name), place.open("r+b", buffering=0) as file:
-            for chunk in chunks:
-                came += len(chunk)
-                if came > image.size:
-                    break
-                digest.update(chunk)
-                _write_all(file.fileno(), chunk)
-            os.fsync(file.fileno())
-        if came != image.size or digest.hexdigest() != image.sha256:
-            raise _tampered(f"images.{name}: {came} bytes came, not the {image.size} that were signed, or others")
-        if self._on_disk(place, image.size) != image.sha256:
-            raise TemporaryFailure(f"{place.name} does not hold what was written: install again, or test the disk")
-
-    def _on_disk(self, place: Path, size: int) -> str:
-        """The hash of what is really there: pages that were written are dropped first."""
-        digest = hashlib.sha256()
-        with _disk(place.name), place.open("rb", buffering=0) as file:
-            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-            left = size
-            while left and (chunk := file.read(min(CHUNK, left))):
-                digest.update(chunk)
-                left -= len(chunk)
-        return digest.hexdigest()
+        fill(self._place(slot, name), chunks, image, called=f"images.{name}")
 
     def _size(self, slot: Slot, name: str) -> int:
         place = self._place(slot, name)
@@ -80,6 +56,44 @@ class Slots:
 
     def _place(self, slot: Slot, name: str) -> Path:
         return self._partitions / f"{name}-{slot}"
+
+
+def fill(place: Path, chunks: Iterable[bytes], image: Image, *, called: str) -> None:
+    """Write an image to a partition, and prove what the disk has. `called`: what errors name it by."""
+    came, digest = 0, hashlib.sha256()
+    with _disk(place.name), place.open("r+b", buffering=0) as file:
+        for chunk in chunks:
+            came += len(chunk)
+            if came > image.size:
+                break
+            digest.update(chunk)
+            _write_all(file.fileno(), chunk)
+        os.fsync(file.fileno())
+    if came != image.size or digest.hexdigest() != image.sha256:
+        raise _tampered(f"{called}: {came} bytes came, not the {image.size} that were signed, or others")
+    if contents(place, image.size).sha256 != image.sha256:
+        raise TemporaryFailure(f"{place.name} does not hold what was written: install again, or test the disk")
+
+
+def contents(place: Path, size: int = 0) -> Image:
+    """What a partition really holds in its first `size` bytes, or all: pages that were written are dropped first."""
+    digest = hashlib.sha256()
+    with _disk(place.name), place.open("rb", buffering=0) as file:
+        size = size or file.seek(0, os.SEEK_END)
+        file.seek(0)
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        left = size
+        while left and (chunk := file.read(min(CHUNK, left))):
+            digest.update(chunk)
+            left -= len(chunk)
+    return Image(size=size - left, sha256=digest.hexdigest())
+
+
+def chunks_of(place: Path) -> Iterator[bytes]:
+    """A partition from its beginning to its end."""
+    with _disk(place.name), place.open("rb", buffering=0) as file:
+        while chunk := file.read(CHUNK):
+            yield chunk
 
 
 def _write_all(descriptor: int, chunk: bytes) -> None:

@@ -12,8 +12,10 @@ from typing import Final
 
 import pytest
 
+from gateway.cli.panel import END_OF_KEY
 from image import packages, slots
 from image.__main__ import BUILD, TEST_WORDS, key, publish
+from image.test import page
 from image.test.machine import Machine
 from image.test.site import HOST, Site
 from image.tree import RELEASE, Release
@@ -87,31 +89,53 @@ def stick(built: Path) -> Path:
     return image
 
 
-def fill_in(box: Machine, site: Site) -> int:
-    """Type the form of the first start, as a person at the serial port; fields typed. What the person is to note is in
-    the machine's folder then, as `recovery` and `code`."""
-    typed = {
+def install(box: Machine, taken: Callable[[str, float], None]) -> list[str]:
+    """Step 2 of install.md: from the stick onto the disk, until the machine is off and the stick pulled out. What was
+    typed."""
+    begun = time.monotonic()
+
+    def first(_: str) -> str:
+        taken("stick: switch to the disks of the machine", time.monotonic() - begun)
+        return "1"
+
+    box.on()
+    box.starts("gateway: stick", seconds=BOOT)
+    box.wait_for_shell(seconds=BOOT)
+    # What is on a disk that happens to be there is nobody's business yet
+    assert box.sh("systemctl is-active box-data.service var.mount", check=False).split() == ["inactive", "inactive"]
+    typed = page.follow(box, 2, first, seconds=BOOT)
+    taken("stick: switch to all written and read back", time.monotonic() - begun)
+    box.console.type("\r")
+    box.until_off(seconds=BOOT)
+    box.extra = ()
+    return typed
+
+
+def fill_in(box: Machine, site: Site) -> list[str]:
+    """Step 3 of install.md: the form of the first start, as a person at the serial port fills it in. What was typed;
+    what the person is to note is in the machine's folder then, as `recovery` and `code`."""
+    answers = {
         "Name of the site": "north",
         "Time zone": "",
-        "Address of this box": "",
-        "Router": "",
+        'Address of this box, or "dhcp"': "",
+        "Router (with an address of its own only)": "",
         "Time server": "",
         "AE title of the scanner": "CT1",
         "Address of the scanner": HOST,
-        "Worklist of the RIS": f"RIS@{HOST}:{site.ris_port}",
-        "PACS": f"PACS@{HOST}:{site.pacs_port}",
+        "Worklist of the RIS, AE@host:port": f"RIS@{HOST}:{site.ris_port}",
+        "PACS, AE@host:port": f"PACS@{HOST}:{site.pacs_port}",
     }
-    for asked, answer in typed.items():
-        box.wait(rf"{asked}[^\n]*: ", seconds=BOOT)
-        box.console.type(f"{answer}\r")
-    recovery = box.wait(r"recovery key  ([0-9a-f-]{39})", seconds=BOOT)[1].decode()
-    code = box.wait(r"service code  (\d{10})", seconds=60)[1].decode()
-    box.wait(r"last four characters[^\n]*: ", seconds=60)
-    box.console.type(f"{recovery[-4:]}\r")
-    box.wait("Done", seconds=BOOT)
-    (box.folder / "recovery").write_text(recovery)
-    (box.folder / "code").write_text(code)
-    return sum(1 for answer in typed.values() if answer) + 1
+
+    def value(field: str) -> str:
+        if field in answers:
+            return answers[field]
+        assert field == END_OF_KEY
+        recovery = box.wait(r"recovery key  ([0-9a-f-]{39})", seconds=BOOT)[1].decode()
+        (box.folder / "recovery").write_text(recovery)
+        (box.folder / "code").write_bytes(box.wait(r"service code  (\d{10})", seconds=60)[1])
+        return recovery[-4:]
+
+    return page.follow(box, 3, value, seconds=BOOT)
 
 
 @pytest.fixture
@@ -136,12 +160,26 @@ def box(built: Path, stick: Path, site: Site, taken: Callable[[str, float], None
     begun = time.monotonic()
     machine.on()
     try:
-        machine.wait("gateway: slot a", seconds=BOOT)
-        fields = fill_in(machine, site)
-        taken("first start, switch to the end of the form", time.monotonic() - begun)
-        taken("fields typed", fields)
-        taken("first start, switch to C-ECHO", site.wait_for_echo(machine, seconds=BOOT))
+        machine.starts("gateway: slot a", seconds=BOOT)
+        fill_in(machine, site)
+        taken("first start from disk.raw, switch to the end of setup", time.monotonic() - begun)
         machine.wait_for_shell(seconds=BOOT)
         yield machine
     finally:
         machine.off()
+
+
+@pytest.fixture
+def bare(built: Path, site: Site) -> Iterator[Machine]:
+    """A machine that is off, with an empty disk and the stick in it."""
+    machine = Machine(
+        folder=site.folder / "box",
+        base=None,
+        disk="nvme",
+        extra=(
+            "-drive", f"if=none,id=stick,file={(built / 'stick.raw').resolve()},format=raw,readonly=on",
+            "-device", "qemu-xhci", "-device", "usb-storage,drive=stick,bootindex=0",
+        ),
+    )  # fmt: skip
+    yield machine
+    machine.off()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -18,14 +19,16 @@ import pytest
 from gateway.domain.boot import Slot
 from gateway.simulate.scanner import Sent
 from image.packages import run
-from image.test.conftest import BOOT
+from image.test import page
+from image.test.conftest import BOOT, fill_in, install
 from image.test.machine import Machine
 from image.test.site import Site
 
 pytestmark = pytest.mark.timeout(2700)
 
 Note = Callable[[str, float], None]
-UNITS: Final = ("gateway-edge.service", "gateway-forward.service", "gateway-console.service")
+UNITS: Final = ("gateway-edge.service", "gateway-forward.service", "gateway-health.service", "gateway-console.service")
+MOST_FIELDS: Final = 12
 
 
 def test_the_images_are_what_was_signed(built: Path) -> None:
@@ -34,22 +37,47 @@ def test_the_images_are_what_was_signed(built: Path) -> None:
     run("veritysetup", "verify", built / "slot/root.img", built / "slot/hash.img", root_hash)
 
 
-def test_first_patient_and_two_crashes(box: Machine, site: Site, taken: Note) -> None:
-    """From the form to a study in the archive; then the machine is killed twice while it receives."""
-    entries = site.scanner(box).query(Modality="CT")
+def test_first_patient_and_two_crashes(bare: Machine, site: Site, taken: Note) -> None:
+    """From the stick to a study in the archive, as install.md says; then the machine is killed twice at work."""
+    begun = time.monotonic()
+    typed = install(bare, taken)
+    bare.on()
+    bare.starts("gateway: slot a", seconds=BOOT)
+    typed += fill_in(bare, site)
+    taken("first start, switch to the end of setup", bare.age)
+    site.wait_for_echo(bare, seconds=BOOT)
+    entries = site.scanner(bare).query(Modality="CT")
     assert len(entries) == 3
-    for sent in site.scanner(box).send(site.study(entries[0], instances=10, seed=1), acknowledged=site.took):
+    for sent in site.scanner(bare).send(site.study(entries[0], instances=10, seed=1), acknowledged=site.took):
         assert sent.accepted
-    site.wait_for_archive(box, seconds=BOOT)
-    _stands(box)
-    _service_mode(box)
+    _verified(bare, images=10)
+    site.wait_for_archive(bare, seconds=BOOT)
+    taken("stick in the machine to first verified study, machine time", time.monotonic() - begun)
+    taken("fields of the page", len(typed))
+    taken("fields that were not left empty", len([one for one in typed if one]))
+    taken("characters typed", len("".join(typed)))
+    assert len(typed) <= MOST_FIELDS
+    bare.wait_for_shell(seconds=BOOT)
+    _stands(bare)
+    _service_mode(bare)
     for crash in (2, 3):
-        _kill_while_receiving(box, site, seed=crash)
-        box.on()
-        box.wait("gateway: slot a", seconds=BOOT)
-        taken(f"crash {crash - 1}, switch to C-ECHO", site.wait_for_echo(box, seconds=BOOT))
-    site.wait_for_archive(box, seconds=BOOT)
+        _kill_while_receiving(bare, site, seed=crash)
+        bare.on()
+        bare.starts("gateway: slot a", seconds=BOOT)
+        taken(f"crash {crash - 1}, switch to C-ECHO", site.wait_for_echo(bare, seconds=BOOT))
+    site.wait_for_archive(bare, seconds=BOOT)
     taken("objects acknowledged, all archived", len(site.acknowledged))
+
+
+def _verified(box: Machine, *, images: int) -> None:
+    """Step 4 of install.md: Enter, until all images count as delivered."""
+    (word,) = (one for one in page.steps()[3] if isinstance(one, str))
+    delivered = -1
+    while delivered < images:
+        box.wait("Service code[^\n]*: ", seconds=BOOT)
+        box.console.type("\r")
+        delivered = int(box.wait(rf"{word} +(\d+)", seconds=BOOT)[1])
+    assert delivered == images
 
 
 def _stands(box: Machine) -> None:
@@ -86,10 +114,9 @@ def _service_mode(box: Machine) -> None:
     box.wait("Service code[^\n]*: ", seconds=BOOT)
     box.console.type("0000000000\r")
     box.wait("That is not the code", seconds=BOOT)
-    box.wait("Service code[^\n]*: ", seconds=BOOT)
-    box.console.type(f"{(box.folder / 'code').read_text()}\r")
-    box.wait("gateway> ", seconds=BOOT)
+    _enter_service_mode(box)
     for typed, said in (
+        ("selftest", "The synthetic patient came through"),
         ("update status", "runs from slot a: good"),
         ("sh", "No such command"),
         ("$(reboot)", "No such"),
@@ -98,6 +125,12 @@ def _service_mode(box: Machine) -> None:
         box.wait(said, seconds=BOOT)
         box.wait("gateway> ", seconds=BOOT)
     box.console.type("exit\r")
+
+
+def _enter_service_mode(box: Machine) -> None:
+    box.wait("Service code[^\n]*: ", seconds=BOOT)
+    box.console.type(f"{(box.folder / 'code').read_text()}\r")
+    box.wait("gateway> ", seconds=BOOT)
 
 
 def _kill_while_receiving(box: Machine, site: Site, *, seed: int) -> None:
@@ -120,9 +153,28 @@ def _kill_while_receiving(box: Machine, site: Site, *, seed: int) -> None:
     assert before + 12 <= len(site.acknowledged) < before + len(files)
 
 
-def test_the_recovery_key_opens_a_box_whose_tpm_is_gone(box: Machine, site: Site, taken: Note) -> None:
-    """As after a new main board: the data partition asks, and gives back what it kept."""
+def test_factory_reset_and_a_tpm_that_is_gone(box: Machine, site: Site, taken: Note) -> None:
+    """A box that is given away forgets what it had. It is set up again; then, as after a new main board, its data
+    partition asks for the new recovery key and gives back what it kept."""
     for sent in site.scanner(box).send(site.study({}, instances=3, seed=1), acknowledged=site.took):
+        assert sent.accepted
+    site.wait_for_archive(box, seconds=BOOT)
+    serial, recovery = box.sh("cat /var/lib/gateway-box/serial"), (box.folder / "recovery").read_text()
+    _reset(box, serial)
+    begun = box.age
+    box.starts("gateway: slot a", seconds=BOOT)
+    fill_in(box, site)
+    taken("factory reset to the end of the second setup", box.age - begun)
+    taken("of these, restarts in which the emulated firmware stood still", box.stuck)
+    box.wait_for_shell(seconds=BOOT)
+    assert box.sh("cat /var/lib/gateway-box/serial") != serial
+    assert box.sh("find /var/lib/gateway/spool/objects -name '*.dcm' | wc -l") == "0"
+    opens = "cryptsetup open --test-passphrase --key-file - /dev/disk/by-partlabel/data"
+    again = (box.folder / "recovery").read_text()
+    assert "No key available" in box.sh(f"printf %s {recovery} | {opens}", seconds=300, check=False)
+    box.sh(f"printf %s {again} | {opens}", seconds=300)
+
+    for sent in site.scanner(box).send(site.study({}, instances=3, seed=2), acknowledged=site.took):
         assert sent.accepted
     box.off()
     box.tpm = False
@@ -130,9 +182,19 @@ def test_the_recovery_key_opens_a_box_whose_tpm_is_gone(box: Machine, site: Site
     box.wait("Recovery key of this box:", seconds=BOOT)
     box.console.type("0000-0000\r")
     box.wait("Recovery key of this box:", seconds=BOOT)
-    box.console.type(f"{(box.folder / 'recovery').read_text().upper()}\r")
+    box.console.type(f"{again.upper()}\r")
     taken("without its TPM, switch to C-ECHO", site.wait_for_echo(box, seconds=BOOT))
     site.wait_for_archive(box, seconds=BOOT)
+
+
+def _reset(box: Machine, serial: str) -> None:
+    """Factory reset, as in service mode; the wrong serial number resets nothing."""
+    _enter_service_mode(box)
+    for typed, said in (("wrong", "That is another. Nothing was changed"), (serial, "")):
+        box.console.type("factory-reset\r")
+        box.wait("Type its serial number: ", seconds=BOOT)
+        box.console.type(f"{typed}\r")
+        box.wait(said, seconds=BOOT)
 
 
 def test_updates(box: Machine, site: Site, taken: Note) -> None:
@@ -151,7 +213,7 @@ def test_updates(box: Machine, site: Site, taken: Note) -> None:
     box.drain(10)
     box.off()
     box.on()
-    box.wait("gateway: slot a", seconds=BOOT)
+    box.starts("gateway: slot a", seconds=BOOT)
     site.wait_for_echo(box, seconds=BOOT)
     box.wait_for_shell(seconds=BOOT)
 
@@ -165,7 +227,7 @@ def test_updates(box: Machine, site: Site, taken: Note) -> None:
     begun = box.age
     # As the timer would
     box.sh("systemctl start --no-block box-update.service")
-    box.wait("gateway: slot b .good a, trial b, tries 1", seconds=BOOT)
+    box.starts("gateway: slot b (good a, trial b, tries 1", seconds=BOOT)
     taken("update, restart to C-ECHO", site.wait_for_echo(box, seconds=BOOT) - begun)
     box.wait_for_shell(seconds=BOOT)
     _until(box, lambda: _status(box)["standing"] == "good")
@@ -175,8 +237,8 @@ def test_updates(box: Machine, site: Site, taken: Note) -> None:
     begun = box.age
     box.sh("gateway update restart --now", seconds=300, check=False)
     for tries in (1, 0):
-        box.wait(f"gateway: slot a .good b, trial a, tries {tries}", seconds=BOOT)
-    box.wait("gateway: slot b .good b, trial a, tries 0", seconds=BOOT)
+        box.starts(f"gateway: slot a (good b, trial a, tries {tries}", seconds=BOOT)
+    box.starts("gateway: slot b (good b, trial a, tries 0", seconds=BOOT)
     taken("broken update, restart to C-ECHO of the version before", site.wait_for_echo(box, seconds=BOOT) - begun)
     box.wait_for_shell(seconds=BOOT)
     assert (_status(box)["version"], _status(box)["standing"]) == ("0.2.0", "fell back")

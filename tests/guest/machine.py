@@ -6,7 +6,6 @@ What is promised: everything it leaves is in its folder; its programs end with i
 from __future__ import annotations
 
 import contextlib
-import json
 import re
 import select
 import shutil
@@ -19,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+
+from image.test.monitor import ask
 
 READY = b"GUEST-READY"
 BOOT_SECONDS = 400.0
@@ -97,17 +98,7 @@ class Machine:
 
     def ask(self, execute: str, **arguments: Any) -> None:
         """Tell QEMU something (QMP). Raises RuntimeError if it refuses."""
-        with socket.socket(socket.AF_UNIX) as monitor, monitor.makefile("rwb") as file:
-            monitor.settimeout(30)
-            monitor.connect(str(self._folder / "qmp"))
-            file.readline()
-            for request in ({"execute": "qmp_capabilities"}, {"execute": execute, "arguments": arguments}):
-                file.write(json.dumps(request).encode())
-                file.flush()
-                while "event" in (answer := json.loads(file.readline())):
-                    pass
-                if "error" in answer:
-                    raise RuntimeError(f"{execute}: {answer['error']['desc']}")
+        ask(self._folder / "qmp", execute, **arguments)
 
     def _start_tpm(self) -> None:
         state = self._folder / "tpm"

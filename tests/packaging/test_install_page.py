@@ -1,20 +1,23 @@
-"""docs/operations/install.md: the fields that are typed at an appliance are those of its form, and they are few."""
+"""docs/operations/install.md: what is typed at an appliance is what its screens ask for, and it is little."""
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
-
 from gateway.app.first_start import QUESTIONS
+from gateway.cli import install, panel
+from image.test.page import Field, steps
 
-PAGE = (Path(__file__).parents[2] / "docs" / "operations" / "install.md").read_text()
 MOST = 12
 
 
-def test_the_fields_of_the_form_are_on_the_page_and_few() -> None:
-    fields = dict(re.findall(r"^ *\| (\d+) \| ([^|]+?) \|", PAGE, re.MULTILINE))
-    assert [fields[str(number)] for number in range(1, len(QUESTIONS) + 1)] == [one.text for one in QUESTIONS]
-    commands = [int(number) for number in re.findall(r"\((\d+)\)", PAGE)]
-    numbers = [*map(int, fields), *commands]
-    assert numbers == list(range(1, len(numbers) + 1))
-    assert len(numbers) <= MOST
+def test_the_fields_on_the_page_are_those_of_the_screens_and_few() -> None:
+    fields = [one for step in steps() for one in step if isinstance(one, Field)]
+    assert [one.text for one in fields] == [
+        install.WHICH, *(question.text for question in QUESTIONS), panel.END_OF_KEY
+    ]  # fmt: skip
+    assert [one.number for one in fields] == list(range(1, len(fields) + 1))
+    assert len(fields) <= MOST
+
+
+def test_each_step_at_the_box_says_what_the_screen_shows() -> None:
+    _, stick, first_start, study = ([one for one in step if isinstance(one, str)] for step in steps())
+    assert (len(stick), len(first_start), len(study)) == (2, 2, 1)

@@ -15,6 +15,7 @@ import pytest
 
 from image import checks, packages, sbom
 from image.slots import COMMAND_LINE
+from image.test import machine as machine_of_test
 from image.test.machine import CPU, Machine, Serial
 from image.tree import RELEASE, Release
 
@@ -131,6 +132,43 @@ def test_what_the_loader_prints_twice_is_met_once(tmp_path: Path) -> None:
             machine._qemu = alive
             machine.wait("gateway: slot ([ab])", seconds=30)
             assert b"\x1b" not in serial.seen
+            guest.close()
+            alive.communicate(b"\n")
+        serial.close()
+
+
+def test_the_reset_button_is_pressed_for_the_firmwares_sake_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nothing came after the kernel's last word: a restart that takes its time, or a loader's fault, is ours."""
+    monkeypatch.setattr(machine_of_test, "FIRMWARE", 0.1)
+    pressed: list[str] = []
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "port"))
+        listener.listen()
+        serial = Serial(tmp_path / "port", tmp_path / "log")
+        with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as alive:
+            serial.connect(alive)
+            guest, _ = listener.accept()
+
+            def asked(_: Path, execute: str, **__: object) -> str:
+                pressed.append(execute)
+                if execute == "system_reset":
+                    guest.sendall(b"gateway: slot b\r\n")
+                return "CPU#0"
+
+            monkeypatch.setattr(machine_of_test, "ask", asked)
+            box = Machine(folder=tmp_path, base=None)
+            box.console = box.shell = serial
+            box._qemu = alive
+            guest.sendall(b"Stopping the gateway ...\r\n")
+            with pytest.raises(TimeoutError):
+                box.starts("gateway: slot b", seconds=0.3)
+            assert pressed == []
+            guest.sendall(b"[ 1.5] reboot: Restarting system\r\n")
+            box.starts("gateway: slot b", seconds=30)
+            assert (pressed, box.stuck) == (["human-monitor-command", "system_reset"], 1)
+            assert (tmp_path / "stuck-1.log").read_text() == "CPU#0"
             guest.close()
             alive.communicate(b"\n")
         serial.close()
