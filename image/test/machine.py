@@ -33,7 +33,7 @@ FIRMWARE: Final = Path("/usr/share/OVMF")
 CPU: Final = "Nehalem"
 DISK: Final = "6G"
 """More than disk.raw has, as on every box."""
-FIRMWARE: Final = 60.0
+SILENCE: Final = 60.0
 """Seconds in which the firmware says its first word after a restart, with much to spare: it takes 5."""
 PROMPT: Final = "test>"
 """Of the test's shell (files/usr/lib/systemd/system/box-test-shell.service)."""
@@ -185,7 +185,7 @@ class Machine:
         end = time.monotonic() + seconds
         while True:
             try:
-                self.wait(re.escape(said), seconds=min(FIRMWARE, end - time.monotonic()))
+                self.wait(re.escape(said), seconds=min(SILENCE, end - time.monotonic()))
             except TimeoutError:
                 if time.monotonic() >= end:
                     raise

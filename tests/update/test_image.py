@@ -141,7 +141,7 @@ def test_the_reset_button_is_pressed_for_the_firmwares_sake_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where nothing came after the kernel's last word: a restart that takes its time, or a loader's fault, is ours."""
-    monkeypatch.setattr(machine_of_test, "FIRMWARE", 0.1)
+    monkeypatch.setattr(machine_of_test, "SILENCE", 0.1)
     pressed: list[str] = []
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(tmp_path / "port"))
