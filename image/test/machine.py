@@ -229,12 +229,13 @@ class Machine:
         return said
 
     def wait_for_shell(self, *, seconds: float = 300) -> None:
-        """Until the test's shell answers."""
+        """Until the test's shell answers, and has no more to say to what was asked before it was there."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
-            self.shell.type("stty -echo cols 500 2>/dev/null; echo RE''ADY\n")
+            mark = os.urandom(4).hex()
+            self.shell.type(f"stty -echo cols 500 2>/dev/null; echo RE''ADY{mark}\n")
             with contextlib.suppress(TimeoutError):
-                self.wait("READY\r?\n", seconds=5, port="shell")
+                self.wait(f"READY{mark}\r?\n", seconds=5, port="shell")
                 return
         raise TimeoutError(f"no shell in {seconds} s; console: {self.console.seen[-1500:]!r}")
 
