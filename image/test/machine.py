@@ -235,7 +235,7 @@ class Machine:
             mark = os.urandom(4).hex()
             self.shell.type(f"stty -echo cols 500 2>/dev/null; echo RE''ADY{mark}\n")
             with contextlib.suppress(TimeoutError):
-                self.wait(f"READY{mark}\r?\n", seconds=5, port="shell")
+                self.wait(f"READY{mark}\r?\n", seconds=10, port="shell")
                 return
         raise TimeoutError(f"no shell in {seconds} s; console: {self.console.seen[-1500:]!r}")
 
