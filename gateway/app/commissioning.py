@@ -23,6 +23,7 @@ from gateway.domain.words import reason_of
 from gateway.net.dicom_client import Peer, Requestor
 from gateway.net.dicomweb import DicomWeb
 from gateway.net.share import Share, prepare
+from gateway.net.tls import Context
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,8 +93,13 @@ def _folder(destination: FolderDestination, *, prepared: bool) -> Iterator[Step]
     yield Step(name="write", holds=True, said="a file was written, read back and removed")
 
 
-def _reached(host: str, port: int, seconds: float, tls: ssl.SSLContext | None) -> Iterator[Step]:
+def _reached(host: str, port: int, seconds: float, tls: Context | None) -> Iterator[Step]:
     """Name, connection and encryption, each by itself. Raises TemporaryFailure at the first that fails."""
+    try:
+        context = tls() if tls is not None else None
+    except OSError as error:
+        shape = error.strerror or type(error).__name__
+        raise TemporaryFailure(f"{shape}: look at ca, certificate and key here", code="TLS") from error
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except OSError as error:
@@ -102,8 +108,8 @@ def _reached(host: str, port: int, seconds: float, tls: ssl.SSLContext | None) -
     try:
         with socket.create_connection((host, port), seconds) as connection:
             yield Step(name="connect", holds=True, said=f"port {port} answers")
-            if tls is not None:
-                with tls.wrap_socket(connection, server_hostname=host) as encrypted:
+            if context is not None:
+                with context.wrap_socket(connection, server_hostname=host) as encrypted:
                     yield Step(name="TLS", holds=True, said=encrypted.version() or "")
     except ssl.SSLError as error:
         raise TemporaryFailure(f"no encryption: {error.reason or type(error).__name__}", code="TLS") from error

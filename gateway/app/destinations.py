@@ -14,7 +14,7 @@ from gateway.domain.window import parse_window
 from gateway.net.dicom_client import Peer
 from gateway.net.dicomweb import Server
 from gateway.net.flow import Flow
-from gateway.net.tls import client_context
+from gateway.net.tls import ClientContext
 from gateway.roles.forward import Target
 from gateway.roles.forward.dimse import Dimse
 from gateway.roles.forward.folder import Folder
@@ -120,7 +120,7 @@ def server_of(destination: WebDestination) -> Server:
         url=destination.base,
         connect_timeout=destination.connect_timeout.total_seconds(),
         timeout=destination.timeout.total_seconds(),
-        tls=client_context(ca=destination.ca, certificate=destination.certificate, key=destination.key),
+        tls=ClientContext(ca=destination.ca, certificate=destination.certificate, key=destination.key),
         token=destination.token,
         user=destination.user,
         password=destination.password,

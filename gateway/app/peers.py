@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final
 
 from gateway.config import Config, DicomDestination, Ris, Tls
 from gateway.net.dicom_client import Peer
-from gateway.net.tls import client_context
+from gateway.net.tls import ClientContext
 
 HERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  how a listener on every address is reached from here
 
@@ -35,9 +34,9 @@ def caller_of(
     return call
 
 
-def tls_of(peer: Tls) -> ssl.SSLContext | None:
+def tls_of(peer: Tls) -> ClientContext | None:
     """For calling a peer whose section this is; None if it is not encrypted."""
-    return client_context(ca=peer.ca, certificate=peer.certificate, key=peer.key) if peer.tls else None
+    return ClientContext(ca=peer.ca, certificate=peer.certificate, key=peer.key) if peer.tls else None
 
 
 def now() -> datetime:

@@ -83,7 +83,7 @@ def answering(listen: Listen, port: int, ae: str) -> Proof:
         calling_ae=ae,
         connect_timeout=ANSWER_SECONDS,
         timeout=ANSWER_SECONDS,
-        tls=own_context(certificate=listen.certificate, key=listen.key) if listen.tls else None,
+        tls=partial(own_context, certificate=listen.certificate, key=listen.key) if listen.tls else None,
     )
     return Proof(
         name=f"echo:{port}", done=partial(asyncio.to_thread, _echo, peer, known_to_us=listen.client_ca is None)

@@ -165,10 +165,11 @@ def peers_of(config: Config) -> dict[str, str]:
 def dial(config: Config) -> Dial:
     """How the broker is reached, each time with the certificates and the password that are there then."""
     mqtt = config.mqtt
+    context = tls_of(mqtt)
 
     def call(version: Version, will: Outgoing, received: Callable[[Incoming], None]) -> Connection:
         try:
-            tls, password = tls_of(mqtt), _secret(mqtt.password)
+            tls, password = context() if context else None, _secret(mqtt.password)
         except (OSError, UnicodeDecodeError) as error:
             raise TemporaryFailure(f"mqtt: a file can't be used ({type(error).__name__})", code="files") from error
         broker = Broker(

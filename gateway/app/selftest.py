@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from datetime import datetime
+from functools import partial
 
 from gateway.app.peers import HERE
 from gateway.app.synthetic import books_of
@@ -22,7 +23,7 @@ def entrance(config: Config, *, patience: float) -> Entrance:
         host=HERE.get(listen.address, listen.address) if listen else "",
         port=listen.port if listen else 0,
         called_ae=listen.ae[0] if listen else worklist,
-        tls=own_context(certificate=listen.certificate, key=listen.key) if listen and listen.tls else None,
+        tls=partial(own_context, certificate=listen.certificate, key=listen.key) if listen and listen.tls else None,
         orders=_order_door(config, patience),
         worklist=Service.WORKLIST in offered,
         storage=Service.STORAGE in offered,
@@ -56,5 +57,5 @@ def _order_door(config: Config, patience: float) -> Place | None:
         port=mllp.port,
         connect_timeout=patience,
         timeout=patience,
-        tls=own_context(certificate=mllp.certificate, key=mllp.key) if mllp.tls else None,
+        tls=partial(own_context, certificate=mllp.certificate, key=mllp.key) if mllp.tls else None,
     )

@@ -11,7 +11,7 @@ from gateway.app.peers import now
 from gateway.config import Config
 from gateway.domain.syslog import Facility, Told, message, told
 from gateway.net.syslog import Server, Syslog
-from gateway.net.tls import client_context
+from gateway.net.tls import ClientContext
 
 LAST_SECONDS: Final = 2.0
 """How long the end of the process may wait for the server."""
@@ -34,7 +34,7 @@ class Shipping:
         server = Server(
             host=section.host,
             port=section.port,
-            tls=partial(client_context, ca=section.ca, certificate=section.certificate, key=section.key),
+            tls=ClientContext(ca=section.ca, certificate=section.certificate, key=section.key),
             timeout=section.timeout.total_seconds(),
         )
         self._way = Syslog(server, waiting=section.waiting, gap=self._gap)

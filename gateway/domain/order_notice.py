@@ -284,6 +284,7 @@ _REASONS: Final = {
     "protocol": "it answers no acknowledgement that HL7 knows; look at its log",
     "invalid": "the message lacks what its structure requires; look at the order, then retry to send it as it is",
     "silence": "it did not acknowledge in time; look at its log",
+    "files": "a certificate or key of ours can't be used; check ca, certificate and key of orders_out",
     "connect": "no connection; check host, port, firewall and that it runs",
     "send": "the connection broke; look at its log",
     "receive": "it ended the connection without an answer; look at its log",

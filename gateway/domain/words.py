@@ -29,6 +29,7 @@ _OUR_OWN: Final = {
     "silence": "no answer in time; check the peer and the network",
     "abort": "the peer broke the association off; look at its log",
     "closed": "the peer closed the association; look at its log",
+    "files": "a certificate or key of ours can't be used; check ca, certificate and key, their owner and mode",
     "secret": "its token or password can't be read; check the file, its owner and mode",
     "unreadable": "its answer can't be read; look at its log",
     "share-away": "the folder is not the prepared one; mount the share, or run `gateway destinations test --prepare`",

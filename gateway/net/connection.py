@@ -7,19 +7,33 @@ nothing stays open of an attempt that failed.
 from __future__ import annotations
 
 import socket
-import ssl
+
+from gateway.net.tls import Context
 
 
-def connected(host: str, port: int, *, within: float, tls: ssl.SSLContext | None) -> socket.socket:
+class OwnFiles(OSError):
+    """A certificate or key of ours can't be used: nobody was called."""
+
+
+def connected(host: str, port: int, *, within: float, tls: Context | None) -> socket.socket:
     """A connection, made in `within` seconds for each address of the host, and as many for TLS. Raises OSError, of
-    which what TLS finds wrong with the peer is one."""
+    which what TLS finds wrong with the peer is one, and `OwnFiles`."""
+    try:
+        context = tls() if tls else None
+    except OSError as error:
+        raise OwnFiles(error.errno, error.strerror) from error
     sock = socket.create_connection((host, port), within)
     try:
         prepare(sock)
-        return tls.wrap_socket(sock, server_hostname=host) if tls else sock
+        return context.wrap_socket(sock, server_hostname=host) if context else sock
     except BaseException:
         sock.close()
         raise
+
+
+def phase_of(failure: OSError) -> str:
+    """The code of what kept a connection from being made: "files" of ours, or "connect"."""
+    return "files" if isinstance(failure, OwnFiles) else "connect"
 
 
 def prepare(sock: socket.socket) -> None:

@@ -2,14 +2,14 @@
 
 What is promised: an object's bytes go from its file to the socket by `sendfile`, headers are held back by
 MSG_MORE so that a small object is one or two segments, and every failure is a `TransportFailure` whose code
-names the phase: "connect", "send", "receive", "silence" (no progress in time) or "spool" (our own file).
+names the phase: "files" (of TLS, our own), "connect", "send", "receive", "silence" (no progress in time) or "spool"
+(our own object).
 """
 
 from __future__ import annotations
 
 import os
 import socket
-import ssl
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from gateway.dicom.convert import Extent, Segment
 from gateway.dicom.pdu import data_headers
 from gateway.domain.model import TemporaryFailure
-from gateway.net.connection import connected
+from gateway.net.connection import connected, phase_of
+from gateway.net.tls import Context
 
 Allow = Callable[[int], int]
 """How many of so many bytes may go now, at least one; it may wait."""
@@ -42,7 +43,7 @@ class Peer:
     """Seconds for the TCP and TLS connection."""
     timeout: float
     """Seconds without progress before the association is given up."""
-    tls: ssl.SSLContext | None = None
+    tls: Context | None = None
 
 
 class PeerSocket:
@@ -54,7 +55,7 @@ class PeerSocket:
         try:
             self._socket = connected(peer.host, peer.port, within=peer.connect_timeout, tls=peer.tls)
         except OSError as error:
-            raise TransportFailure(f"no connection: {_shape(error)}", code="connect") from error
+            raise TransportFailure(f"no connection: {_shape(error)}", code=phase_of(error)) from error
         self.set_timeout(peer.timeout)
 
     def set_timeout(self, seconds: float) -> None:

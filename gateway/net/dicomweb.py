@@ -23,6 +23,7 @@ from gateway.dicom.convert import Segment, length_of
 from gateway.domain.model import TemporaryFailure
 from gateway.net.dicom_socket import TransportFailure
 from gateway.net.pieces import pieces
+from gateway.net.tls import Context
 
 ANSWER_MAX: Final = 16 * 1024 * 1024
 """Bytes of the longest answer that is read."""
@@ -49,7 +50,7 @@ class Server:
     connect_timeout: float
     timeout: float
     """Seconds without progress."""
-    tls: ssl.SSLContext | None = None
+    tls: Context | None = None
     token: Path | None = None
     """A file with a bearer token; read anew for each connection, so that it can be renewed."""
     user: str = ""
@@ -75,7 +76,7 @@ class DicomWeb:
     """A connection to a server, kept between requests."""
 
     def __init__(self, server: Server) -> None:
-        """Raises `TemporaryFailure` if a secret can't be read. Nothing is connected yet."""
+        """Raises `TemporaryFailure` if a secret or a certificate can't be read. Nothing is connected yet."""
         self._url = server.url
         headers = {"Accept": JSON, "User-Agent": "modality-gateway"}
         if server.token is not None:
@@ -83,7 +84,7 @@ class DicomWeb:
         self._client = httpx.Client(
             headers=headers,
             auth=(server.user, _secret(server.password)) if server.password is not None else None,
-            verify=server.tls if server.tls is not None else True,
+            verify=_context(server.tls) if server.tls is not None else True,
             timeout=httpx.Timeout(server.timeout, connect=server.connect_timeout),
             limits=httpx.Limits(max_connections=1),
             trust_env=False,
@@ -157,6 +158,16 @@ def _phases() -> Iterator[None]:
         raise TransportFailure(f"HTTP: {type(error).__name__}", code=code) from error
     except OSError as error:
         raise TransportFailure(f"HTTP: {error.strerror or type(error).__name__}", code="connect") from error
+
+
+def _context(tls: Context) -> ssl.SSLContext:
+    try:
+        return tls()
+    except OSError as error:
+        raise TemporaryFailure(
+            f"TLS can't be begun ({type(error).__name__}): look at ca, certificate and key of the destination",
+            code="files",
+        ) from error
 
 
 def _secret(path: Path) -> str:

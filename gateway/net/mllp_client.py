@@ -4,14 +4,13 @@ Promises
 - `ask` returns what was made of the one frame that answers the message; frames about other messages are read over.
 - Every wait has an end: connecting, and from the first byte sent to the last of the answer. A peer that drips its
   answer gains no time, one that floods us is given up.
-- Failures are TemporaryFailure whose code names the phase: "connect", "send", "receive" (the peer ended the
-  connection) or "silence" (no answer in time). After one the connection is of no use: close it.
+- Failures are TemporaryFailure whose code names the phase: "files" (of TLS, our own), "connect", "send", "receive"
+  (the peer ended the connection) or "silence" (no answer in time). After one the connection is of no use: close it.
 """
 
 from __future__ import annotations
 
 import select
-import ssl
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,7 +19,8 @@ from typing import Final, Self, TypeVar
 
 from gateway.domain.mllp import FrameReader, FrameTooLong, frame
 from gateway.domain.model import TemporaryFailure
-from gateway.net.connection import connected
+from gateway.net.connection import connected, phase_of
+from gateway.net.tls import Context
 
 ANSWER_MAX: Final = 256 * 1024
 """Bytes of one answer, and what may wait unread."""
@@ -42,7 +42,7 @@ class Place:
     connect_timeout: float
     timeout: float
     """For sending a message and its answer together."""
-    tls: ssl.SSLContext | None = None
+    tls: Context | None = None
 
 
 class MllpClient:
@@ -55,7 +55,7 @@ class MllpClient:
         try:
             self._socket = connected(place.host, place.port, within=place.connect_timeout, tls=place.tls)
         except OSError as error:
-            raise TemporaryFailure(f"no connection ({type(error).__name__})", code="connect") from error
+            raise TemporaryFailure(f"no connection ({type(error).__name__})", code=phase_of(error)) from error
 
     def __enter__(self) -> Self:
         return self

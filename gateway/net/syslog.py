@@ -23,6 +23,7 @@ from typing import Final
 
 from gateway.domain.syslog import framed
 from gateway.net.connection import connected
+from gateway.net.tls import Context
 
 FIRST_WAIT: Final = 0.5
 LONGEST_WAIT: Final = 60.0
@@ -35,7 +36,7 @@ class Server:
 
     host: str
     port: int
-    tls: Callable[[], ssl.SSLContext]
+    tls: Context
     """Asked for each connection; may raise OSError."""
     timeout: float
     """For connecting, and for a line that the server does not take."""
@@ -114,7 +115,7 @@ class Syslog:
         if self._connection is None or self._has_ended(self._connection):
             self._drop()
             self._connection = connected(
-                self._server.host, self._server.port, within=self._server.timeout, tls=self._server.tls()
+                self._server.host, self._server.port, within=self._server.timeout, tls=self._server.tls
             )
         return self._connection
 

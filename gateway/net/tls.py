@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Callable
 from pathlib import Path
+from typing import Final
+
+Context = Callable[[], ssl.SSLContext]
+"""What a call is made with, asked for at each call. Raises OSError where a file can't be used."""
 
 
 def server_context(*, certificate: Path, key: Path, client_ca: Path | None) -> ssl.SSLContext:
@@ -24,6 +29,25 @@ def client_context(*, ca: Path | None, certificate: Path | None, key: Path | Non
     if certificate is not None:
         context.load_cert_chain(certificate, key)
     return context
+
+
+class ClientContext:
+    """`client_context` for each call: the same one until a file is another, so that certificates are renewed while
+    we run, and one that is away keeps nothing from starting."""
+
+    def __init__(self, *, ca: Path | None, certificate: Path | None, key: Path | None) -> None:
+        self._ca, self._certificate, self._key = ca, certificate, key
+        self._made: tuple[object, ssl.SSLContext] | None = None
+
+    def __call__(self) -> ssl.SSLContext:
+        """Raises OSError, of which ssl.SSLError is one, if a file can't be used."""
+        files: Final = [path.stat() for path in (self._ca, self._certificate, self._key) if path is not None]
+        state = [(file.st_ino, file.st_size, file.st_mtime_ns) for file in files]
+        made = self._made
+        if made is None or made[0] != state:
+            context = client_context(ca=self._ca, certificate=self._certificate, key=self._key)
+            made = self._made = state, context
+        return made[1]
 
 
 def own_context(*, certificate: Path | None, key: Path | None) -> ssl.SSLContext:

@@ -8,7 +8,6 @@ Failure: `gateway.domain.model.TemporaryFailure` of the client, except where an 
 from __future__ import annotations
 
 import secrets
-import ssl
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -30,6 +29,7 @@ from gateway.dicom.negotiation import (
 )
 from gateway.domain.model import GatewayError, TemporaryFailure
 from gateway.net.dicom_client import Message, Peer, Requestor
+from gateway.net.tls import Context
 from gateway.simulate import commitment, performed
 from gateway.simulate.archive import read_file_meta
 from gateway.simulate.commitment import Reference
@@ -109,7 +109,7 @@ class Scanner:
         worklist_ae: str = "",
         connect_timeout: float = 5.0,
         timeout: float = 30.0,
-        tls: ssl.SSLContext | None = None,
+        tls: Context | None = None,
     ) -> None:
         """`worklist_ae` is called for queries, `called_ae` for all else and if it is empty; times in seconds."""
         self._peer = Peer(

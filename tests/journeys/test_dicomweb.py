@@ -101,7 +101,7 @@ def test_orthanc_holds_what_our_books_say(
     with encrypted_orthanc(tmp_path, certificate, of_clients=by_certificate, **config) as (base, trust):
         if by_certificate:
             trust.load_cert_chain(certificate.path, certificate.key)
-        server = Server(url=f"{base}/dicom-web", connect_timeout=5, timeout=10, tls=trust, **identity)
+        server = Server(url=f"{base}/dicom-web", connect_timeout=5, timeout=10, tls=lambda: trust, **identity)
         headers = {"Authorization": "Bearer s3cret"} if authentication == "bearer" else {}
         client = httpx.Client(base_url=base, verify=trust, auth=auth, headers=headers, trust_env=False)
         with client, forwarding(tmp_path, [web(server, confirm=Confirm.QUERY)], monkeypatch=monkeypatch) as box:
@@ -123,7 +123,7 @@ def test_a_wrong_token_is_the_destination_s_matter_and_heals_by_itself(
     config = {"AuthenticationEnabled": False, "LuaScripts": [str(tmp_path / "filter.lua")]}
     token = secret(tmp_path / "token", "stale")
     with encrypted_orthanc(tmp_path, certificate, **config) as (base, trust):
-        server = Server(url=f"{base}/dicom-web", connect_timeout=5, timeout=10, tls=trust, token=token)
+        server = Server(url=f"{base}/dicom-web", connect_timeout=5, timeout=10, tls=lambda: trust, token=token)
         with forwarding(tmp_path, [web(server)], monkeypatch=monkeypatch) as box:
             uid = box.put(objects.write(tmp_path, objects.ct()))
             box.until(lambda: "http-40" in box.statuses(uid), what="it was turned away")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -16,6 +15,7 @@ from gateway.domain.model import UID, AETitle
 from gateway.domain.mpps import Performed, RelayState, Request, ScheduledReference, StepStatus
 from gateway.domain.order_notice import Format, Header
 from gateway.net.mllp_client import Place
+from gateway.net.tls import ClientContext
 from gateway.roles.forward import Receiver
 from gateway.spool import mpps, orders_out, progress, relays
 from gateway.spool.audit import Subject
@@ -165,14 +165,13 @@ def test_the_ris_hears_of_the_beginning_and_of_the_end(tmp_path: Path, monkeypat
 def test_node_hl7_server(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, certificate: Certificate, encrypted: bool
 ) -> None:
-    tls = None
-    if encrypted:
-        tls = ssl.create_default_context(cafile=str(certificate.path))
-        tls.load_cert_chain(certificate.path, certificate.key)
+    tls = ClientContext(ca=certificate.path, certificate=certificate.path, key=certificate.key)
     shown = {"certificate": certificate.path, "key": certificate.key} if encrypted else {}
     with (
         node_peer.hl7_receiver(tmp_path / "node", **shown) as ris,
-        forwarding(tmp_path / "gw", [], monkeypatch=monkeypatch, receivers=[to(ris.port, tls=tls)]) as box,
+        forwarding(
+            tmp_path / "gw", [], monkeypatch=monkeypatch, receivers=[to(ris.port, tls=tls if encrypted else None)]
+        ) as box,
     ):
         order(box)
         perform(box, StepStatus.IN_PROGRESS)

@@ -185,7 +185,7 @@ def test_tls_both_sides(open_box: Opener, certificate: Certificate) -> None:
         calling_ae="CT1",
         connect_timeout=5,
         timeout=PATIENCE,
-        tls=certificate.client,
+        tls=lambda: certificate.client,
     )
     with Requestor.connect(called, WANTED) as requestor:
         assert requestor.echo() == 0
@@ -200,7 +200,7 @@ def test_an_untrusted_certificate_is_no_connection(open_box: Opener, certificate
 
     box = open_box(tls=certificate.server)
     with pytest.raises(TransportFailure) as failed:
-        Requestor.connect(peer(box.port, tls=ssl.create_default_context()), WANTED)
+        Requestor.connect(peer(box.port, tls=ssl.create_default_context), WANTED)
     assert failed.value.code == "connect"
 
 

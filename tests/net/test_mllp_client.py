@@ -28,7 +28,7 @@ def ris() -> Iterator[Ris]:
 
 
 def place(port: int, *, timeout: float = LONG, tls: ssl.SSLContext | None = None) -> Place:
-    return Place(host=HOST, port=port, connect_timeout=LONG, timeout=timeout, tls=tls)
+    return Place(host=HOST, port=port, connect_timeout=LONG, timeout=timeout, tls=(lambda: tls) if tls else None)
 
 
 def taken(frame: bytes) -> bytes | None:

@@ -116,7 +116,7 @@ def echo(port: int, tls: ssl.SSLContext | None = None) -> int:
         calling_ae="CT1",
         connect_timeout=5,
         timeout=20,
-        tls=tls,
+        tls=(lambda: tls) if tls else None,
     )
     with Requestor.connect(peer, propose({VERIFICATION: []})) as association:
         return association.echo()

@@ -101,7 +101,7 @@ class Confirmer:
             )
         except TemporaryFailure as error:
             self._breaker.failed()
-            if error.code not in ("connect", "silence"):
+            if error.code not in ("files", "connect", "silence"):
                 self._alarm(ALARM_NOT_CONFIRMABLE)
             raise
 

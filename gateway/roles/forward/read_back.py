@@ -29,7 +29,7 @@ POLL_SECONDS: Final = 5.0
 AT_ONCE: Final = 20
 LOOKED_FOR: Final = timedelta(minutes=10)
 """How long a destination may show the values of before."""
-UNREACHED: Final = frozenset({"connect", "silence", "timeout", "aborted"})
+UNREACHED: Final = frozenset({"files", "connect", "silence", "timeout", "aborted"})
 """Failures that say nothing of whether it can be asked."""
 
 log = structlog.get_logger()

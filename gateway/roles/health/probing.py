@@ -138,6 +138,8 @@ def code_of(error: GatewayError) -> str:
         return "peer-fails"
     if error.code == "silence":
         return "peer-silent"
+    if error.code == "files":
+        return "peer-encryption"
     if error.code != "connect":
         return "peer-fails"
     if isinstance(cause, ssl.SSLError):

@@ -12,7 +12,6 @@ Promises
 from __future__ import annotations
 
 import secrets
-import ssl
 import tempfile
 import time
 from collections.abc import Callable, Generator, Iterator
@@ -30,6 +29,7 @@ from gateway.domain.model import UID, DeliveryState, GatewayError, TemporaryFail
 from gateway.domain.parts import Part
 from gateway.domain.synthetic import SCANNER, SINK_AE, SINK_FILE, Visit
 from gateway.net.mllp_client import MllpClient, Place
+from gateway.net.tls import Context
 from gateway.simulate.acceptor import hosted
 from gateway.simulate.keywords import text
 from gateway.simulate.pacs import PacsSimulator
@@ -55,7 +55,7 @@ class Entrance:
     port: int
     """Of the DICOM port; 0: there is none that can be tried from here."""
     called_ae: str
-    tls: ssl.SSLContext | None
+    tls: Context | None
     orders: Place | None
     """The port for HL7; None: there is none."""
     worklist: bool
