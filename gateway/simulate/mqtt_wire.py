@@ -2,7 +2,7 @@
 
 What is promised: packets of a client that publishes with QoS 0 or 1, subscribes, and leaves a will. `Reader` never
 holds more than `LONGEST` bytes of one packet, whatever the peer declares, and raises MqttError at the first byte that
-is no MQTT. Only the simulator uses it, as paho has a thread for each client (ADR 9). A box speaks through paho.
+is no MQTT. Only the simulator uses it, as paho has a thread for each client (ADR 13). A box speaks through paho.
 """
 
 from __future__ import annotations
