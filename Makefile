@@ -145,7 +145,7 @@ deb-test: setup deb $(DEB_TEST_ROOT) ## Install, upgrade, run and remove the pac
 $(DEB_TEST_ROOT):
 	@command -v mmdebstrap >/dev/null || apt-get install -y -qq --no-install-recommends mmdebstrap >/dev/null
 	@mkdir -p $(@D)
-	@. /etc/os-release && mmdebstrap --quiet --variant=minbase \
+	@. /etc/os-release && mmdebstrap --quiet --format=tar --variant=minbase \
 	  --include="$$(basename "$$(readlink -f /usr/bin/python3)"),ca-certificates,init-system-helpers" "$$VERSION_CODENAME" $@.new
 	@mv $@.new $@
 
