@@ -408,8 +408,8 @@ class Certificate:
     key: Path
 
 
-def self_signed(folder: Path) -> Certificate:
-    """A certificate for localhost that nobody signed; its `client` context trusts it alone."""
+def self_signed(folder: Path, *, days: int = 2) -> Certificate:
+    """A certificate for localhost that nobody signed; its `client` context trusts it alone. It ends in `days`."""
     key, path = folder / "key.pem", folder / "certificate.pem"
     command = [
         "/usr/bin/openssl",
@@ -419,7 +419,7 @@ def self_signed(folder: Path) -> Certificate:
         "rsa:2048",
         "-nodes",
         "-days",
-        "2",
+        str(days),
         "-subj",
         "/CN=localhost",
     ]

@@ -177,13 +177,15 @@ class Machine:
     # -- systemctl --
 
     def _answer(self) -> None:
-        with os.fdopen(os.open(self.path("/run/systemctl.request"), os.O_RDWR)) as requests:
+        # Replies too stay open: who asks while the last reply is being closed would take its end for his own
+        reply = os.open(self.path("/run/systemctl.reply"), os.O_RDWR)
+        with os.fdopen(os.open(self.path("/run/systemctl.request"), os.O_RDWR)) as requests, os.fdopen(reply, "r+b", 0):
             for line in requests:
                 if self._over:
                     return
                 self.asked.append(line.strip())
                 status = self._obey(line.split())
-                self.path("/run/systemctl.reply").write_text(f"{status}\n")
+                os.write(reply, f"{status}\n".encode())
 
     def _obey(self, words: list[str]) -> int:
         verb, *units = [word for word in words if not word.startswith("-")]

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ from gateway.dicom.negotiation import VERIFICATION, propose
 from gateway.net.dicom_client import Peer, Requestor
 from gateway.simulate.acceptor import free_port, hosted
 from gateway.simulate.pacs import PacsBehaviour, PacsSimulator
-from tests.net.wire import Certificate
+from tests.net.wire import self_signed
 from tests.packaging.machine import Machine, running
 from tests.powercut.ledger import promises
 from tests.safety.box import ROOT, audit, unfinished
@@ -133,13 +134,22 @@ def steps() -> list[str]:
     return [line.strip() for line in rest.partition("As root:\n\n")[2].partition("\n\n")[0].splitlines()]
 
 
+@contextmanager
+def ended(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """It goes when the test goes, else its images fill the disk."""
+    try:
+        yield
+    finally:
+        process.kill()
+
+
 def typed(machine: Machine, command: str) -> None:
     done = machine.run("sh", "-c", f"cd /root && {command}", env={"DEBIAN_FRONTEND": "noninteractive"})
     assert done.returncode == 0, f"{command}: {done.returncode}\n{done.stdout}"
 
 
 def test_a_life_of_the_package(
-    tmp_path: Path, machine: Machine, package: Path, certificate: Certificate, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, machine: Machine, package: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     # Installed by the page: nothing runs, everything is there for the person who configures it
     install, copy, edit, *rest = steps()
@@ -165,6 +175,7 @@ def test_a_life_of_the_package(
     typed(machine, copy)
     text = CONFIG.format(port=port, tls_port=tls_port, console_port=free_port(), pacs_port=pacs.port)
     machine.path("/etc/gateway/gateway.toml").write_text(text)
+    certificate = self_signed(tmp_path, days=400)  # one that ends soon is an alarm
     shutil.copyfile(certificate.path, machine.path("/etc/gateway/secrets/box.pem"))
     shutil.copyfile(certificate.key, machine.path("/etc/gateway/secrets/box.key"))
     machine.path("/etc/gateway/secrets/box.key").chmod(0o600)  # root's alone: the unit has it from systemd
@@ -190,7 +201,7 @@ def test_a_life_of_the_package(
         # Upgraded while four scanners send and the PACS is away: edge answers but for its restart, nothing is lost
         host.call(pacs.behave(PacsBehaviour.DOWN))
         before = {unit: machine.services[unit].process.pid for unit in UNITS}
-        with subprocess.Popen([*sender, "--seed", "7", "--pause", "0.02"], cwd=ROOT) as scanners:
+        with subprocess.Popen([*sender, "--seed", "7", "--pause", "0.02"], cwd=ROOT) as scanners, ended(scanners):
             until_promised(ledgers / "stored", 50)
             machine.asked.clear()
             began = time.monotonic()
