@@ -9,19 +9,21 @@ from pathlib import Path
 
 import pytest
 
+# sysfs shows the interfaces of the namespace it was mounted in. The far end has a name instead of a process in it: a
+# process that has just started is still in our own namespace, and would get the wire there
 _WIRES = """
 set -e
-unshare -n sleep 100 & far=$!
-trap 'kill $far' EXIT
-until ip link add near type veth peer name far netns $far 2>/dev/null; do :; done
-in_far() { nsenter -t $far -n ip "$@"; }
+mount -t sysfs sysfs /sys
+mount -t tmpfs tmpfs /run
+ip netns add far
+ip link add near type veth peer name far netns far
 for wire in "near 1500 192.0.2.1" "far 1400 192.0.2.2"; do
   set -- $wire
-  in=ip; [ $1 = far ] && in=in_far
+  in=ip; [ $1 = far ] && in="ip -n far"
   $in address add $3/24 dev $1
   $in link set $1 mtu $2 up
 done
-in_far address add 192.0.2.9/32 dev far
+ip -n far address add 192.0.2.9/32 dev far
 "$PYTHON" -c "$LOOK"
 """
 _LOOK = """
@@ -47,8 +49,7 @@ def test_on_two_wires(tmp_path: Path) -> None:
         pytest.skip("needs the right to make network namespaces (run as root)")
     root = str(Path(__file__).parents[2])
     done = subprocess.run(
-        # sysfs shows the interfaces of the namespace it was mounted in
-        ["unshare", "-n", "-m", "sh", "-c", f"mount -t sysfs sysfs /sys\n{_WIRES}"],
+        ["unshare", "-n", "-m", "sh", "-c", _WIRES],
         capture_output=True,
         text=True,
         timeout=100,
