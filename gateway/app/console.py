@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 from functools import partial
 
-import structlog
-
 from gateway.app.peers import now
-from gateway.app.proofs import serving
+from gateway.app.proofs import port_had, serving
 from gateway.app.watchdog import Started
 from gateway.config import Config, WorklistPolicy, load_profiles
 from gateway.config.mappings import program_sender
@@ -17,13 +15,10 @@ from gateway.net.wake import Bell
 from gateway.roles.console import ConfiguredScanner, Console, Place, ServedBy
 from gateway.spool import Spool
 
-log = structlog.get_logger()
-
 
 async def start_console(config: Config, spool: Spool, stop: asyncio.Event) -> Started:
     console = await asyncio.to_thread(_console, config, spool)  # its pages and models take half a second to be made
-    log.info("console", address=config.console.address, port=console.port)
-    proof = serving("pages", config.console.address, console.port, "/api/v1/status")
+    proof = serving("pages", console.server, address=config.console.address, page="/api/v1/status")
     return Started(tasks=[asyncio.create_task(console.run(stop))], proofs=[proof])
 
 
@@ -57,6 +52,7 @@ def _console(config: Config, spool: Spool) -> Console:
         added=partial(served_by, WorklistPolicy()),
         desk=config.desk.policy,
         orders=program_sender(config),
+        port_had=partial(port_had, spool, "console"),
         woken=Bell(config.box.runtime_folder / "forward.sock").ring,
         now=now,
     )

@@ -12,10 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-import structlog
-
 from gateway.app.peers import caller_of, now
-from gateway.app.proofs import committing, looking, serving
+from gateway.app.proofs import committing, looking, port_had, serving
 from gateway.app.selftest import selftest
 from gateway.app.synthetic import books_of
 from gateway.app.watchdog import Started
@@ -42,8 +40,6 @@ _MADE: Final = datetime(2000, 1, 1, tzinfo=UTC)
 """The test image of a box is the same for ever, so that a destination has one of it."""
 PIXELS: Final = 64
 
-log = structlog.get_logger()
-
 
 async def start_health(config: Config, spool: Spool, stop: asyncio.Event) -> Started:
     section = config.health
@@ -61,6 +57,9 @@ async def start_health(config: Config, spool: Spool, stop: asyncio.Event) -> Sta
         now=now,
         random=random.random,
     )
+    for name, port in (("metrics", config.metrics.port), ("console", config.console.port)):
+        if not port:
+            port_had(spool, name, True)  # an earlier configuration wanted one
     shown = start_metrics(config, spool, stop) if config.metrics.port else Started(tasks=[], proofs=[])
     tasks = [asyncio.create_task(health.run(stop)), *shown.tasks]
     proofs = [looking(lambda: health.looked), *shown.proofs]
@@ -71,7 +70,13 @@ def start_metrics(config: Config, spool: Spool, stop: asyncio.Event) -> Started:
     """The port at which programs watch the box, whether or not there is a console."""
     reader, configured, place = Reader(spool), config.configured, config.metrics
     look = Fresh(reader, lambda c: seen(c, configured, free_bytes=spool.files.free_bytes(), now=now()))
-    server = HttpServer(application(look, look.anew), address=place.address, port=place.port, name="metrics")
+    server = HttpServer(
+        application(look, look.anew),
+        address=place.address,
+        port=place.port,
+        name="metrics",
+        told=partial(port_had, spool, "metrics"),
+    )
 
     async def run() -> None:
         try:
@@ -79,8 +84,7 @@ def start_metrics(config: Config, spool: Spool, stop: asyncio.Event) -> Started:
         finally:
             reader.close()
 
-    log.info("metrics", address=place.address, port=server.port)
-    proof = serving("metrics", place.address, server.port, "/metrics")
+    proof = serving("metrics", server, address=place.address, page="/metrics")
     return Started(tasks=[asyncio.create_task(run())], proofs=[proof])
 
 

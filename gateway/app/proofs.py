@@ -27,8 +27,9 @@ from gateway.domain.admission import KnownCaller
 from gateway.domain.model import TemporaryFailure
 from gateway.domain.parts import Part
 from gateway.net.dicom_client import AssociationRefused, Peer, Requestor, TransportFailure
+from gateway.net.http_server import HttpServer
 from gateway.net.tls import own_context
-from gateway.spool import Spool, heartbeats
+from gateway.spool import Spool, audit, heartbeats
 from gateway.spool.commit import GroupCommitter
 
 ANSWER_SECONDS: Final = 10.0
@@ -128,11 +129,22 @@ def looking(last: Callable[[], datetime]) -> Proof:
     return Proof(name="looks", done=done)
 
 
-def serving(name: str, address: str, port: int, page: str) -> Proof:
+def serving(name: str, server: HttpServer, *, address: str, page: str) -> Proof:
     """This page of ours is answered 200, which it is only if the index was read and the spool's disk asked. Not
-    /healthz: what is wrong with other parts no restart of this one mends."""
+    /healthz: what is wrong with other parts no restart of this one mends; nor does it give us a port that is taken."""
     here = HERE.get(address, address)
-    return Proof(name=name, done=partial(asyncio.to_thread, _get, here, port, page))
+
+    async def done() -> None:
+        if server.listens:
+            await asyncio.to_thread(_get, here, server.port, page)
+
+    return Proof(name=name, done=done)
+
+
+def port_had(spool: Spool, section: str, had: bool) -> None:
+    """Raise or clear the alarm that the web port of this section of the configuration can't be had."""
+    change = audit.clear_alarm if had else audit.raise_alarm
+    spool.db.write(lambda c: change(c, code="port-taken", subject=section, now=now()))
 
 
 def _get(address: str, port: int, page: str) -> None:

@@ -135,6 +135,15 @@ HEALTH: Final = {
         step="Look at the log of the unit that is {subject} for `no sign of life`, which names what hangs, and at the"
         " disk; then restart it.",
     ),
+    "port-taken": Kind(
+        about=About.PART,
+        severity=Severity.WARNING,
+        owner=Owner.BIOMED,
+        cause="The port of a web page can't be had: another program listens there, or its address is not this"
+        " machine's.",
+        step="See who has it (`ss -ltnp`), or write another address or port under [{subject}]; it is asked for again"
+        " twice a minute.",
+    ),
     "unit-failed": Kind(
         about=About.PART,
         severity=Severity.ERROR,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import socket
 import sys
 import threading
 from collections.abc import Iterator
@@ -17,16 +18,19 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families as parse
 
 from gateway import app
-from gateway.app.health import start_metrics
+from gateway.app.health import start_health, start_metrics
+from gateway.app.proofs import port_had
 from gateway.app.watchdog import Watchdog
 from gateway.config import Config
 from gateway.config.loading import parse as parse_config
 from gateway.domain.issues import KINDS
 from gateway.domain.parts import Part
-from gateway.spool import Spool, heartbeats
+from gateway.net import http_server
+from gateway.spool import Spool, audit, heartbeats
 from tests.console.box import Served
 from tests.journeys.gateway_process import ROOT, To, toml
-from tests.peers.processes import free_port, run
+from tests.journeys.reporting import until
+from tests.peers.processes import HOST, free_port, run
 
 
 @pytest.fixture
@@ -52,6 +56,9 @@ class Box:
 
     def kill(self, part: Part) -> None:
         self.parts[part].close()
+
+    def alarms(self) -> list[tuple[str, str]]:
+        return [(one.code, one.subject) for one in self.spool.db.write(audit.active_alarms).result()]
 
     def healthz(self) -> tuple[int, str]:
         status, headers, body = self.served.ask("/healthz")
@@ -104,6 +111,36 @@ def test_a_box_that_is_fit_says_so_and_shows_its_numbers(config: Config) -> None
         assert {key[1] for key in found if key[0] == "gateway_alarms"} == KINDS.keys()
         assert found["gateway_deliveries", "pacs", "waiting"] == 0
         assert found["gateway_needs_a_person",] == 0
+
+
+def test_a_port_that_is_taken_is_an_alarm_and_no_reason_for_a_restart(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_server, "RETRY_SECONDS", 0.05)
+    with socket.create_server((HOST, config.metrics.port)) as other, running(config) as box:
+        assert box.fed
+        assert box.alarms() == [("port-taken", "metrics")]
+        other.close()
+        until(lambda: not box.alarms(), what="it has its port")
+        assert box.healthz() == (200, "")
+
+
+def test_a_port_that_nobody_wants_any_more_is_no_alarm(config: Config) -> None:
+    spool = Spool.open(config.box.state, now=lambda: datetime.now(UTC))
+    none = config.model_copy(update={"metrics": config.metrics.model_copy(update={"port": 0})})
+
+    async def life() -> None:
+        for section in ("metrics", "console"):
+            port_had(spool, section, False)
+        stop = asyncio.Event()
+        stop.set()
+        await asyncio.gather(*(await start_health(none, spool, stop)).tasks)
+
+    try:
+        asyncio.run(life())
+        assert not spool.db.write(partial(audit.active_alarms, code="port-taken")).result()
+    finally:
+        spool.close()
 
 
 def test_nothing_else_is_there_and_nothing_can_be_changed(config: Config) -> None:

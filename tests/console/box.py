@@ -6,7 +6,7 @@ import asyncio
 import http.client
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
@@ -92,7 +92,9 @@ class Served:
         return json.loads(self.text(path))
 
 
-def made(site: Site, *, address: str = "127.0.0.1", port: int = 0) -> Console:
+def made(
+    site: Site, *, address: str = "127.0.0.1", port: int = 0, port_had: Callable[[bool], None] = lambda had: None
+) -> Console:
     """A console of this site; port 0 is any, as only a test may ask."""
     return Console(
         site.spool,
@@ -111,6 +113,7 @@ def made(site: Site, *, address: str = "127.0.0.1", port: int = 0) -> Console:
             refuse_conflicts=True,
             refuse_faults=True,
         ),
+        port_had=port_had,
         woken=lambda: None,
         now=site.clock,
     )
@@ -140,7 +143,7 @@ def serving(console: Console) -> Iterator[Served]:
     thread.start()
     ready.wait()
     try:
-        yield Served(console.port)
+        yield Served(console.server.port)
     finally:
         loops[0].call_soon_threadsafe(stop.set)
         thread.join()

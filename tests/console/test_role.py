@@ -90,6 +90,7 @@ def test_an_address_is_refused_before_the_port_is_taken(site: Site) -> None:
         made(site, address="10.1.1.20")
 
 
-def test_a_port_that_is_taken_is_an_error_at_the_start(site: Site, console: Served) -> None:
-    with pytest.raises(OSError, match="in use"):
-        made(site, port=console.port)
+def test_a_port_that_is_taken_is_told(site: Site, console: Served) -> None:
+    told: list[bool] = []
+    assert made(site, port=console.port, port_had=told.append).server.port == console.port
+    assert told == [False]

@@ -29,7 +29,7 @@ from tests.peers.processes import HOST, free_port
 
 ROOT = Path(__file__).parents[2]
 COMMAND = (sys.executable, "-m", "gateway", "serve")
-START_LIMIT = 30.0
+START_LIMIT = 90.0
 WAIT_LIMIT = 30.0
 _LOOK_EVERY = 0.02
 _LOG_TAIL = 6000

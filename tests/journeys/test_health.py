@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from typer.testing import CliRunner
 
 from gateway.cli.commands import app
 from tests.journeys.gateway_process import To, gateway
-from tests.peers.processes import free_port
+from tests.peers.processes import HOST, free_port
 
 pytestmark = pytest.mark.slow
 
@@ -29,3 +30,24 @@ def test_what_health_sees_is_in_the_books_and_on_the_screen(tmp_path: Path) -> N
         assert shown.exit_code == 1
         assert shown.stdout.startswith("1 alarm needs a person: peer-not-listening.")
         assert box.instances() == []
+
+
+def test_a_web_port_that_is_taken_keeps_no_scanner_waiting(tmp_path: Path) -> None:
+    with socket.create_server((HOST, 0)) as other, gateway(tmp_path, started=False) as box:
+        path, taken = tmp_path / "gateway.toml", f"]\nport = {other.getsockname()[1]}"
+        text = path.read_text("utf-8")
+        path.write_text(
+            text.replace("[console]\nport = 0", f"[console{taken}").replace("[metrics]\nport = 0", f"[metrics{taken}")
+        )
+        box.start()
+        box.until(
+            lambda: (
+                {row["subject"] for row in box.rows("SELECT subject FROM alarm WHERE code = 'port-taken'")}
+                == {"console", "metrics"}
+            ),
+            what="both are said",
+        )
+        shown = CliRunner().invoke(app, ["status", "--config", str(path)])
+        assert "[console]" in shown.stdout
+        assert "[metrics]" in shown.stdout
+        assert box.stop() == 0

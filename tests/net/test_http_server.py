@@ -6,7 +6,7 @@ import asyncio
 import http.client
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
@@ -34,10 +34,10 @@ async def large(_: Request) -> Response:
 
 
 @contextmanager
-def serving() -> Iterator[HttpServer]:
+def serving(port: int = 0, told: Callable[[bool], object] = lambda had: None) -> Iterator[HttpServer]:
     """On a thread, as in `serve`."""
     app = Starlette(routes=[Route("/", hello), Route("/large", large)])
-    server = HttpServer(app, address=HOST, port=free_port(), name="test")
+    server = HttpServer(app, address=HOST, port=port or free_port(), name="test", told=told)
     stop, loop = asyncio.Event(), asyncio.new_event_loop()
     thread = threading.Thread(target=lambda: loop.run_until_complete(server.run(stop)))
     thread.start()
@@ -90,6 +90,23 @@ def test_one_connection_for_many_questions() -> None:
             asking.request("GET", "/")
             assert asking.getresponse().read() == b"hello"
         asking.close()
+
+
+@pytest.mark.parametrize("freed", [True, False], ids=["freed", "never freed"])
+def test_a_port_that_is_taken_is_asked_for_again(monkeypatch: pytest.MonkeyPatch, freed: bool) -> None:
+    monkeypatch.setattr(http_server, "RETRY_SECONDS", 0.05)
+    told: list[bool] = []
+    with socket.create_server((HOST, 0)) as other:
+        port = other.getsockname()[1]
+        with serving(port, told.append) as server:
+            assert (server.listens, server.port, told) == (False, port, [False])
+            if freed:
+                other.close()
+                until(lambda: told == [False, True], what="it has its port")
+                asking = http.client.HTTPConnection(HOST, port, timeout=20)
+                asking.request("GET", "/")
+                assert asking.getresponse().read() == b"hello"
+                asking.close()
 
 
 def test_no_more_than_so_many_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

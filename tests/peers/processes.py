@@ -19,7 +19,7 @@ from gateway.simulate.acceptor import free_port
 __all__ = ["HOST", "Finished", "Program", "free_port", "program", "run", "wait_until_connected"]
 
 HOST = "127.0.0.1"
-START_LIMIT = 30.0
+START_LIMIT = 90.0
 """Seconds a peer may take until its port answers."""
 _NOTE_TAIL = 4000
 

@@ -29,7 +29,7 @@ __all__ = ["Console", "Place", "ConfiguredScanner", "ServedBy"]
 
 
 class Console:
-    """The web server. Make it (it takes its port at once), then `run` it."""
+    """The web server. Make it (it takes its port at once, if that is free), then `run` it."""
 
     def __init__(
         self,
@@ -43,13 +43,15 @@ class Console:
         added: Callable[[str], ServedBy],
         desk: DeskPolicy,
         orders: Sender,
+        port_had: Callable[[bool], None],
         woken: Callable[[], None],
         now: Callable[[], datetime],
     ) -> None:
         """`scanners` are the configuration's; `added` is how a scanner of this profile is served that a command added;
-        `orders` is how what programs order is read; `woken` tells forward that a decision waits.
+        `orders` is how what programs order is read; `port_had` is told whether it has its port; `woken` tells forward
+        that a decision waits.
 
-        Raises ConfigError for an address that is not loopback and for no port, OSError if the port can't be had.
+        Raises ConfigError for an address that is not loopback and for no port.
         """
         if not port:
             raise ConfigError("console.port: is 0, so there is no console to serve; write a port, like 8080")
@@ -63,16 +65,13 @@ class Console:
         told = OrderRules(sender=orders, now=now)
         decided = TaskRules(zone=place.zone, now=now, woken=woken)
         site = Site(place=place, scanners=scanners, added=added, desk=rules, orders=told, tasks=decided, now=now)
-        self._server = HttpServer(application(site, self._books), address=address, port=port, name="console")
-
-    @property
-    def port(self) -> int:
-        """The port that it listens on."""
-        return self._server.port
+        self.server = HttpServer(
+            application(site, self._books), address=address, port=port, name="console", told=port_had
+        )
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until `stop`."""
         try:
-            await self._server.run(stop)
+            await self.server.run(stop)
         finally:
             self._books.close()
