@@ -95,11 +95,7 @@ def _folder(destination: FolderDestination, *, prepared: bool) -> Iterator[Step]
 
 def _reached(host: str, port: int, seconds: float, tls: Context | None) -> Iterator[Step]:
     """Name, connection and encryption, each by itself. Raises TemporaryFailure at the first that fails."""
-    try:
-        context = tls() if tls is not None else None
-    except OSError as error:
-        shape = error.strerror or type(error).__name__
-        raise TemporaryFailure(f"{shape}: look at ca, certificate and key here", code="TLS") from error
+    context = tls() if tls is not None else None
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except OSError as error:

@@ -168,10 +168,11 @@ def dial(config: Config) -> Dial:
     context = tls_of(mqtt)
 
     def call(version: Version, will: Outgoing, received: Callable[[Incoming], None]) -> Connection:
+        tls = context() if context else None
         try:
-            tls, password = context() if context else None, _secret(mqtt.password)
+            password = _secret(mqtt.password)
         except (OSError, UnicodeDecodeError) as error:
-            raise TemporaryFailure(f"mqtt: a file can't be used ({type(error).__name__})", code="files") from error
+            raise TemporaryFailure(f"mqtt: password can't be read ({type(error).__name__})", code="files") from error
         broker = Broker(
             host=mqtt.host,
             port=mqtt.port,

@@ -11,17 +11,10 @@ import socket
 from gateway.net.tls import Context
 
 
-class OwnFiles(OSError):
-    """A certificate or key of ours can't be used: nobody was called."""
-
-
 def connected(host: str, port: int, *, within: float, tls: Context | None) -> socket.socket:
     """A connection, made in `within` seconds for each address of the host, and as many for TLS. Raises OSError, of
-    which what TLS finds wrong with the peer is one, and `OwnFiles`."""
-    try:
-        context = tls() if tls else None
-    except OSError as error:
-        raise OwnFiles(error.errno, error.strerror) from error
+    which what TLS finds wrong with the peer is one; before anybody is called, TemporaryFailure "files" of `tls`."""
+    context = tls() if tls else None
     sock = socket.create_connection((host, port), within)
     try:
         prepare(sock)
@@ -29,11 +22,6 @@ def connected(host: str, port: int, *, within: float, tls: Context | None) -> so
     except BaseException:
         sock.close()
         raise
-
-
-def phase_of(failure: OSError) -> str:
-    """The code of what kept a connection from being made: "files" of ours, or "connect"."""
-    return "files" if isinstance(failure, OwnFiles) else "connect"
 
 
 def prepare(sock: socket.socket) -> None:

@@ -95,7 +95,7 @@ class Requestor:
         roles: tuple[RoleSelection, ...] = (),
         extended: tuple[ExtendedNegotiation, ...] = (),
     ) -> Requestor:
-        """Open an association. Raises `TransportFailure` or `AssociationRefused`."""
+        """Open an association. Raises `TransportFailure`, `AssociationRefused`, or TemporaryFailure "files" of TLS."""
         request = AssociateRequest(
             called_ae=peer.called_ae,
             calling_ae=peer.calling_ae,

@@ -2,8 +2,7 @@
 
 What is promised: an object's bytes go from its file to the socket by `sendfile`, headers are held back by
 MSG_MORE so that a small object is one or two segments, and every failure is a `TransportFailure` whose code
-names the phase: "files" (of TLS, our own), "connect", "send", "receive", "silence" (no progress in time) or "spool"
-(our own object).
+names the phase: "connect", "send", "receive", "silence" (no progress in time) or "spool" (our own object).
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from dataclasses import dataclass
 from gateway.dicom.convert import Extent, Segment
 from gateway.dicom.pdu import data_headers
 from gateway.domain.model import TemporaryFailure
-from gateway.net.connection import connected, phase_of
+from gateway.net.connection import connected
 from gateway.net.tls import Context
 
 Allow = Callable[[int], int]
@@ -50,12 +49,12 @@ class PeerSocket:
     """A connection to a peer, for one thread."""
 
     def __init__(self, peer: Peer) -> None:
-        """Connect. Raises `TransportFailure`."""
+        """Connect. Raises `TransportFailure`, or TemporaryFailure "files" of TLS, our own."""
         self._tls = peer.tls is not None
         try:
             self._socket = connected(peer.host, peer.port, within=peer.connect_timeout, tls=peer.tls)
         except OSError as error:
-            raise TransportFailure(f"no connection: {_shape(error)}", code=phase_of(error)) from error
+            raise TransportFailure(f"no connection: {_shape(error)}", code="connect") from error
         self.set_timeout(peer.timeout)
 
     def set_timeout(self, seconds: float) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import secrets
-import ssl
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -84,7 +83,7 @@ class DicomWeb:
         self._client = httpx.Client(
             headers=headers,
             auth=(server.user, _secret(server.password)) if server.password is not None else None,
-            verify=_context(server.tls) if server.tls is not None else True,
+            verify=server.tls() if server.tls is not None else True,
             timeout=httpx.Timeout(server.timeout, connect=server.connect_timeout),
             limits=httpx.Limits(max_connections=1),
             trust_env=False,
@@ -158,16 +157,6 @@ def _phases() -> Iterator[None]:
         raise TransportFailure(f"HTTP: {type(error).__name__}", code=code) from error
     except OSError as error:
         raise TransportFailure(f"HTTP: {error.strerror or type(error).__name__}", code="connect") from error
-
-
-def _context(tls: Context) -> ssl.SSLContext:
-    try:
-        return tls()
-    except OSError as error:
-        raise TemporaryFailure(
-            f"TLS can't be begun ({type(error).__name__}): look at ca, certificate and key of the destination",
-            code="files",
-        ) from error
 
 
 def _secret(path: Path) -> str:

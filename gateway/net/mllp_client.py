@@ -19,7 +19,7 @@ from typing import Final, Self, TypeVar
 
 from gateway.domain.mllp import FrameReader, FrameTooLong, frame
 from gateway.domain.model import TemporaryFailure
-from gateway.net.connection import connected, phase_of
+from gateway.net.connection import connected
 from gateway.net.tls import Context
 
 ANSWER_MAX: Final = 256 * 1024
@@ -55,7 +55,7 @@ class MllpClient:
         try:
             self._socket = connected(place.host, place.port, within=place.connect_timeout, tls=place.tls)
         except OSError as error:
-            raise TemporaryFailure(f"no connection ({type(error).__name__})", code=phase_of(error)) from error
+            raise TemporaryFailure(f"no connection ({type(error).__name__})", code="connect") from error
 
     def __enter__(self) -> Self:
         return self

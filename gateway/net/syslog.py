@@ -21,6 +21,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
+from gateway.domain.model import TemporaryFailure
 from gateway.domain.syslog import framed
 from gateway.net.connection import connected
 from gateway.net.tls import Context
@@ -37,7 +38,7 @@ class Server:
     host: str
     port: int
     tls: Context
-    """Asked for each connection; may raise OSError."""
+    """Asked for each connection."""
     timeout: float
     """For connecting, and for a line that the server does not take."""
 
@@ -81,7 +82,7 @@ class Syslog:
             try:
                 self._send_next()
                 wait = FIRST_WAIT
-            except OSError:
+            except (OSError, TemporaryFailure):
                 self._drop()
                 with self._changed:
                     if self._closing:
@@ -97,7 +98,7 @@ class Syslog:
             return bool(self._lines)
 
     def _send_next(self) -> None:
-        """One line; it stays at the head until the connection took it. Raises OSError."""
+        """One line; it stays at the head until the connection took it. Raises OSError, TemporaryFailure."""
         connection = self._connected()
         with self._changed:
             lost, line = self._lost, self._lines[0]

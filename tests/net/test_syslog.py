@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.domain.model import TemporaryFailure
 from gateway.domain.syslog import Facility, Told, framed, message, told
 from gateway.net.syslog import Server, Syslog
 from tests.net.wire import HOST, PATIENCE, Certificate
@@ -142,7 +143,7 @@ def test_a_certificate_that_is_away_for_a_while_keeps_lines_and_ends_nothing(cer
     def contexts() -> ssl.SSLContext:
         asked.append(1)
         if len(asked) == 1:
-            raise FileNotFoundError
+            raise TemporaryFailure("ca is away", code="files")
         return certificate.client
 
     server = Server(host=HOST, port=listener.port, tls=contexts, timeout=PATIENCE)
