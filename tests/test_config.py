@@ -263,6 +263,52 @@ def test_a_secret_is_read_from_what_systemd_loaded(tmp_path: Path, monkeypatch: 
     assert listen.client_ca == tmp_path / "secrets" / "ca.pem"
 
 
+@pytest.mark.parametrize("host", ["", "a b", "pacs..example", ".example", f"{'x' * 64}.example", "x." * 130, "pacs/1"])
+def test_a_host_that_no_name_server_can_be_asked_for(host: str) -> None:
+    """Some of them are no failure to reach somebody, but a fault of whoever calls: the log's thread ended for good, and
+    a lane that began anew each time told nobody that its destination can't be reached."""
+    found = problems(MINIMAL + PACS.replace("pacs.example", host) + f'[mqtt]\nhost = "{host or " "}"\n')
+    assert set(found) == {"destination[pacs].host", "mqtt.host"}
+    assert all("a host name or an IP address" in line for line in found.values())
+
+
+@pytest.mark.parametrize("host", ["pacs", "pacs.example.", "my_pacs-2", "10.1.1.20", "::1", "fd00::1:2"])
+def test_a_host(host: str) -> None:
+    assert parse(MINIMAL + PACS.replace("pacs.example", host), base=Path("/etc")).dicom_nodes[0].host == host
+
+
+WEB = """
+[[destination]]
+name = "pacs"
+kind = "dicomweb"
+url = "https://pacs.example/dicom-web"
+confirm = "query"
+compression = "none"
+"""
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["pacs.example/dicom-web", "https://", "https://a..b/x", "http://pacs:99999/", "https://u:p@pacs/", "http://p/?q"],
+)
+def test_an_address_that_is_none_is_told_as_one(url: str) -> None:
+    found = problems(MINIMAL + WEB.replace("https://pacs.example/dicom-web", url))
+    assert '"https://pacs.example/dicom-web"' in found["destination[pacs].url"]
+
+
+def test_what_we_call_ourselves_in_messages_is_no_host() -> None:
+    out = '[[ris]]\nname = "main"\nhost = "ris"\nae = "RIS"\norders_out = { sending_application = "Ger\u00e4t" }\n'
+    found = problems(MINIMAL + out)["ris[main].orders_out.sending_application"]
+    assert "ASCII" in found
+    assert "host" not in found
+
+
+def test_a_secret_that_can_t_be_looked_at_is_met_when_it_is_used() -> None:
+    name = "x" * 300  # longer than a name may be: as root, a folder that is not ours to look into is ours
+    text = MINIMAL + f'[[listen]]\ntls = true\ncertificate = "box.pem"\nkey = "{name}"\n'
+    assert parse(text, base=Path("/etc")).listen[0].key == Path("/etc") / name
+
+
 def test_a_value_is_never_repeated() -> None:
     found = problems(MINIMAL + PACS.replace('"PACS"', '"hunter2-is-my-password"').replace("pacs.example", "a b c"))
     assert not any(secret in line for line in found.values() for secret in ("hunter2", "a b c"))
@@ -315,7 +361,7 @@ def test_sizes(text: object, size: int) -> None:
     assert parse_size(text) == size
 
 
-@pytest.mark.parametrize("text", ["", "-1", "8gib", "8 G", "KiB", "1e3", -1, True, 1.5, None])
+@pytest.mark.parametrize("text", ["", "-1", "8gib", "8 G", "KiB", "1e3", "9" * 400, -1, True, 1.5, None])
 def test_what_is_no_size(text: object) -> None:
     with pytest.raises(PydanticCustomError):
         parse_size(text)

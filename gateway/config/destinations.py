@@ -27,6 +27,7 @@ from gateway.config.values import (
     SOPClass,
     TimesOfDay,
     invalid,
+    parse_url,
     shape,
 )
 from gateway.domain.compression import Syntax
@@ -153,7 +154,7 @@ class WebDestination(Remote, Unasked, Certificates):
 
     kind: Literal["dicomweb"] = spelled("dicomweb")
     """How it is reached: STOW-RS and QIDO-RS."""
-    url: Annotated[str, Field(max_length=1024, pattern=r"^https?://[^/?#@\s]+(/[^?#\s]*)?$")]
+    url: Annotated[str, BeforeValidator(parse_url)]
     """Write the base of its resources, "https://pacs.example/dicom-web", without what belongs to studies."""
     confirm: Literal[Confirm.QUERY, Confirm.STATUS]
     """Write what proves that it holds an image, before ours may be purged: "query" (we find the image there by

@@ -2,19 +2,54 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from gateway.config.loading import tables_of, text_of
 from gateway.config.problems import ConfigError, problem_of
 from gateway.config.section import Section, Tls, spelled
-from gateway.config.values import Count, Flag, Host, Name, OptionalPort, Port, SecretPath, invalid
-
-_ADDRESS: Final = (
-    r"^(https?://([^\s/@]+@)?([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?([/?][^\s]*)?)?$"  # RFC 3986 3.2
+from gateway.config.values import (
+    Count,
+    Flag,
+    Host,
+    Name,
+    OptionalPort,
+    Port,
+    SecretPath,
+    invalid,
+    names_a_host,
+    shape,
 )
+
+_ADDRESS: Final = re.compile(
+    r"https?://([^\s/@]+@)?([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?([/?][^\s]*)?"  # RFC 3986 3.2
+)
+_SHARE: Final = re.compile(r"[A-Za-z0-9_-]{0,32}", re.ASCII)
+_ADDRESS_MAX: Final = 500
+
+
+def parse_store(value: object) -> str:
+    """The address of a store of metrics; empty for none."""
+    if value == "" or (
+        isinstance(value, str)
+        and len(value) <= _ADDRESS_MAX
+        and _ADDRESS.fullmatch(value) is not None
+        and names_a_host(value)
+    ):
+        return str(value)
+    raise invalid(
+        f"is {shape(value)}, not the address of a store", 'write it as "http://store.example:8428/api/v1/write"'
+    )
+
+
+def parse_share(value: object) -> str:
+    """The name of collectors that share the work; empty for one alone."""
+    if isinstance(value, str) and _SHARE.fullmatch(value):
+        return value
+    raise invalid(f"is {shape(value)}, not a name", "use letters, digits, dash and underscore, at most 32")
 
 
 class FleetBroker(Tls):
@@ -32,7 +67,7 @@ class FleetBroker(Tls):
     """Who we are, where no certificate tells."""
     password: SecretPath = spelled("")
     """A file with the password."""
-    share: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{0,32}$")] = spelled("fleet")
+    share: Annotated[str, BeforeValidator(parse_share)] = spelled("fleet")
     """Collectors of one name share the work; empty, for a broker without shared subscriptions: one collector alone."""
     replicas: Annotated[Count, Field(le=5)] = spelled(3)
     """With kind = "nats": on how many nodes what boxes say is kept; 1, 3 or 5."""
@@ -58,7 +93,7 @@ class FleetDatabase(Section):
 
 
 class FleetMetrics(Section):
-    remote_write: Annotated[str, Field(max_length=500, pattern=_ADDRESS)] = spelled("")
+    remote_write: Annotated[str, BeforeValidator(parse_store)] = spelled("")
     """Where VictoriaMetrics or Prometheus takes remote write; empty: no history, only the last numbers of each box."""
     kept: Count = spelled(500_000)
     """Samples that wait for a store that is away; more, and the oldest go."""

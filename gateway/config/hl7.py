@@ -34,7 +34,13 @@ def _charset(value: str) -> str:
     return value
 
 
-Designator = Annotated[str, Field(max_length=227, pattern=r"^[ -~]*$")]
+def _designator(value: str) -> str:
+    if not value.isascii() or not value.isprintable():
+        raise invalid(f"is {shape(value)} that is not plain", "write it in ASCII, as the RIS knows it")
+    return value
+
+
+Designator = Annotated[str, Field(max_length=227), AfterValidator(_designator)]
 """MSH-3 to MSH-6, the first component."""
 CharacterSet = Annotated[str, AfterValidator(_charset)]
 

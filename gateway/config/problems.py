@@ -25,7 +25,6 @@ _REMEDIES: Final = {
     "less_than_equal": "write {le} or less",
     "string_too_short": "write at least {min_length} character",
     "string_too_long": "write at most {max_length} characters",
-    "string_pattern_mismatch": "write a host name or an IP address: letters, digits, dot, dash, colon",
     "model_type": "write it as a section of keys",
 }
 NAMED_BY: Final = {

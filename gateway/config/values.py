@@ -5,6 +5,7 @@
     reserve    "5%" or a size                        -> Reserve, asked with the size of the file system
     AE title   1-16 characters (PS3.5 6.2, VR AE)    -> AETitle
     network    "10.1.1.20" or "10.1.1.0/24"          -> IPv4Network | IPv6Network
+    host       a name that a name server can be asked for (RFC 1035 2.3.4), or an IP address -> str
     path       relative to the folder of the configuration file -> Path
 
 A value that does not fit raises `invalid(wrong, remedy)`: `wrong` tells the shape of the value and never
@@ -15,12 +16,14 @@ passes, so that programs and tests can build sections without spelling.
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from difflib import get_close_matches
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Final
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import AfterValidator, BeforeValidator, Field, Strict, ValidationInfo
@@ -32,7 +35,7 @@ from gateway.domain.window import Window, parse_window
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)", re.ASCII)
 _SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _LONGEST: Final = timedelta(days=36500)
-_SIZE: Final = re.compile(r"(\d+(?:\.\d+)?) ?([KMGT]i?B|B)?", re.ASCII)
+_SIZE: Final = re.compile(r"(\d{1,15}(?:\.\d{1,15})?) ?([KMGT]i?B|B)?", re.ASCII)
 _FACTOR: Final = {
     "": 1, "B": 1,
     "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
@@ -40,6 +43,10 @@ _FACTOR: Final = {
 }  # fmt: skip
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", re.ASCII)
 _UID: Final = re.compile(r"(?=.{1,64}\Z)(0|[1-9]\d*)(\.(0|[1-9]\d*))+", re.ASCII)
+_HOST: Final = re.compile(r"[A-Za-z0-9._:-]{1,253}", re.ASCII)
+_URL: Final = re.compile(r"https?://[^/?#@\s]+(/[^?#\s]*)?", re.ASCII)
+_LABEL_MAX: Final = 63
+_URL_MAX: Final = 1024
 _OTHERS_MAY_READ: Final = 0o004
 
 
@@ -135,6 +142,38 @@ def parse_ae(value: object) -> AETitle:
     raise invalid(f"is {shape(value)}, not an AE title", remedy)
 
 
+def is_host(text: str) -> bool:
+    """Whether it can be called: for a name with a part that is empty or too long Python raises UnicodeError, no OSError
+    as for one that is not known."""
+    labels = text.removesuffix(".").split(".")
+    return _HOST.fullmatch(text) is not None and all(0 < len(label) <= _LABEL_MAX for label in labels)
+
+
+def parse_host(value: object) -> str:
+    """Check a host name or an IP address."""
+    if isinstance(value, str) and is_host(value):
+        return value
+    remedy = 'write letters, digits, dot, dash, colon, as in "pacs.example" or "10.1.1.20"'
+    raise invalid(f"is {shape(value)}, not a host name or an IP address", remedy)
+
+
+def names_a_host(url: str) -> bool:
+    """Whether a URL has a host that can be called, and a port that there is."""
+    try:
+        parts = urlsplit(url)
+        return is_host(parts.hostname or "") and parts.port != 0
+    except ValueError:
+        return False
+
+
+def parse_url(value: object) -> str:
+    """Check the base of a web service's resources."""
+    if isinstance(value, str) and len(value) <= _URL_MAX and _URL.fullmatch(value) and names_a_host(value):
+        return value
+    remedy = 'write it as "https://pacs.example/dicom-web", without user, "?" and "#"'
+    raise invalid(f"is {shape(value)}, not the address of a web service", remedy)
+
+
 def parse_network(value: object) -> IPv4Network | IPv6Network:
     """Parse one address or a network in CIDR notation."""
     if isinstance(value, IPv4Network | IPv6Network):
@@ -226,10 +265,18 @@ def _from_base(path: Path | None, info: ValidationInfo) -> Path | None:
 
 
 def _private(path: Path | None) -> Path | None:
-    """Refuse a secret that everyone on the box may read; one that does not exist yet is met when it is used."""
-    if path is not None and path.is_file() and path.stat().st_mode & _OTHERS_MAY_READ:
+    """Refuse a secret that everyone on the box may read; one that does not exist yet, or is in a folder that we may not
+    look into, is met when it is used."""
+    mode = 0
+    with suppress(OSError):
+        mode = path.stat().st_mode if path is not None and path.is_file() else 0
+    if mode & _OTHERS_MAY_READ:
         raise invalid("names a secret that every user may read", f"run: chmod o-rwx {path}")
     return path
+
+
+def _optional_host(value: object) -> str:
+    return "" if value == "" else parse_host(value)
 
 
 def _positive(value: timedelta) -> timedelta:
@@ -262,9 +309,9 @@ Count = Annotated[int, Strict(), Field(ge=1, le=1_000_000)]
 Name = Annotated[str, BeforeValidator(parse_name)]
 SourceName = Annotated[Name, AfterValidator(_not_reserved)]
 """Where rows of the worklist come from."""
-Host = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[A-Za-z0-9._:-]+$")]
+Host = Annotated[str, BeforeValidator(parse_host)]
 """A host name or an IP address."""
-OptionalHost = Annotated[str, Field(max_length=253, pattern=r"^[A-Za-z0-9._:-]*$")]
+OptionalHost = Annotated[str, BeforeValidator(_optional_host)]
 """Empty means off."""
 Duration = Annotated[timedelta, BeforeValidator(parse_duration), AfterValidator(_positive)]
 OptionalDuration = Annotated[timedelta | None, BeforeValidator(_optional_duration)]

@@ -32,7 +32,8 @@ JSON: Final = "application/dicom+json"
 _SOP_INSTANCE, _REFERENCED_INSTANCE = "00080018", "00081155"
 _REFERENCED, _FAILED, _REASON, _WARNING = "00081199", "00081198", "00081197", "00081196"
 
-_PHASES: Final[dict[type[httpx.HTTPError], str]] = {
+_PHASES: Final[dict[type[Exception], str]] = {
+    UnicodeError: "connect",  # a name that IDNA has not
     httpx.ConnectError: "connect",
     httpx.ConnectTimeout: "connect",
     httpx.WriteError: "send",
@@ -152,7 +153,7 @@ def _phases() -> Iterator[None]:
     """Our failures for those of the library."""
     try:
         yield
-    except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL) as error:
+    except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL, UnicodeError) as error:
         code = next((code for kind, code in _PHASES.items() if isinstance(error, kind)), "receive")
         raise TransportFailure(f"HTTP: {type(error).__name__}", code=code) from error
     except OSError as error:
