@@ -25,6 +25,8 @@ from gateway.domain.transliteration import Script, transliterate
 from gateway.domain.worklist import date_of
 
 _PARTS: Final = re.compile(r"[^\W_]+")
+_RUNS: Final = re.compile(r"[\x00-\x7f]+|[^\x00-\x7f]+")
+"""Letters of ASCII, and others."""
 _NOBODY: Final = frozenset({
     "unknown", "unidentified", "unbekannt", "inconnu", "inconnue", "desconocido", "desconocida", "sconosciuto",
     "sconosciuta", "neznamy", "nn", "noname", "emergency", "notfall", "trauma", "patient", "name", "female", "male",
@@ -140,7 +142,8 @@ def is_damaged(has: str, expected: str) -> bool:
     """Whether it is the expected name written in a character set that can't hold it, or read in another one."""
     if has.isascii():
         parts = (
-            re.escape(letter) if letter.isascii() else r"(?:\?{1,3})" for letter in expected.casefold().rstrip("^")
+            re.escape(run) if run.isascii() else rf"\?{{{len(run)},{3 * len(run)}}}"  # shared out in one way alone
+            for run in _RUNS.findall(expected.casefold().rstrip("^"))
         )
         return "?" in has and re.fullmatch("".join(parts), has.casefold().rstrip("^ ")) is not None
     try:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.domain import likeness
 from gateway.domain.checks import CATALOGUE, Code
 from gateway.domain.identity import Rule, decide
 from gateway.domain.identity_model import Decision
@@ -51,3 +52,14 @@ def test_the_page_for_people_lists_every_finding_as_it_is() -> None:
     page = (Path(__file__).parents[2] / "docs" / "operations" / "findings.md").read_text("utf-8")
     rows = [f"| `{code}` | {check.severity} | {check.sentence} |" for code, check in sorted(CATALOGUE.items())]
     assert [line for line in page.splitlines() if line.startswith("| `")] == rows
+
+
+def test_what_a_character_set_made_of_a_long_name_is_told_at_once() -> None:
+    """Not by trying in how many ways the question marks may be shared out: that would take years."""
+    name = f"{'Ж' * 30}^{'Ж' * 30}"
+    for each in (1, 2, 3):
+        lost = "?" * (30 * each)
+        assert likeness.is_damaged(f"{lost}^{lost}", name)
+        assert not likeness.is_damaged(f"{lost}^{lost}^II", name)
+    assert not likeness.is_damaged(f"{'?' * 30}^{'?' * 29}", name)
+    assert likeness.is_damaged("Nguy?n^Th? ??o", "Nguyễn^Thị Đào")
