@@ -330,7 +330,7 @@ def with_headers(c: Connection, headers: Collection[int]) -> frozenset[InstanceI
 
 def send_back(c: Connection, ids: Collection[InstanceId], *, held: str, now: datetime, by: str, why: str) -> None:
     """Back to `received`: free to be prepared anew, or held by that word. What was not begun of a held one is
-    withdrawn from the queues."""
+    withdrawn from the queues. What was purged stays so: there is no file any more."""
     audit.refuse_foreign_text("by", by)
     audit.refuse_foreign_text("why", why)
     if not ids:

@@ -1350,10 +1350,11 @@ LEFT JOIN header AS h ON h.id = l.header WHERE i.id = :instance
 -- instance_journal_many --
 INSERT INTO journal (at, who, kind, subject, from_state, to_state, why)
 SELECT :at, :by, 'instance', i.id, CASE i.held WHEN '' THEN i.state ELSE i.held END, :after, :why
-FROM json_each(:ids) AS listed JOIN instance AS i ON i.id = listed.value
+FROM json_each(:ids) AS listed JOIN instance AS i ON i.id = listed.value WHERE +i.state <> 'purged'
 
 -- instance_set_many --
-UPDATE instance SET state = 'received', held = :held WHERE id IN (SELECT value FROM json_each(:ids))
+UPDATE instance SET state = 'received', held = :held
+WHERE id IN (SELECT value FROM json_each(:ids)) AND +state <> 'purged'
 
 -- instances_of_study --
 -- Of a StudyInstanceUID, or the one image of that id.

@@ -456,3 +456,19 @@ def test_a_person_decides_where_the_check_is_off(tmp_path: Path) -> None:
         assert room.state(image)[1] != ""
         room.decide(Choice.RELEASE)
         assert room.state(image) == (PREPARED, "")
+
+
+def test_what_was_purged_of_a_rejected_study_does_not_come_back_with_it(tmp_path: Path) -> None:
+    with reading_room(tmp_path) as room:
+        gone = room.image(AccessionNumber="ACC1", **ADA)
+        room.rounds()
+        room.decide(Choice.REJECT)
+        room.clock.pass_(days=8)
+        assert room.spool.purge(retention=timedelta(days=7), limit=10) == 1
+        late = room.image(AccessionNumber="ACC1", **ADA)
+        room.rounds()
+        assert room.state(late) == (RECEIVED, "rejected")
+        room.decide(Choice.RELEASE)
+        assert room.state(late) == (PREPARED, "")
+        assert room.state(gone)[0] is InstanceState.PURGED
+        assert room.queues(gone) == []
