@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
-from gateway.domain.identity_changes import has_of, value_of
+from gateway.domain.identity_changes import FILLED, has_of, value_of
 from gateway.domain.identity_model import Candidate, Change, Decision, Header, Reason, Verdict
 
 BY_PERSON: Final = "by-a-person"
@@ -19,13 +19,11 @@ _IDENTITY: Final = (
     *("PatientID", "IssuerOfPatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber"),
     *("RequestedProcedureID", "ScheduledProcedureStepID"),
 )
-_FILLED: Final = ("StudyDescription", "ReferringPhysicianName", "AdmissionID")
-"""Written where they are empty."""
 
 
 def assigned(headers: Sequence[Header], order: Candidate, verdict: Verdict) -> Verdict:
     """The verdict of the rules, with the order that a person named and what follows of that."""
-    changes = (*_changes(headers, order, _IDENTITY), *_changes(headers, order, _FILLED, fill=True))
+    changes = (*_changes(headers, order, _IDENTITY), *_changes(headers, order, FILLED, fill=True))
     return replace(
         verdict,
         decision=Decision.CORRECT if changes else Decision.PASS,

@@ -8,6 +8,7 @@ Promises
   (0040,0275) and Referenced Request (0040,A370), the issuer's qualifiers (0010,0024) beside a PatientID, and other
   identifiers, names and addresses (`PERSONAL`) that belong to the patient who it was before.
 * Request Attributes with several items are several orders (the group case): what differs among them stays.
+* What is only filled (`FILLED`, `ENRICH`) is written where this header has nothing, whatever others of its study lack.
 * A value that does not fit its VR is not written, for a cut number is another number.
 * An edit that would change nothing isn't made. The header is that of `gateway.domain.header`, or its excerpt.
 """
@@ -25,7 +26,7 @@ from gateway.domain import likeness
 from gateway.domain.applying import Codec
 from gateway.domain.assignment import BY_PERSON
 from gateway.domain.edits import EDITABLE, Edit, Patch, Path
-from gateway.domain.identity_changes import value_of
+from gateway.domain.identity_changes import ENRICH, FILLED, value_of
 from gateway.domain.identity_model import Change, Decision, Reason, Relation, Verdict
 from gateway.domain.order_model import Code, Identifier
 from gateway.domain.value_forms import fault_of_text
@@ -65,7 +66,7 @@ def verdict_edits(verdict: Verdict, header: DataSet, codec: Codec) -> list[Edit]
         elif change.attribute == "AccessionNumber":
             places.accession(change)
         elif (tag := tag_for_keyword(change.attribute)) is not None and tag in EDITABLE:
-            writer.set((int(tag),), change.value, change.reason, places.rule(change))
+            writer.set((int(tag),), change.value, change.reason, places.rule(change), fills=_fills(change))
     if "PatientID" in wanted:
         places.patient(wanted["PatientID"])
     elif "IssuerOfPatientID" in wanted:
@@ -73,6 +74,10 @@ def verdict_edits(verdict: Verdict, header: DataSet, codec: Codec) -> list[Edit]
     if verdict.changes:
         places.codes()
     return writer.edits
+
+
+def _fills(change: Change) -> bool:
+    return change.attribute in FILLED or change.rule == ENRICH
 
 
 class Writer:
@@ -101,9 +106,14 @@ class Writer:
             return f"{len(element[1])} item{'s' if len(element[1]) != 1 else ''}"
         return self._codec.decode_checked(element[1], element[0], self._sets)[0]
 
-    def set(self, path: Path, value: str | None, reason: Reason, rule: str, *, anew: bool = False) -> None:
-        """Add an edit, unless the value is there or is none of its VR. `anew`: its sequence was taken out before."""
+    def set(
+        self, path: Path, value: str | None, reason: Reason, rule: str, *, anew: bool = False, fills: bool = False
+    ) -> None:
+        """Add an edit, unless the value is there or is none of its VR. `anew`: its sequence was taken out before;
+        `fills`: only where there is nothing."""
         before = None if anew else self.text(path)
+        if fills and before:
+            return
         edit = Edit(path=path, value=value, before=before, reason=reason, rule=rule)
         if value == before or (value and fault_of_text(value, edit.vr)):
             return
@@ -123,12 +133,12 @@ class _Places:
 
     def request(self, change: Change) -> None:
         """An id of the requested procedure or its step, where the image is of one request alone."""
-        tag = tag_for_keyword(change.attribute)
+        tag, rule, fills = tag_for_keyword(change.attribute), self.rule(change), _fills(change)
         assert tag is not None
         if len(items(self.header, _REQUESTS)) <= 1 and _REFERENCED not in self.header:
-            self.writer.set((_REQUESTS, 0, int(tag)), change.value, change.reason, self.rule(change))
+            self.writer.set((_REQUESTS, 0, int(tag)), change.value, change.reason, rule, fills=fills)
         if len(items(self.header, _REFERENCED)) == 1 and int(tag) in EDITABLE[_REFERENCED]:
-            self.writer.set((_REFERENCED, 0, int(tag)), change.value, change.reason, self.rule(change))
+            self.writer.set((_REFERENCED, 0, int(tag)), change.value, change.reason, rule, fills=fills)
 
     def accession(self, change: Change) -> None:
         """The accession number and its issuer, and in the items the same number as it was."""
@@ -184,7 +194,7 @@ class _Places:
             return
         given = {each.attribute for each in self.verdict.changes}
         for keyword, tag in _WHO.items():
-            if keyword not in given and self.writer.text((tag,)):
+            if (keyword not in given or keyword in FILLED) and self.writer.text((tag,)):
                 self.writer.set((tag,), value_of(self.verdict.order, keyword), change.reason, self.rule(change))
         taken_out = [tag for tag in PERSONAL if self.writer.text((tag,)) is not None]
         for tag in taken_out:
@@ -217,7 +227,7 @@ class _Places:
         if not items(self.header, _PROCEDURE_CODES) and any(
             change.attribute == "StudyDescription" for change in self.verdict.changes
         ):
-            rule = f"enrich@{self.verdict.version}"
+            rule = f"{ENRICH}@{self.verdict.version}"
             for number, code in enumerate(wanted):
                 for tag, value in _coded(code).items():
                     self.writer.set((_PROCEDURE_CODES, number, tag), value, Reason.COERCE, rule)

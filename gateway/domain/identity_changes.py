@@ -21,8 +21,10 @@ from gateway.domain.order_model import Patient
 
 ALTERED: Final = frozenset({Relation.SLIP, Relation.ALIAS})
 """Relations by which a value that is there is replaced."""
-_FILLED: Final = ("ReferringPhysicianName", "StudyDescription", "AdmissionID")
+FILLED: Final = ("ReferringPhysicianName", "StudyDescription", "AdmissionID")
 """Of the order, written where they are empty."""
+ENRICH: Final = "enrich"
+"""The rule of what is written where an image has nothing of it, whatever others of its study say."""
 _OF_REQUEST: Final = ("RequestedProcedureID", "ScheduledProcedureStepID")
 _OF_PATIENT: Final = frozenset(Patient.__dataclass_fields__)
 
@@ -43,7 +45,7 @@ def changes(
         if (reason := _reason(study, order, attribute, relation, enrich=enrich)) is not None
     ]
     if enrich:
-        attributes = [*_FILLED, *_OF_REQUEST] if single else []
+        attributes = [*FILLED, *_OF_REQUEST] if single else []
         if single and stands["AccessionNumber"] is Relation.EQUAL and not any(map(is_group_case, study.headers)):
             attributes.append("AccessionNumber")  # the request has it
         made += _filled(study, order, attributes)
@@ -70,7 +72,7 @@ def _reason(study: Study, order: Candidate, attribute: str, relation: Relation, 
     return Reason.COERCE if relation is Relation.EQUAL and is_number and has - {value, ""} else None
 
 
-def _filled(study: Study, order: Candidate, attributes: Sequence[str], rule: str = "enrich") -> Iterator[Change]:
+def _filled(study: Study, order: Candidate, attributes: Sequence[str], rule: str = ENRICH) -> Iterator[Change]:
     """What the order says of attributes that an image has nothing of."""
     for attribute in attributes:
         value = value_of(order, attribute)

@@ -91,6 +91,15 @@ def test_request_attributes_of_one_request_are_filled_and_those_of_a_group_stay(
     assert edits({0x00400275: Element("SQ", [{}, {}])}, *changes) == {}
 
 
+def test_what_is_only_filled_replaces_nothing() -> None:
+    requested: DataSet = {0x00400275: Element("SQ", [{0x00400009: Element("SH", b"S1")}])}
+    fills = (change("ScheduledProcedureStepID", "S2", "enrich"), change("RequestedProcedureID", "RP2", "enrich"))
+    assert edits(requested, *fills) == {"(0040,0275)[0].(0040,1001)": "RP2"}
+    assert edits(requested, change("ScheduledProcedureStepID", "S2")) == {"(0040,0275)[0].(0040,0009)": "S2"}
+    described: DataSet = {0x00081030: lo("As it was done"), 0x00081032: Element("SQ", [{}])}
+    assert edits(described, change("StudyDescription", "As ordered", "enrich")) == {}
+
+
 def test_a_report_names_its_request_elsewhere() -> None:
     report: DataSet = {0x0040A370: Element("SQ", [{0x00401001: Element("SH", b"RP1 ")}])}
     changes = (change("RequestedProcedureID", "RP2"), change("ScheduledProcedureStepID", "S2"))
@@ -135,6 +144,9 @@ def test_what_a_person_decided_is_compared_with_the_order_itself() -> None:
     assert found["(0010,0030)"] == ""
     assert found["(0038,0010)"] == ""
     assert found["(0010,0040)"] == "F"
+    visit = replace(ORDER, procedure=Procedure(admission=Identifier(value="VISIT2")))
+    admitted = (change("PatientID", "P2"), change("AdmissionID", "VISIT2", "by-a-person"))
+    assert edits(header, *admitted, order=visit, **by_person)["(0038,0010)"] == "VISIT2"
     alias = replace(ORDER, aliases=frozenset({PatientKey("HOSP", "p1")}))
     assert "(0010,1040)" not in edits(header, change("PatientID", "P2"), order=alias, **by_person)
 

@@ -472,3 +472,13 @@ def test_what_was_purged_of_a_rejected_study_does_not_come_back_with_it(tmp_path
         assert room.state(late) == (PREPARED, "")
         assert room.state(gone)[0] is InstanceState.PURGED
         assert room.queues(gone) == []
+
+
+def test_what_one_image_lacks_is_not_written_over_what_another_says(tmp_path: Path) -> None:
+    with reading_room(tmp_path) as room:
+        room.order(ADA, "ACC1")
+        told = room.image(AccessionNumber="ACC1", StudyDescription="CT skull base, native", **ADA)
+        silent = room.image(AccessionNumber="ACC1", **ADA)
+        room.rounds()
+        assert edited(room, silent)["StudyDescription"] == "CT head"
+        assert "StudyDescription" not in edited(room, told)
