@@ -34,6 +34,7 @@ from gateway.spool import audit, instances
 from gateway.spool.datasets import character_sets, decoder, read
 from gateway.spool.db import Connection, Row
 from gateway.spool.queries import sql
+from gateway.spool.texts import json_text
 from gateway.spool.times import from_text, to_text
 from gateway.spool.withdrawals import withdraw
 
@@ -373,7 +374,7 @@ def _corrected_patient(check: StudyCheck) -> str:
 def _check(row: Row) -> StudyCheck:
     return StudyCheck(
         study=StudyKey(row["study"]),
-        verdict=_verdicts().validate_json(row["basis"]),
+        verdict=_verdicts().validate_json(json_text(row["basis"])),
         applied=bool(row["applied"]),
         way=Way(row["way"]),
         held_until=from_text(row["held_until"]),

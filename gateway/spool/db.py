@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from gateway.domain.model import PermanentFailure, TemporaryFailure
 from gateway.spool import migrations
+from gateway.spool.texts import bindable, from_column
 from gateway.spool.times import to_text
 
 if TYPE_CHECKING:
@@ -62,30 +63,20 @@ _TEMPORARY: Final = {
 }
 _BREAKING: Final = {sqlite.SQLITE_IOERR, sqlite.SQLITE_CORRUPT, sqlite.SQLITE_NOTADB}
 
-_TO_COLUMN: Final = {escaped: escaped - 0xDC80 + 0xF780 for escaped in range(0xDC80, 0xDD00)}
-"""What `surrogateescape` makes of bytes that are no text, and what is kept of it."""
-_FROM_COLUMN: Final = {stored: escaped for escaped, stored in _TO_COLUMN.items()}
-
 
 class Connection(sqlite.Connection):
-    """A connection that takes any text the wire gave us.
-
-    SQLite keeps UTF-8, and an identifier is the bytes it is (invariant 6: never refused for its contents). Bytes that
-    were no text arrive as lone surrogates; they are kept as characters of the private use area and come back as they
-    were. Text that itself holds one of these 128 characters (U+F780 to U+F7FF, of no standard) comes back with such a
-    byte in its place: to look at every value before it is written costs more than that is worth. Files keep every byte.
-    """
+    """A connection that takes any text the wire gave us: see `texts`."""
 
     def execute(self, sql: str, parameters: Any = (), /) -> sqlite.Cursor:
         """As sqlite3, with such text among the parameters."""
         try:
             return super().execute(sql, parameters)
         except UnicodeEncodeError:  # rare enough that looking at every value first would cost more
-            return super().execute(sql, _bindable(parameters))
+            return super().execute(sql, bindable(parameters))
 
     def executemany(self, sql: str, parameters: Iterable[Any], /) -> sqlite.Cursor:
         """As sqlite3, with such text among the parameters."""
-        return super().executemany(sql, map(_bindable, parameters))
+        return super().executemany(sql, map(bindable, parameters))
 
 
 @dataclass(slots=True)
@@ -224,16 +215,6 @@ class Database:
                 self._writer.execute("ROLLBACK")
 
 
-def _bindable(parameters: Any) -> Any:
-    if isinstance(parameters, dict):
-        return {name: _to_column(value) for name, value in parameters.items()}
-    return tuple(map(_to_column, parameters))
-
-
-def _to_column(value: Any) -> Any:
-    return value.translate(_TO_COLUMN) if isinstance(value, str) and not value.isascii() else value
-
-
 @contextlib.contextmanager
 def own_text(c: Connection) -> Iterator[None]:
     """Read columns that hold none but our own text, many of them: nothing in them is put back as it came."""
@@ -241,12 +222,7 @@ def own_text(c: Connection) -> Iterator[None]:
     try:
         yield
     finally:
-        c.text_factory = _from_column
-
-
-def _from_column(raw: bytes) -> str:
-    text = raw.decode("utf-8")
-    return text if text.isascii() else text.translate(_FROM_COLUMN)
+        c.text_factory = from_column
 
 
 def error_code(error: BaseException) -> int:
@@ -328,7 +304,7 @@ def _connect(path: Path, *, read_only: bool = False) -> Connection:
         check_same_thread=False,
     )
     c.row_factory = sqlite.Row
-    c.text_factory = _from_column
+    c.text_factory = from_column
     c.execute("PRAGMA foreign_keys = ON")
     return c
 

@@ -28,6 +28,7 @@ from gateway.spool import audit, order_changes, patients, worklist
 from gateway.spool.db import Connection, Row
 from gateway.spool.patients import stamp_of, stamps
 from gateway.spool.queries import sql
+from gateway.spool.texts import json_text
 from gateway.spool.times import from_text, to_text
 from gateway.spool.worklist import WorklistRow
 
@@ -342,7 +343,7 @@ def order_of(c: Connection, row: Row) -> Order:
         patient=PatientKey(row["issuer"], row["PatientID"]),
         status=Status(row["status"]),
         stamp=stamp_of(row),
-        procedure=_content().validate_json(row["content"]),
+        procedure=_content().validate_json(json_text(row["content"])),
         keys=tuple(json.loads(row["keys"])),
         studies=frozenset(each["value"] for each in aliases if each["kind"] == "study"),
         accessions=frozenset(each["value"] for each in aliases if each["kind"] == "accession"),

@@ -18,6 +18,7 @@ from gateway.domain.orders import AppointmentChange, step_of
 from gateway.spool.db import Connection
 from gateway.spool.patients import stamp_of, stamps
 from gateway.spool.queries import sql
+from gateway.spool.texts import json_text
 from gateway.spool.times import to_text
 
 
@@ -83,7 +84,7 @@ def take_up(c: Connection, asked: Keys, patient: PatientKey) -> list[tuple[dict[
     for row in c.execute(sql("appointments_for"), values).fetchall():
         if not PatientKey(row["issuer"], row["PatientID"]).may_be(patient):
             continue
-        step = _step().validate_json(row["content"])
+        step = _step().validate_json(json_text(row["content"]))
         told = {name: getattr(step, name) for name in Step.__dataclass_fields__ if getattr(step, name)}
         found.append((told, stamp_of(row)))
         c.execute(

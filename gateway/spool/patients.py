@@ -22,6 +22,7 @@ from gateway.domain.order_model import Given, Patient, PatientKey, Stamp, change
 from gateway.domain.orders import MergeChange
 from gateway.spool.db import Connection, Row
 from gateway.spool.queries import sql
+from gateway.spool.texts import json_text
 from gateway.spool.times import from_text, to_text
 
 LONG_AGO: Final = datetime.fromisoformat("1900-01-01T00:00:00+00:00")
@@ -74,13 +75,13 @@ def resolve(c: Connection, key: PatientKey) -> Resolved:
 def patient(c: Connection, key: PatientKey) -> Patient:
     """What is known of a patient; a number nobody told of has nothing but itself."""
     row = c.execute(sql("patient_content"), _named(key)).fetchone()
-    return Patient() if row is None else _content().validate_json(row["content"])
+    return Patient() if row is None else _content().validate_json(json_text(row["content"]))
 
 
 def update(c: Connection, who: Resolved, given: Given, stamp: Stamp, *, now: datetime) -> Told:
     """Lays what a message says of the patient over what is known, unless that is newer."""
     row = c.execute(sql("patient_content"), _named(who.key)).fetchone()
-    known = Patient() if row is None else _content().validate_json(row["content"])
+    known = Patient() if row is None else _content().validate_json(json_text(row["content"]))
     if row is not None and (who.merged or stamp < stamp_of(row)):
         return Told(patient=known, changed=False)
     told: dict[str, Any] = dict(given)

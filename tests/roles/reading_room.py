@@ -70,7 +70,9 @@ class Room:
 
     # -- what comes --
 
-    def order(self, patient: dict[str, str], accession: str, *, study: str = ORDER, at: str = "") -> None:
+    def order(
+        self, patient: dict[str, str], accession: str, *, study: str = ORDER, at: str = "", charset: str = "8859/1"
+    ) -> None:
         """An order message of now, for an examination of now."""
         stamp = f"{self.clock().astimezone(ZONE):%Y%m%d%H%M%S}"
         self._tell(
@@ -80,6 +82,7 @@ class Room:
             f"OBR|1|P{accession}^HIS|F{accession}^RIS|CTHEAD^CT head^RIS|R|||||||||||||{accession}|RP{accession}"
             f"|SPS{accession}||||CT|||1^once^^{at or stamp}^^R",
             f"ZDS|{study}^RIS^Application^DICOM",
+            charset=charset,
         )
 
     def merge(self, old: dict[str, str], survivor: dict[str, str]) -> None:
@@ -91,11 +94,11 @@ class Room:
         name, birth, sex = patient["PatientName"], patient["PatientBirthDate"], patient["PatientSex"]
         return f"PID|1||{patient['PatientID']}^^^{patient.get('issuer', 'HOSP')}^MR||{name}||{birth}|{sex}"
 
-    def _tell(self, kind: str, *segments: str) -> None:
+    def _tell(self, kind: str, *segments: str, charset: str = "8859/1") -> None:
         self._messages += 1
         self.clock.pass_(seconds=1)
         stamp = f"{self.clock().astimezone(ZONE):%Y%m%d%H%M%S}"
-        header = f"MSH|^~\\&|RIS|NORD|GW|CT|{stamp}||{kind}|M{self._messages}|P|2.3.1||||||8859/1"
+        header = f"MSH|^~\\&|RIS|NORD|GW|CT|{stamp}||{kind}|M{self._messages}|P|2.3.1||||||{charset}"
         outcome = receive(self.spool, "\r".join([header, *segments, ""]).encode(), sender(), now=self.clock())
         assert outcome.code == "AA", outcome
         assert outcome.faults == (), outcome

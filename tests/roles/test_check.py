@@ -482,3 +482,17 @@ def test_what_one_image_lacks_is_not_written_over_what_another_says(tmp_path: Pa
         room.rounds()
         assert edited(room, silent)["StudyDescription"] == "CT head"
         assert "StudyDescription" not in edited(room, told)
+
+
+def test_letters_of_no_standard_in_an_order_keep_no_image_back(tmp_path: Path) -> None:
+    """U+F780 to U+F7FF stand for bytes that were no text in the books (spool/db.py)."""
+    with reading_room(tmp_path) as room:
+        name = "Ch\uf7e6n^Ada"
+        room.order({**ADA, "PatientName": name}, "ACC1", charset="UNICODE UTF-8")
+        image = room.image(AccessionNumber="ACC1", SpecificCharacterSet="ISO_IR 192", **{**ADA, "PatientName": name})
+        room.rounds()
+        assert room.state(image) == (PREPARED, "")
+        assert room.kinds() == []
+        room.order({**ADA, "PatientName": name}, "ACC1", charset="UNICODE UTF-8")
+        room.rounds()
+        assert room.check().verdict.relations["PatientName"] == "equal"
