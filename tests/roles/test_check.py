@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -496,3 +497,40 @@ def test_letters_of_no_standard_in_an_order_keep_no_image_back(tmp_path: Path) -
         room.order({**ADA, "PatientName": name}, "ACC1", charset="UNICODE UTF-8")
         room.rounds()
         assert room.check().verdict.relations["PatientName"] == "equal"
+
+
+def test_one_study_that_can_not_be_written_down_holds_up_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with reading_room(tmp_path) as room:
+        image = room.image(AccessionNumber="ACC1", **ADA)
+        room.rounds()
+        room.order(ADA, "ACC1")
+        other = room.image(study=objects.uid("another"), AccessionNumber="ACC2", **BEN)
+        record = checks.record
+
+        def broken(c: Any, check: checks.StudyCheck, **rest: Any) -> None:
+            if check.study == ORDER:
+                raise ValueError("a fault of ours")
+            record(c, check, **rest)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(checks, "record", broken)
+            room.rounds()
+            assert room.state(other) == (PREPARED, "")
+            room.decide(Choice.HOLD)
+            assert room.state(image) == (PREPARED, "")
+        (decision,) = tasks.decisions_of(room.spool.db.read(), StudyKey(ORDER))
+        assert decision.outcome == "failed: ValueError"
+
+
+def test_an_order_that_can_not_be_read_holds_up_no_image(tmp_path: Path) -> None:
+    with reading_room(tmp_path) as room:
+        room.order(ADA, "ACC1")
+        strange = "UPDATE requested_procedure SET content = json_set(content, '$.steps', 1)"
+        room.spool.db.write(lambda c: c.execute(strange)).result()
+        image = room.image(AccessionNumber="ACC1", **ADA)
+        other = room.image(study=objects.uid("another"), AccessionNumber="ACC2", **BEN)
+        room.rounds()
+        assert room.state(image) == room.state(other) == (PREPARED, "")
+        assert set(room.kinds()) == {"check-failed", "identity"}

@@ -5,6 +5,7 @@ Promises
 - What changed of orders and patients is looked at in the order of the commits; the place up to which that was done is
   in the books. Worklists of RISs that are asked tell nothing, so studies in doubt are looked at again by and by.
 - A hold that is over ends here; a task that waits too long for a person becomes an alarm.
+- One decision, study or order that can't be read or written down holds up no other, and no image that waits.
 """
 
 from __future__ import annotations
@@ -68,26 +69,27 @@ class Reconciler:
     # -- decisions --
 
     def _carry_out(self, c: Connection, decision: Decision) -> bool:
-        job = self._prepared(c, decision)
-        self._spool.db.write(job).result()
-        return True
-
-    def _prepared(self, c: Connection, decision: Decision) -> Callable[[Connection], None]:
-        """The transaction of a decision. A fault is the decision's outcome: it holds up no other."""
+        """A fault is the decision's outcome: it holds up no other."""
         try:
-            if decision.choice is Choice.SEEN:
-                return lambda w: self._seen(w, decision)
-            afresh = self._takes_back(c, decision)
-            looked = self._check.look_again(c, decision.study, None if afresh else decision, afresh=afresh)
+            self._spool.db.write(self._prepared(c, decision)).result()
         except TemporaryFailure:
             raise
         except LookupError as error:
-            outcome = f"not possible: {error}"
-            return lambda w: tasks.carried(w, decision, outcome=outcome, now=self._now())
+            self._failed(decision, f"not possible: {error}")
         except Exception as error:  # noqa: BLE001 -- the decision's edge
-            outcome = f"failed: {type(error).__name__}"
             log.error("decision failed", decision=decision.id, error=type(error).__name__)
-            return lambda w: tasks.carried(w, decision, outcome=outcome, now=self._now())
+            self._failed(decision, f"failed: {type(error).__name__}")
+        return True
+
+    def _failed(self, decision: Decision, outcome: str) -> None:
+        self._spool.db.write(lambda w: tasks.carried(w, decision, outcome=outcome, now=self._now())).result()
+
+    def _prepared(self, c: Connection, decision: Decision) -> Callable[[Connection], None]:
+        """The transaction of a decision."""
+        if decision.choice is Choice.SEEN:
+            return lambda w: self._seen(w, decision)
+        afresh = self._takes_back(c, decision)
+        looked = self._check.look_again(c, decision.study, None if afresh else decision, afresh=afresh)
 
         def write(w: Connection) -> None:
             way = self._check.write(w, looked)
@@ -120,7 +122,7 @@ class Reconciler:
         changes = order_changes.since(c, checks.cursor(c), limit=CHANGES_AT_ONCE)
         if not changes:
             return
-        orders = [order_books.order(c, number) for number in {one.order for one in changes} if number is not None]
+        orders = (_read(c, number) for number in {one.order for one in changes} if number is not None)
         whole = [order for order in orders if order is not None]
         studies = {study for order in whole for study in order.known.studies}
         accessions = {order.procedure.accession.value for order in whole}.union(*(one.accessions for one in whole))
@@ -153,14 +155,14 @@ class Reconciler:
     def _is_unchanged(self, c: Connection, study: StudyKey) -> bool:
         try:
             looked = self._check.look_again(c, study)
+            if looked.judged is None or (is_same(looked.standing, looked.judged) and not looked.new):
+                return True
+            self._spool.db.write(lambda w: self._check.write(w, looked)).result()
         except TemporaryFailure:
             raise
         except Exception as error:  # noqa: BLE001 -- what stands of the study stands
             log.error("not looked at again", error=type(error).__name__)
             return True
-        if looked.judged is None or (is_same(looked.standing, looked.judged) and not looked.new):
-            return True
-        self._spool.db.write(lambda w: self._check.write(w, looked)).result()
         return False
 
     def _watch_corrections(self) -> None:
@@ -186,3 +188,12 @@ class Reconciler:
         if tasks.is_due(c, now=now):
             after = now + self._rules.patience.escalate
             self._spool.db.write(lambda w: tasks.escalate(w, now=now, next_at=after, limit=AT_ONCE)).result()
+
+
+def _read(c: Connection, number: int) -> order_books.Order | None:
+    """The order of that number; one that can't be read is left out: its patient is told of beside it."""
+    try:
+        return order_books.order(c, number)
+    except ValueError as error:
+        log.error("order not read", order=number, error=type(error).__name__)
+        return None
