@@ -5,6 +5,7 @@ It ends the encryption, asks for the client's certificate if its context says so
 
 from __future__ import annotations
 
+import selectors
 import socket
 import ssl
 import threading
@@ -33,22 +34,23 @@ def _serve(listener: socket.socket, port: int, context: ssl.SSLContext) -> None:
 
 
 def _pass(plain: socket.socket, port: int, context: ssl.SSLContext) -> None:
-    with suppress(OSError), plain, context.wrap_socket(plain, server_side=True) as outside:
-        outside.settimeout(0.05)
-        with socket.create_connection((HOST, port)) as inside:
-            back = threading.Thread(target=_back, args=(inside, outside), daemon=True)
-            back.start()
-            while True:
-                try:
-                    piece = outside.recv(_PIECE)
-                except TimeoutError:
-                    continue
-                if not piece:
+    """One thread alone: OpenSSL's state of a connection is no more to be read and written at once than any other."""
+    with (
+        suppress(OSError),
+        plain,
+        context.wrap_socket(plain, server_side=True) as outside,
+        socket.create_connection((HOST, port)) as inside,
+        selectors.DefaultSelector() as ready,
+    ):
+        ways = {outside.fileno(): (outside, inside), inside.fileno(): (inside, outside)}
+        for end in ways:
+            ready.register(end, selectors.EVENT_READ)
+        while True:
+            for key, _ in ready.select():
+                one, other = ways[key.fd]
+                while piece := one.recv(_PIECE):
+                    other.sendall(piece)
+                    if one is inside or not outside.pending():
+                        break
+                else:
                     return
-                inside.sendall(piece)
-
-
-def _back(inside: socket.socket, outside: ssl.SSLSocket) -> None:
-    with suppress(OSError):
-        while piece := inside.recv(_PIECE):
-            outside.sendall(piece)
