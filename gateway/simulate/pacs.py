@@ -326,6 +326,7 @@ class _PacsSession(Session):
         exchange.respond(Status.SUCCESS)
 
     async def _commit(self, exchange: Exchange) -> None:
+        silent = self.pacs.silent  # whoever sees the request counted and lets us speak means the next
         self.pacs.commitments += 1
         if self.pacs.behaviour is PacsBehaviour.HANG:
             await never_answer(exchange)
@@ -337,7 +338,7 @@ class _PacsSession(Session):
             return
         exchange.respond(Status.SUCCESS)
         await exchange.flush()
-        if self.pacs.silent:
+        if silent:
             return
         await asyncio.sleep(self.pacs.commitment_seconds)
         promised, failed = self.pacs.committed(references)
