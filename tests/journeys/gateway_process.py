@@ -30,7 +30,8 @@ from tests.peers.processes import HOST, free_port
 ROOT = Path(__file__).parents[2]
 COMMAND = (sys.executable, "-m", "gateway", "serve")
 START_LIMIT = 90.0
-WAIT_LIMIT = 30.0
+WAIT_LIMIT = 90.0
+"""Seconds: nothing waits so long but where something is broken, or on a machine that has next to no time for us."""
 _LOOK_EVERY = 0.02
 _LOG_TAIL = 6000
 SCANNERS = ("CT1", "ECHOSCU", "STORESCU", "DCMSEND", "FINDSCU", "TERMSCU", "PYNETDICOM", "NODE_FIND", "NODE_STORE")
@@ -107,7 +108,7 @@ def toml(
     for place in to:
         parts.append(
             f'[[destination]]\nname = "{place.name}"\nhost = "{HOST}"\nport = {place.port}\nae = "{place.ae}"\n'
-            f'confirm = "{place.confirm}"\ncompression = "none"\nconnect_timeout = "2s"\ntimeout = "10s"\n'
+            f'confirm = "{place.confirm}"\ncompression = "none"\nconnect_timeout = "10s"\ntimeout = "60s"\n'
             f'retry = {{ base = "100ms", cap = "500ms" }}\ncommitment_wait = "2s"\n{place.more}'
         )
     if to:
@@ -183,10 +184,11 @@ class Gateway:
 
     def kill(self) -> None:
         """As by a crash; harmless when it is already gone."""
-        if self._process is not None:
+        process = self._process  # whoever sees that it is gone may start another before we do
+        if process is not None:
             with suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait(START_LIMIT)
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait(START_LIMIT)
 
     def memory(self, name: str = "VmRSS") -> int:
         """Bytes of its resident memory (`VmHWM`: the most it ever had)."""

@@ -36,7 +36,7 @@ def test_orthanc_sends_and_is_committed_to(tmp_path: Path) -> None:
         uids = [path.stem for path in files]
         box.until_confirmed(uids)
         asked = [(str(one.SOPClassUID), one.SOPInstanceUID) for one in pacs.received]
-        report = scanner.commitment(scanner.request_commitment("gw", asked), limit=40)
+        report = scanner.commitment(scanner.request_commitment("gw", asked))
         assert report["Status"] == "Success"
         assert sorted(item["SOPInstanceUID"] for item in report["Success"]) == sorted(uids)
 

@@ -85,7 +85,7 @@ class Orthanc:
         body = {"DicomInstances": [list(instance) for instance in instances]}
         return str(self.rest(f"/modalities/{modality}/storage-commitment", body=body)["ID"])
 
-    def commitment(self, transaction: str, *, limit: float = 30) -> dict[str, Any]:
+    def commitment(self, transaction: str, *, limit: float = 90) -> dict[str, Any]:
         """The N-EVENT-REPORT's content once it came: Status "Success" or "Failure", Success and Failures lists."""
         deadline = time.monotonic() + limit
         while (report := dict(self.rest(f"/storage-commitment/{transaction}")))["Status"] == "Pending":
@@ -167,7 +167,7 @@ def _settings(
         "AcceptedTransferSyntaxes": ["1.2.840.10008.1.*"],
         "StoreMD5ForAttachments": False,
         "OverwriteInstances": False,
-        "DicomScuTimeout": 20,
+        "DicomScuTimeout": 60,
         "SyncStorageArea": False,
         "JobsHistorySize": 100,
         "SaveJobs": False,

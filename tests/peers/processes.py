@@ -111,7 +111,7 @@ def run(
     *,
     folder: Path | None = None,
     env: Mapping[str, str] | None = None,
-    limit: float = 60,
+    limit: float = 180,
 ) -> Finished:
     """Run `command` to its end; `subprocess.TimeoutExpired` after `limit` seconds."""
     ended = subprocess.run(

@@ -23,7 +23,7 @@ from tests.peers.processes import HOST, free_port
 
 COMMITMENT_INSTANCE = "1.2.840.10008.1.20.1.1"
 _NO_SUCH_OBJECT = 0x0112
-_PEER_LIMIT = 20.0
+_PEER_LIMIT = 60.0
 STANDARD_STORAGE = tuple(
     str(cx.abstract_syntax) for cx in (*AllStoragePresentationContexts, *NonPatientObjectPresentationContexts)
 )
@@ -97,7 +97,7 @@ class StorageSCP:
     def stored(self, SOPInstanceUID: str) -> list[Received]:
         return [one for one in self.received if one.SOPInstanceUID == SOPInstanceUID]
 
-    def wait_for(self, condition: Callable[["StorageSCP"], bool], *, limit: float = 30) -> None:
+    def wait_for(self, condition: Callable[["StorageSCP"], bool], *, limit: float = 90) -> None:
         """Return once `condition` holds, looked at after every store and report; TimeoutError after `limit` s."""
         with self.changed:
             if not self.changed.wait_for(lambda: condition(self), timeout=limit):

@@ -45,7 +45,7 @@ class Found:
     after_cancel: int
 
 
-def echo(port: int, *, called: str, calling: str = "PYNETDICOM", limit: float = 30) -> int | None:
+def echo(port: int, *, called: str, calling: str = "PYNETDICOM", limit: float = 60) -> int | None:
     """The C-ECHO status, or None when there was no association or no answer."""
     with associated(port, called=called, calling=calling, contexts=[build_context(Verification)], limit=limit) as assoc:
         if not assoc.is_established:
@@ -59,7 +59,7 @@ def send_verbatim(
     *,
     called: str,
     calling: str = "PYNETDICOM",
-    limit: float = 10,
+    limit: float = 60,
     maximum_pdu: int = 65536,
 ) -> list[Sent]:
     """C-STORE `files` with their data set bytes as stored, one context per SOP class and transfer syntax.
@@ -146,7 +146,7 @@ def request_commitment(
     called: str,
     calling: str = "PYNETDICOM",
     own_port: int | None = None,
-    limit: float = 30,
+    limit: float = 90,
 ) -> tuple[int | None, Dataset | None]:
     """N-ACTION for (class, instance) pairs; return its status and the N-EVENT-REPORT's content, None if none came.
 
@@ -205,11 +205,11 @@ def associated(
     contexts: list[Any],
     handlers: list[Any] | None = None,
     pdu: int = 65536,
-    limit: float = 30,
+    limit: float = 60,
 ) -> Iterator[Any]:
     entity = AE(ae_title=calling)
     entity.dimse_timeout = entity.network_timeout = entity.acse_timeout = limit
-    entity.connection_timeout = 5
+    entity.connection_timeout = 30
     assoc = entity.associate(HOST, port, contexts=contexts, ae_title=called, max_pdu=pdu, evt_handlers=handlers or [])
     if assoc.is_established:
         # pynetdicom never sets it, and then each C-STORE waits for the peer's delayed acknowledgement.
