@@ -14,6 +14,7 @@ import errno
 import random
 import socket
 import threading
+from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from typing import Any, Final, Protocol, TypeVar, cast
@@ -51,6 +52,9 @@ _WARNING: Final = 30
 PORTS = range(20_000, 32_000)
 """Where ports are chosen from, outside the range that clients' own ports come from. Programs that run side by side and
 keep a number while nobody listens at it are each given a part."""
+
+_given: Final = deque[int](maxlen=300)
+_choosing: Final = threading.Lock()
 
 Chooser = Callable[[Iterable[str]], str | None]
 _T = TypeVar("_T")
@@ -125,15 +129,19 @@ class _Server(DicomServer):
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """A TCP port of `PORTS` that nobody had a moment ago.
+    """A TCP port of `PORTS` that nobody had a moment ago, and that nobody else was given lately: who asked for it may
+    not listen yet.
 
     Inside the range of clients' own ports, a client that tries a closed port again and again on this host may at last
     connect to itself (TCP simultaneous open) and so take the port. Raises OSError if there is none.
     """
-    for number in random.SystemRandom().sample(PORTS, 200):
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind((host, number))
-            return number
+    with _choosing:
+        for number in random.SystemRandom().sample(PORTS, 200):
+            with socket.socket() as probe, contextlib.suppress(OSError):
+                probe.bind((host, number))
+                if number not in _given:
+                    _given.append(number)
+                    return number
     raise OSError(errno.EADDRINUSE, f"no free port between {PORTS.start} and {PORTS.stop}")
 
 

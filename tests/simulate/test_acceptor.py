@@ -8,6 +8,7 @@ import socket
 import pytest
 import uvloop
 
+from gateway.simulate import acceptor
 from gateway.simulate.acceptor import Chooser, Port, Session
 
 
@@ -47,3 +48,9 @@ def _ends(caller: socket.socket) -> bool:
 @pytest.mark.parametrize("turns", range(6))
 def test_nobody_stays_connected_to_a_port_that_closed(turns: int) -> None:
     assert uvloop.run(ended_for_who_came(turns))  # as the gateway; asyncio itself forgets a socket in that moment
+
+
+def test_nobody_is_given_the_port_that_another_was_given_and_does_not_use_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(acceptor, "PORTS", acceptor.PORTS[-250:])
+    given = [acceptor.free_port() for _ in range(100)]
+    assert len(set(given)) == len(given)
