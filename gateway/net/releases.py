@@ -7,7 +7,6 @@ the network or the stick are TemporaryFailure ("mirror"), a bundle in another fo
 
 from __future__ import annotations
 
-import ssl
 import tarfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -18,6 +17,7 @@ import httpx
 
 from gateway.domain.model import PermanentFailure, TemporaryFailure
 from gateway.domain.update import IMAGES, MANIFEST, MANIFEST_MAX, Manifest, Objection
+from gateway.net.tls import client_context
 
 CHUNK: Final = 1 << 20
 _SECONDS: Final = 30.0
@@ -87,10 +87,11 @@ class Releases:
 
     @contextmanager
     def _fetched(self, name: str) -> Iterator[_Stream]:
-        context = ssl.create_default_context(cafile=None if self._ca is None else str(self._ca))
         with (
             self._faults(name),
-            httpx.Client(verify=context, timeout=_SECONDS, trust_env=False) as client,
+            httpx.Client(
+                verify=client_context(ca=self._ca, certificate=None, key=None), timeout=_SECONDS, trust_env=False
+            ) as client,
             client.stream("GET", f"{self._source.rstrip('/')}/{name}") as answer,
         ):
             if answer.status_code != httpx.codes.OK:
@@ -103,10 +104,10 @@ class Releases:
     def _faults(self, name: str) -> Iterator[None]:
         try:
             yield
-        except (httpx.HTTPError, OSError) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, UnicodeError, OSError) as error:
             reason = (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
             remedy = (
-                "look at [update] source, the network and the mirror's certificate"
+                "look at [update] source, ca, the network and the mirror's certificate"
                 if self._web
                 else "is the stick plugged in, and the release on it?"
             )

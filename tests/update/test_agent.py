@@ -270,3 +270,9 @@ def test_a_mirror_that_has_no_release_or_is_another_is_told_apart(
         install(made, address, ca=certificate)
     with pytest.raises(TemporaryFailure, match="can't be read"):
         install(made, address)  # the system's certificates do not know it
+    for ca in (certificate.with_name("away.pem"), Path(__file__)):
+        with pytest.raises(TemporaryFailure, match=r"can't be read \(.*\): look at \[update\] source, ca") as away:
+            install(made, address, ca=ca)
+        assert code_of(away) == "mirror"
+    with pytest.raises(TemporaryFailure, match="can't be read"):
+        install(made, "https://mirror..example/", ca=certificate)
