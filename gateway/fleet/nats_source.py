@@ -11,9 +11,9 @@ whole all the same; NATS maps `.` in a name, so sites and boxes must have none (
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Sequence
 from datetime import UTC
+from itertools import islice
 from typing import Any, Final, Self
 
 import nats
@@ -34,6 +34,8 @@ SETTLED_WITHIN: Final = 30.0
 """Seconds until a message that was not settled goes to another collector."""
 ANSWER_SECONDS: Final = 5.0
 UNSETTLED_MOST: Final = 20_000
+_Place = tuple[str, int]
+"""Of a message: its stream and its number there."""
 
 
 class NatsSource:
@@ -42,7 +44,7 @@ class NatsSource:
     def __init__(self, connection: Any, share: str) -> None:
         self._connection = connection
         self._share = share
-        self._waiting: deque[Arrived] = deque()
+        self._waiting: dict[_Place, Arrived] = {}
         self._woken = asyncio.Event()
 
     @classmethod
@@ -80,7 +82,7 @@ class NatsSource:
         while not self._waiting:
             self._woken.clear()
             await self._woken.wait()
-        return [self._waiting.popleft() for _ in range(min(most, len(self._waiting)))]
+        return [self._waiting.pop(place) for place in list(islice(self._waiting, most))]
 
     async def settle(self, arrived: Sequence[Arrived]) -> None:
         try:
@@ -142,7 +144,9 @@ class NatsSource:
         await context.subscribe_bind(wanted.name, consumer, self._share, cb=self._take, manual_ack=True)
 
     async def _take(self, message: Any) -> None:
-        self._waiting.append(_arrived(message))
+        """One that comes again, being unsettled for long, is what waits already."""
+        told = message.metadata
+        self._waiting[told.stream, told.sequence.stream] = _arrived(message)
         self._woken.set()
 
 

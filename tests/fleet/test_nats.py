@@ -6,10 +6,13 @@ The kill is that of a process. A power cut is another thing and not tested here:
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from gateway.fleet import nats_source
 from gateway.fleet.arrivals import Broker, BrokerAway
 from gateway.fleet.nats_source import SAID, NatsSource
 from gateway.simulate.mqtt_wire import V311
@@ -19,15 +22,22 @@ from tests.peers.nats_cluster import Cluster, nats_cluster
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio]
 
 
-async def opened(cluster: Cluster, name: str) -> NatsSource:
+async def opened(cluster: Cluster, name: str, *, replicas: int = 3) -> NatsSource:
     """A source, once the nodes have found each other."""
     async with asyncio.timeout(LIMIT_SECONDS):
         while True:
             try:
                 broker = Broker(hosts=cluster.clients, port=0, client_id=name)
-                return await NatsSource.open(broker, replicas=3)
+                return await NatsSource.open(broker, replicas=replicas)
             except BrokerAway:
                 await asyncio.sleep(0.2)
+
+
+async def consumed(streams: Any, fact: Callable[[Any], bool]) -> None:
+    """Return once the server says so of what collectors were handed."""
+    async with asyncio.timeout(LIMIT_SECONDS):
+        while not fact(await streams.consumer_info(SAID, "fleet")):  # noqa: ASYNC110 -- the server tells only who asks
+            await asyncio.sleep(0.05)
 
 
 async def test_a_node_that_is_killed_loses_nothing(central: Central, tmp_path: Path) -> None:
@@ -48,3 +58,23 @@ async def test_a_node_that_is_killed_loses_nothing(central: Central, tmp_path: P
     assert outcome.owed == 0, outcome.figures()
     assert outcome.tally.connections > 12, "boxes of the dead node went to another"
     assert central.told() == (outcome.tally.events, outcome.tally.events)
+
+
+async def test_what_is_not_settled_comes_again_and_is_kept_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A database that is away for hours stops the flow: the broker says every half minute again what it has not heard
+    of, and that must not pile up here."""
+    monkeypatch.setattr(nats_source, "SETTLED_WITHIN", 0.2)
+    topics = [f"dgw.1.north.ct{number}.event" for number in range(5)]
+    with nats_cluster(tmp_path / "nats", size=1) as cluster:
+        source = await opened(cluster, "c1", replicas=1)
+        streams = source._connection.jetstream()
+        for topic in topics:
+            await streams.publish(topic, b"{}")
+        await consumed(streams, lambda found: found.delivered.consumer_seq >= 4 * len(topics))
+        arrived = await source.next(100)
+        assert sorted(one.topic.replace("/", ".") for one in arrived) == topics
+        await source.settle(arrived)
+        await consumed(streams, lambda found: not found.num_ack_pending)
+        await source.close()

@@ -1,4 +1,4 @@
-"""A NATS cluster of three nodes from Debian, each with JetStream and MQTT 3.1.1, in folders of its own."""
+"""A NATS cluster of three nodes from Debian, or one alone, with JetStream and MQTT 3.1.1, each in its own folder."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ server_name: {name}
 listen: "{host}:{port}"
 jetstream {{ store_dir: "{folder}", max_mem: 256M, max_file: 2G }}
 mqtt {{ listen: "{host}:{mqtt}" }}
+"""
+_ROUTES = """\
 cluster {{ name: fleet, listen: "{host}:{route}", routes: [{routes}] }}
 """
 
@@ -54,15 +56,16 @@ class Cluster:
 
 
 @contextmanager
-def nats_cluster(folder: Path) -> Iterator[Cluster]:
+def nats_cluster(folder: Path, *, size: int = NODES) -> Iterator[Cluster]:
     """Started, and killed when left."""
-    routes = [free_port() for _ in range(NODES)]
+    routes = [free_port() for _ in range(size)]
     nodes = []
     for number, route in enumerate(routes):
         place = folder / f"node-{number}"
         place.mkdir(parents=True)
         node = Node(port=free_port(), mqtt=free_port(), configuration=place / "nats.conf")
-        text = _CONFIGURATION.format(
+        form = _CONFIGURATION + (_ROUTES if size > 1 else "")
+        text = form.format(
             name=f"n{number}",
             host=HOST,
             port=node.port,
