@@ -29,13 +29,11 @@ _TEMPORARY: Final = (
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,  # a question put after the server's farewell and before the end of the connection
-    asyncpg.DeadlockDetectedError,
-    asyncpg.SerializationError,
-    asyncpg.CannotConnectNowError,
-    asyncpg.AdminShutdownError,
-    asyncpg.TooManyConnectionsError,
+    asyncpg.TransactionRollbackError,
+    asyncpg.OperatorInterventionError,  # it ends, begins, or one of its processes crashed
+    asyncpg.ReadOnlySQLTransactionError,  # a standby
     asyncpg.InsufficientResourcesError,
-    asyncpg.QueryCanceledError,
+    asyncpg.PostgresSystemError,
 )
 
 Row = Any

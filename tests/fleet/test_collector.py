@@ -12,6 +12,7 @@ import pytest
 
 from gateway.domain.telemetry import State
 from gateway.fleet import boxes, incidents
+from gateway.fleet.database import Books, BooksAway
 from tests.fleet.conftest import Central, now, play, until
 from tests.peers.processes import run
 
@@ -79,6 +80,21 @@ def watched(central: Central, *words: str) -> tuple[int, dict[str, Any]]:
     command = [sys.executable, "-m", "gateway", "fleet", "watch", "--once", *words]
     done = run([*command, "--config", central.configuration("watch")])
     return done.returncode, json.loads(done.output) if words else {"text": done.output}
+
+
+async def test_a_database_that_only_reads_for_a_while_is_waited_for(central: Central) -> None:
+    """A standby that is not yet, or no longer, the one that is written to."""
+    books = await Books.open(central.server.dsn(central.database))
+    for mode in ("on", "off"):
+        statement = f'ALTER DATABASE "{central.database}" SET default_transaction_read_only = {mode}'
+        central.server.sql(statement, database="postgres")
+        await books.close()
+        if mode == "on":
+            with pytest.raises(BooksAway):
+                await boxes.listen(books, now=now())
+        else:
+            await boxes.listen(books, now=now())
+    await books.close()
 
 
 async def test_watch_says_first_that_nobody_listens(central: Central) -> None:
