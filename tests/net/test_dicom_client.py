@@ -153,23 +153,21 @@ def _element(group: int, element: int, value: bytes) -> bytes:
 
 @pytest.mark.slow
 def test_closing_a_query_early_cancels_it_at_the_peer() -> None:
-    released = threading.Event()
     rows = [objects.ct(seed, rows=1, columns=1) for seed in range(200)]
 
     def before(number: int) -> None:
         if number == 20:
-            released.wait(PATIENCE)
+            ris.asked_to_cancel.wait(PATIENCE)
 
-    with pynetdicom_scp.worklist_scp(rows=rows, before_row=before) as ris:
-        with Requestor.connect(peer(ris.port, called="RIS"), WANTED) as requestor:
-            answers = find(requestor)
-            assert next(answers).command.Status == 0xFF00
-            closer = threading.Timer(0.3, released.set)
-            closer.start()
-            answers.close()
-            assert ris.cancelled.is_set()
-            assert requestor.echo() == 0
-        closer.join()
+    with (
+        pynetdicom_scp.worklist_scp(rows=rows, before_row=before) as ris,
+        Requestor.connect(peer(ris.port, called="RIS"), WANTED) as requestor,
+    ):
+        answers = find(requestor)
+        assert next(answers).command.Status == 0xFF00
+        answers.close()
+        assert ris.cancelled.is_set()
+        assert requestor.echo() == 0
 
 
 # -- our own acceptor --
@@ -377,7 +375,8 @@ def test_a_peer_that_hangs_ends_in_silence(when: str) -> None:
         done.wait(PATIENCE)
 
     def call(port: int) -> None:
-        requestor = Requestor.connect(peer(port, timeout=0.2), WANTED)
+        requestor = Requestor.connect(peer(port, timeout=0.2 if when == "associate" else PATIENCE), WANTED)
+        requestor._socket.set_timeout(0.2)
         try:
             if when == "echo":
                 requestor.echo()
@@ -612,7 +611,9 @@ def test_a_peer_that_never_ends_its_last_messages_does_not_hold_the_release() ->
             pass
 
     with acceptor(play) as port:
-        Requestor.connect(peer(port, timeout=0.5), WANTED).release()
+        requestor = Requestor.connect(peer(port), WANTED)
+        requestor._timeout = 0.5
+        requestor.release()
 
 
 def test_no_error_quotes_what_a_peer_sent() -> None:

@@ -29,15 +29,11 @@ async def hello(_: Request) -> Response:
     return PlainTextResponse("hello")
 
 
-async def large(_: Request) -> Response:
-    return Response(LARGE)
-
-
 @contextmanager
-def serving(port: int = 0, told: Callable[[bool], object] = lambda had: None) -> Iterator[HttpServer]:
+def serving(*routes: Route, port: int = 0, told: Callable[[bool], object] = lambda had: None) -> Iterator[HttpServer]:
     """On a thread, as in `serve`."""
-    app = Starlette(routes=[Route("/", hello), Route("/large", large)])
-    server = HttpServer(app, address=HOST, port=port or free_port(), name="test", told=told)
+    app = Starlette(routes=[Route("/", hello), *routes])
+    server = HttpServer(app, address=HOST, port=port, name="test", told=told)
     stop, loop = asyncio.Event(), asyncio.new_event_loop()
     thread = threading.Thread(target=lambda: loop.run_until_complete(server.run(stop)))
     thread.start()
@@ -76,11 +72,16 @@ def test_who_is_slow_is_cut(said: bytes) -> None:
 
 @pytest.mark.usefixtures("impatient")
 def test_who_does_not_read_is_cut() -> None:
-    with serving() as server, socket.create_connection((HOST, server.port)) as peer:
+    asked = threading.Event()
+
+    async def large(_: Request) -> Response:
+        asked.set()
+        return Response(LARGE)
+
+    with serving(Route("/large", large)) as server, socket.create_connection((HOST, server.port)) as peer:
         peer.sendall(REQUEST.replace(b"/ ", b"/large "))
-        open_ = server._server.server_state.connections
-        until(lambda: open_, what="it is connected")
-        until(lambda: not open_, what="it is cut")
+        assert asked.wait(20)
+        until(lambda: not server._server.server_state.connections, what="it is cut")
 
 
 def test_one_connection_for_many_questions() -> None:
@@ -96,17 +97,16 @@ def test_one_connection_for_many_questions() -> None:
 def test_a_port_that_is_taken_is_asked_for_again(monkeypatch: pytest.MonkeyPatch, freed: bool) -> None:
     monkeypatch.setattr(http_server, "RETRY_SECONDS", 0.05)
     told: list[bool] = []
-    with socket.create_server((HOST, 0)) as other:
-        port = other.getsockname()[1]
-        with serving(port, told.append) as server:
-            assert (server.listens, server.port, told) == (False, port, [False])
-            if freed:
-                other.close()
-                until(lambda: told == [False, True], what="it has its port")
-                asking = http.client.HTTPConnection(HOST, port, timeout=20)
-                asking.request("GET", "/")
-                assert asking.getresponse().read() == b"hello"
-                asking.close()
+    port = free_port()
+    with socket.create_server((HOST, port)) as other, serving(port=port, told=told.append) as server:
+        assert (server.listens, server.port, told) == (False, port, [False])
+        if freed:
+            other.close()
+            until(lambda: told == [False, True], what="it has its port")
+            asking = http.client.HTTPConnection(HOST, port, timeout=20)
+            asking.request("GET", "/")
+            assert asking.getresponse().read() == b"hello"
+            asking.close()
 
 
 def test_no_more_than_so_many_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

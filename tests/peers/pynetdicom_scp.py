@@ -261,7 +261,10 @@ class WorklistSCP:
     port: int
     rows: list[Dataset]
     queries: list[tuple[str, Dataset]] = field(default_factory=list)
+    asked_to_cancel: threading.Event = field(default_factory=threading.Event)
+    """A C-CANCEL has come."""
     cancelled: threading.Event = field(default_factory=threading.Event)
+    """And a query was ended by it."""
     status: int = 0x0000
 
 
@@ -283,7 +286,7 @@ def worklist_scp(
     entity.maximum_associations = 64
     entity.add_supported_context(ModalityWorklistInformationFind, list(_NATIVE))
     entity.add_supported_context(Verification)
-    with serving(entity, listen, [(evt.EVT_C_FIND, _find, [scp, before_row])]):
+    with serving(entity, listen, [(evt.EVT_C_FIND, _find, [scp, before_row]), (evt.EVT_DIMSE_RECV, _heard, [scp])]):
         yield scp
 
 
@@ -299,6 +302,11 @@ def serving(entity: AE, port: int, handlers: list[Any]) -> Iterator[None]:
     finally:
         entity.shutdown()
         listener.join(timeout=_PEER_LIMIT)
+
+
+def _heard(event: evt.Event, scp: WorklistSCP) -> None:
+    if type(event.message).__name__ == "C_CANCEL_RQ":
+        scp.asked_to_cancel.set()
 
 
 def _find(
