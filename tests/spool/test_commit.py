@@ -42,8 +42,10 @@ def gate() -> Gate:
 
 
 @pytest.fixture
-def held(spool: Spool, gate: Gate) -> Iterator[GroupCommitter]:
-    """A committer that takes what is submitted as one group once the gate is opened."""
+def held(spool: Spool, gate: Gate, monkeypatch: pytest.MonkeyPatch) -> Iterator[GroupCommitter]:
+    """A committer that takes what is submitted as one group once the gate is opened, however long that is after its
+    first object."""
+    monkeypatch.setattr(commit, "ROWS_AT_MOST", 60.0)
     committer = spool.accepting(trace=gate)
     committer.submit(receive(spool.files, "2.25.0", b"opens the gate"))
     assert gate.reached.wait(30)
