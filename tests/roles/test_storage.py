@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import struct
 import tracemalloc
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +16,7 @@ from gateway.spool import Spool
 
 CT, EXPLICIT = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.1.2.1"
 OBJECTS, SIZE = 100, 100_000
+PIXELS = struct.pack("<HH2sHL", 0x7FE0, 0x0010, b"OW", 0, SIZE - 12) + bytes(SIZE - 12)
 
 
 def test_what_was_accepted_is_not_held(tmp_path: Path) -> None:
@@ -38,7 +40,7 @@ def test_what_was_accepted_is_not_held(tmp_path: Path) -> None:
                 CommandDataSetType=1,
             )
             receiver = storage.begin_store(caller, context, command)
-            receiver.write([memoryview(bytes(SIZE))])
+            receiver.write([memoryview(bytearray(PIXELS))])
             assert receiver.complete().result(30) == (0, "")
             receivers.append(receiver)
         held, _ = tracemalloc.get_traced_memory()
