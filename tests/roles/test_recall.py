@@ -12,7 +12,7 @@ from gateway.roles.worklist.recall import PRESENTED_BYTES, Recall, Remembered, f
 
 POLICY = Policy(
     ask=False,
-    deadline=timedelta(seconds=1),
+    deadline=timedelta(seconds=30),
     fresh_for=timedelta(seconds=20),
     max_stale=timedelta(hours=24),
     profile=Profile(),

@@ -95,7 +95,8 @@ def test_it_is_probed_once_it_has_answered_nothing_for_so_long(site: Site) -> No
         async with RisSimulator(rows=rows(site)) as ris, probed(site, ris) as (sources, books):
             assert (ris.queries, books.rows) == (1, 2)
             site.clock.pass_(seconds=PROBE)
-            await until(lambda: ris.queries == 2)
+            await until(lambda: sources._sources[MAIN].answered_at == site.clock())  # the probe, to its end
+            assert ris.queries == 2
             site.clock.pass_(seconds=PROBE - 1)
             await sources.ask_all(asked())  # which proves that it answers
             site.clock.pass_(seconds=2)

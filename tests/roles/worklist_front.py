@@ -34,7 +34,7 @@ class Front:
             policy_of=lambda _: Policy(
                 ask=bool(upstreams),
                 live=live,
-                deadline=timedelta(seconds=2),
+                deadline=timedelta(seconds=30),
                 fresh_for=timedelta(seconds=20),
                 max_stale=timedelta(hours=24),
                 hide_performed=timedelta(hours=12),
