@@ -22,7 +22,8 @@ OTHER: Final = BOX
 """The instance of what is about no name of the configuration."""
 _CROCKFORD: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _RFC3339: Final = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z$"
-_YEARS: Final = (1970, 2999)
+_FIRST: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_BEYOND: Final = datetime(3000, 1, 1, tzinfo=UTC)
 _SID: Final = re.compile(r"(g[0-9a-f]{8})\.([0-9]{1,10})-([0-9]{1,10})", re.ASCII)
 
 
@@ -32,8 +33,9 @@ def to_rfc3339(when: datetime) -> str:
 
 
 def _of_our_days(when: datetime) -> datetime:
-    """Times at the ends of the calendar are in no other zone, so nobody can keep them."""
-    if not _YEARS[0] <= when.year <= _YEARS[1]:
+    """Times at the ends of the calendar are in no other zone, and those before 1970 no number above zero: nobody can
+    keep them."""
+    if not _FIRST <= when < _BEYOND:
         raise ValueError("is no time of a box")
     return when
 

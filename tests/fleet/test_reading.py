@@ -66,7 +66,16 @@ def test_what_is_none_is_refused(topic: str, box: str, reason: str) -> None:
     assert refused.value.reason == reason
 
 
-@pytest.mark.parametrize("ts", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "0999-01-01T00:00:00Z"])
+@pytest.mark.parametrize(
+    "ts",
+    [
+        "0001-01-01T00:00:00+14:00",
+        "9999-12-31T23:59:59-14:00",
+        "0999-01-01T00:00:00Z",
+        "1970-01-01T00:00:00+05:00",  # before any time that remote write has a number for
+        "2999-12-31T23:59:59-14:00",
+    ],
+)
 def test_a_time_that_nobody_can_keep_is_refused(ts: str) -> None:
     """One message must not end each collector that reads it, again and again."""
     payload = written(Health(**envelope("b1"), spool_n=4)).replace(b"2026-01-01T00:00:00.000Z", ts.encode())
