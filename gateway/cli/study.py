@@ -143,7 +143,7 @@ def _show(screen: Console, books: Reading, held: Sequence[Held], *, journal: boo
     safe = sum(one.is_safe for one in held)
     say(screen, f"{safe:,} of {images(len(held))} {'is' if safe == 1 else 'are'} confirmed at every destination.")
     rows = _journal(books, held)
-    show_table(screen, "Hops", ("Hop", "Images", "What", "From", "To"), _hops(held, zone))
+    show_table(screen, "Hops", ("Hop", "Images", "What", "From", "To"), _hops(held, rows, zone))
     how = {
         row.subject: _PROOFS.get(row.why.partition(" ")[0], row.why)
         for row in rows
@@ -165,8 +165,8 @@ def _show(screen: Console, books: Reading, held: Sequence[Held], *, journal: boo
         show_table(screen, "Journal", columns, steps)
 
 
-def _hops(held: Sequence[Held], zone: tzinfo) -> Iterator[tuple[object, ...]]:
-    """Received per scanner, routed, and purged: how many, and between which times."""
+def _hops(held: Sequence[Held], journal: Sequence[JournalRow], zone: tzinfo) -> Iterator[tuple[object, ...]]:
+    """Received per scanner, routed, and purged for which reason: how many, and between which times."""
     by_sender: dict[tuple[str, str], list[Instance]] = {}
     for one in held:
         by_sender.setdefault((one.instance.origin.calling_ae, one.instance.origin.address), []).append(one.instance)
@@ -180,9 +180,12 @@ def _hops(held: Sequence[Held], zone: tzinfo) -> Iterator[tuple[object, ...]]:
         times = [delivery.queued_at for one in routed for delivery in one.deliveries]
         names = ", ".join(sorted({delivery.destination for one in routed for delivery in one.deliveries}))
         yield "routed", len(routed), f"to {names}", moment(min(times), zone), moment(max(times), zone)
-    purged = sum(one.instance.state is InstanceState.PURGED for one in held)
-    if purged:
-        yield "purged", purged, "their retention was over", "-", "-"
+    purged: dict[str, list[datetime]] = {}
+    for row in journal:
+        if row.to_state == InstanceState.PURGED:
+            purged.setdefault(row.why, []).append(row.at)
+    for why, times in purged.items():
+        yield "purged", len(times), why, moment(min(times), zone), moment(max(times), zone)
 
 
 def _deliveries(held: Sequence[Held], how: dict[str, str], zone: tzinfo) -> Iterator[tuple[object, ...]]:

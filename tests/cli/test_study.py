@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from functools import partial
 
 from gateway.spool import deliveries
@@ -43,6 +44,18 @@ def test_a_copy_in_quarantine_is_not_complete(site: Site) -> None:
     done = site.run("study", STUDY)
     assert done.exit_code == 1
     assert "duplicate-differs" in done.stdout
+
+
+def test_a_purged_image_says_why_it_went(site: Site) -> None:
+    site.route(*site.receive(b"one", b"two"))
+    site.send_all(confirm=True)
+    site.clock.pass_(days=1)
+    assert site.spool.make_room(1, keep=timedelta(hours=1), limit=10) == 1
+    site.clock.pass_(days=7)
+    assert site.spool.purge(retention=timedelta(days=7), limit=10) == 1
+    told = site.run("study", STUDY).stdout
+    assert "the disk was above its high mark" in told
+    assert "retention over" in told
 
 
 def test_an_unknown_study(site: Site) -> None:
