@@ -27,7 +27,7 @@ from gateway.roles.forward.folder import Folder
 from gateway.spool import audit, compression
 from tests.codec import corpus
 from tests.codec.objects import as_file, task
-from tests.journeys.forwarding import Forwarding, forwarding, target, to
+from tests.journeys.forwarding import LIMIT, Forwarding, forwarding, target, to
 from tests.peers import objects
 from tests.peers.processes import free_port
 from tests.peers.pynetdicom_scp import STANDARD_STORAGE, serving, storage_scp
@@ -197,7 +197,11 @@ def test_codecs_work_on_what_is_queued_behind_a_batch_while_its_last_object_is_s
         choosy(patient) as scp,
         forwarding(
             tmp_path,
-            [target(lambda: to(scp.port, timeout=60), lossless=True, batch=2, window=parse_window("02:00-23:00"))],
+            [
+                target(
+                    lambda: to(scp.port, timeout=2 * LIMIT), lossless=True, batch=2, window=parse_window("02:00-23:00")
+                )
+            ],
             monkeypatch=monkeypatch,
         ) as role,
     ):
@@ -356,7 +360,7 @@ def _with_codec(monkeypatch: pytest.MonkeyPatch, script: str) -> None:
     from tests.journeys import forwarding as journeys
 
     def codecs() -> Codecs:
-        return Codecs(workers=1, memory=1 << 31, timeout=1.0, tasks=500, command=(sys.executable, script))
+        return Codecs(workers=1, memory=1 << 31, timeout=3.0, tasks=500, command=(sys.executable, script))
 
     monkeypatch.setattr(journeys, "codecs", codecs)
 

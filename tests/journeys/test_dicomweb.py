@@ -48,7 +48,7 @@ def secret(path: Path, text: str) -> Path:
 
 
 def of(server: StowServer) -> Server:
-    return Server(url=server.url, connect_timeout=5, timeout=10)
+    return Server(url=server.url, connect_timeout=30, timeout=60)
 
 
 def item(uid: str, **more: int) -> dict[str, object]:
@@ -101,7 +101,7 @@ def test_orthanc_holds_what_our_books_say(
     with encrypted_orthanc(tmp_path, certificate, of_clients=by_certificate, **config) as (base, trust):
         if by_certificate:
             trust.load_cert_chain(certificate.path, certificate.key)
-        server = Server(url=f"{base}/dicom-web", connect_timeout=5, timeout=10, tls=lambda: trust, **identity)
+        server = Server(url=f"{base}/dicom-web", connect_timeout=30, timeout=60, tls=lambda: trust, **identity)
         headers = {"Authorization": "Bearer s3cret"} if authentication == "bearer" else {}
         client = httpx.Client(base_url=base, verify=trust, auth=auth, headers=headers, trust_env=False)
         with client, forwarding(tmp_path, [web(server, confirm=Confirm.QUERY)], monkeypatch=monkeypatch) as box:
@@ -123,7 +123,7 @@ def test_a_wrong_token_is_the_destination_s_matter_and_heals_by_itself(
     config = {"AuthenticationEnabled": False, "LuaScripts": [str(tmp_path / "filter.lua")]}
     token = secret(tmp_path / "token", "stale")
     with encrypted_orthanc(tmp_path, certificate, **config) as (base, trust):
-        server = Server(url=f"{base}/dicom-web", connect_timeout=5, timeout=10, tls=lambda: trust, token=token)
+        server = Server(url=f"{base}/dicom-web", connect_timeout=30, timeout=60, tls=lambda: trust, token=token)
         with forwarding(tmp_path, [web(server)], monkeypatch=monkeypatch) as box:
             uid = box.put(objects.write(tmp_path, objects.ct()))
             box.until(lambda: "http-40" in box.statuses(uid), what="it was turned away")
@@ -193,10 +193,10 @@ def test_proof_is_by_query_and_what_is_gone_is_sent_again(
             uids = [box.put(objects.write(tmp_path, objects.ct(seed, study="s"))) for seed in range(3)]
             box.until_all(uids, DeliveryState.SENT)
             server.held |= set(uids[:2])
-            box.clock.run_at(60)
             box.until_all(uids[:2])
             assert box.states()[uids[2]] == [DeliveryState.SENT]
             box.clock.advance(timedelta(minutes=11))
+            box.clock.run_at(60)
             box.until(lambda: len(server.received) > 3, what="the third is sent again")
             server.held.add(uids[2])
             box.until_all(uids)

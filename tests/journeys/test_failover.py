@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from datetime import timedelta
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -40,7 +41,15 @@ def test_the_second_takes_over_and_the_first_is_asked_again(tmp_path: Path, monk
         after = [box.put(objects.write(tmp_path, objects.ct(seed))) for seed in range(20, 22)]
         box.until_all(after)
         assert set(after) <= set(first.held) | set(second.held)
-        last = box.put(objects.write(tmp_path, objects.ct(30)))
+        seeds = count(30)
+
+        def given_back() -> bool:
+            one = box.put(objects.write(tmp_path, objects.ct(next(seeds))))
+            box.until_all([one])
+            return one in first.held
+
+        box.until(given_back, what="the first is found to be back")
+        last = box.put(objects.write(tmp_path, objects.ct(next(seeds))))
         box.until_all([last])
         assert last in first.held
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ pytestmark = pytest.mark.slow
 
 def share(path: Path) -> Target:
     way = Folder(path=path, owner="pacs", confirm=Confirm.HASH, accepts=frozenset())
-    return target(0, way=way, confirm=Confirm.HASH)
+    return target(0, way=way, confirm=Confirm.HASH, retry_base=timedelta(minutes=1))
 
 
 def files(path: Path) -> list[Path]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from functools import partial
 from io import BytesIO
@@ -21,9 +22,9 @@ from gateway.net.dicom_client import Peer
 from gateway.roles.forward import MppsTarget
 from gateway.spool import mpps, relays
 from gateway.spool.audit import Subject
-from tests.journeys.forwarding import Forwarding, forwarding, to
+from tests.journeys.forwarding import LIMIT, Forwarding, forwarding, to
 from tests.peers.processes import free_port
-from tests.peers.pynetdicom_mpps import NATIVE, MppsSCP, begun, encoded, ended, mpps_scp
+from tests.peers.pynetdicom_mpps import NATIVE, begun, encoded, ended, mpps_scp
 
 pytestmark = pytest.mark.slow
 
@@ -31,10 +32,10 @@ EXPLICIT, IMPLICIT = NATIVE
 BOTH = ["N-CREATE", "N-SET"]
 
 
-def ris(port: int, *, name: str = "ris", timeout: float = 5) -> MppsTarget:
+def ris(port: int, *, name: str = "ris", timeout: float = 60) -> MppsTarget:
     def peer(_scanner: str) -> Peer:
         return Peer(
-            host=to(port).host, port=port, called_ae="RIS", calling_ae="GATEWAY", connect_timeout=2, timeout=timeout
+            host=to(port).host, port=port, called_ae="RIS", calling_ae="GATEWAY", connect_timeout=10, timeout=timeout
         )
 
     return MppsTarget(
@@ -132,7 +133,7 @@ def test_after_hours_without_the_ris_every_step_arrives_once_and_in_order(
             perform(box, uid)
         box.pass_time(timedelta(hours=6), seconds=2)
         assert set(states(box)) == {RelayState.QUEUED}
-        assert box.alarms() == {"mpps-late"}
+        box.until(lambda: box.alarms() == {"mpps-late"}, what="the alarm")
         for uid in uids[10:]:
             perform(box, uid)
         with mpps_scp(port) as scp:
@@ -149,8 +150,12 @@ def test_a_ris_without_performed_steps_is_told_and_not_flooded(tmp_path: Path, m
     ):
         perform(box, "2.25.1")
         box.pass_time(timedelta(minutes=20), seconds=1)
-        (standing,) = relays.standing(box.spool.db.read(), Subject.MPPS, ["ris"])
-        assert (standing.waiting, standing.last_status) == (2, "context")
+
+        def standing() -> list[tuple[int, str]]:
+            found = relays.standing(box.spool.db.read(), Subject.MPPS, ["ris"])
+            return [(one.waiting, one.last_status) for one in found]
+
+        box.until(lambda: standing() == [(2, "context")], what="why they wait is in the books")
         box.until(lambda: "mpps-late" in box.alarms(), what="the alarm")
 
 
@@ -216,7 +221,7 @@ def test_an_answer_that_was_lost_is_no_refusal(tmp_path: Path, monkeypatch: pyte
         box.clock.run_at(60)
         until_sent(box)
         assert scp.requests("2.25.1") == ["N-CREATE", "N-CREATE", "N-SET", "N-SET"]
-        assert not box.alarms()
+        assert "mpps-refused" not in box.alarms()
         (step,) = mpps.steps(box.spool.db.read(), limit=9)
         assert [relay.last_status for relay in step.relays] == ["0111", "A710"]
 
@@ -241,27 +246,27 @@ def test_an_end_that_came_before_its_beginning_waits_for_it(tmp_path: Path, monk
 
 
 def test_a_dead_ris_holds_up_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    names = ("hung", "gone", "well")
+    names, mended = ("hung", "gone", "well"), threading.Event()
     with mpps_scp() as hung, mpps_scp() as well:
-        hung.answers = _silent(hung)
-        targets = [ris(hung.port, name="hung", timeout=1), ris(free_port(), name="gone"), ris(well.port, name="well")]
+        hung.answers = _silent(mended)
+        targets = [ris(hung.port, name="hung", timeout=3), ris(free_port(), name="gone"), ris(well.port, name="well")]
         with forwarding(tmp_path, [], monkeypatch=monkeypatch, mpps_targets=targets) as box:
             for number in range(5):
                 perform(box, f"2.25.{number}", targets=names)
             until_sent(box, "well")
             assert RelayState.SENT not in {*states(box, "hung"), *states(box, "gone")}
             hung.answers = lambda _request, _uid: -1
+            mended.set()
             box.clock.run_at(60)
             until_sent(box, "hung")
     for scp in (hung, well):
         assert list(scp.steps.values()) == ["COMPLETED"] * 5
 
 
-def _silent(scp: MppsSCP) -> Any:
-    """Answers nothing for longer than it is waited for."""
+def _silent(mended: threading.Event) -> Callable[[str, str], None]:
+    """Answers nothing until then."""
 
     def answer(_request: str, _uid: str) -> None:
-        with scp.changed:
-            scp.changed.wait(1.5)
+        mended.wait(LIMIT)
 
     return answer

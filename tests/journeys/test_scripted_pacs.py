@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 
 DONE = {DeliveryState.CONFIRMED}
 WAITING = {DeliveryState.QUEUED, DeliveryState.SENDING}
-PROMPT = {"retry_base": timedelta(seconds=1), "retry_cap": timedelta(minutes=5)}
+PROMPT = {"retry_base": timedelta(seconds=5), "retry_cap": timedelta(minutes=5)}
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,8 @@ def test_what_it_does_to_one_object_is_that_object_s_matter(
     bad = files[0].stem
     pacs = PacsSimulator()
     pacs.script[bad] = behaviour
-    brief = target(lambda: to(pacs.port, timeout=2), lanes=(Lane.ROUTINE,), **PROMPT)
+    patience = 4 if behaviour is PacsBehaviour.HANG else 60
+    brief = target(lambda: to(pacs.port, timeout=patience), lanes=(Lane.ROUTINE,), **PROMPT)
     with hosted(pacs), forwarding(tmp_path, [brief], monkeypatch=monkeypatch) as box:
         uids = [box.put(path) for path in files]
         box.clock.run_at(20)
