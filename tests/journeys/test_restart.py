@@ -19,9 +19,9 @@ SENDERS = 4
 OBJECTS_EACH = 150
 
 
-def _send(box: Gateway, files: list[Path]) -> list[str]:
-    """The UIDs that were answered 0000."""
-    sent = pynetdicom_scu.send_verbatim(box.port, files, called="GATEWAY", calling="CT1", limit=2)
+def _send(box: Gateway, files: list[Path], *, limit: float = 60) -> list[str]:
+    """The UIDs that were answered 0000, each within `limit` seconds."""
+    sent = pynetdicom_scu.send_verbatim(box.port, files, called="GATEWAY", calling="CT1", limit=limit)
     return [one.SOPInstanceUID for one in sent if one.status == 0]
 
 
@@ -35,7 +35,7 @@ def test_what_was_answered_before_the_end_arrives_after_it(tmp_path: Path, gentl
     port = free_port()
     with gateway(tmp_path / "gw", to=[To(port=port)], limits='disk_reserve = "0"') as box:
         with ThreadPoolExecutor(SENDERS) as senders:
-            under_way = [senders.submit(_send, box, mine) for mine in files]
+            under_way = [senders.submit(_send, box, mine, limit=5) for mine in files]
             box.until(lambda: len(box.object_files()) > OBJECTS_EACH // 2, what="some are received")
             if gently:
                 assert box.stop() == 0
@@ -46,7 +46,7 @@ def test_what_was_answered_before_the_end_arrives_after_it(tmp_path: Path, gentl
         assert gently or len(answered) < SENDERS * OBJECTS_EACH  # SIGTERM lets who is sending finish
         with storage_scp(port) as pacs:
             box.start()
-            box.until_confirmed(answered, limit=60)
+            box.until_confirmed(answered)
             for uid in answered:
                 assert {one.dataset for one in pacs.stored(uid)} == {data_set_bytes(by_uid[uid])}
         books = [row["SOPInstanceUID"] for row in box.instances()]
