@@ -12,6 +12,7 @@ import asyncio
 import resource
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -165,6 +166,7 @@ class Fleet:
         self.tally = Tally()
         self.chance = Random(plan.seed or None)  # noqa: S311  moments and numbers of a play
         self.leaving = False
+        self._over = asyncio.Event()
         log = f"g{self.chance.getrandbits(32):08x}"
         made = boxes_of(
             plan.boxes,
@@ -191,6 +193,10 @@ class Fleet:
         finally:
             await self._leave()
 
+    def end(self) -> None:
+        """Let the play be over now, however long it was to last."""
+        self._over.set()
+
     async def _played(self) -> Outcome:
         plan, loop = self.plan, asyncio.get_running_loop()
         began = loop.time()
@@ -203,7 +209,9 @@ class Fleet:
         if plan.storm_after:
             await asyncio.sleep(plan.storm_after)
             reconnected, drained = await self._storm()
-        await asyncio.sleep(max(0.0, began + plan.lasts - loop.time()))
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(began + plan.lasts):
+                await self._over.wait()
         for line in self.lines:
             line.hush()
         await self._until(lambda: not any(line.box.owed for line in self.lines), plan.drain)
@@ -236,6 +244,8 @@ class Fleet:
         for line in self.lines:
             line.leave()
         await self._until(lambda: not any(line.open for line in self.lines), LEAVE_SECONDS)
+        for line in self.lines:
+            line.cut()
 
     def _context(self, certificates: Path | None) -> SSLContext:
         return client_context(ca=self.plan.ca, certificate=certificates, key=certificates)
@@ -292,15 +302,18 @@ class Line(asyncio.Protocol):
             self._transport.abort()
 
     def leave(self) -> None:
-        """Say good-bye and connect no more."""
+        """Say good-bye and connect no more. The broker hangs up: what it still had to read would be lost by a reset."""
         for timer in self._timers:
             timer.cancel()
         if self._dialling is not None:
             self._dialling.cancel()
         if self._transport is not None:
             if self.box.connected:
-                self.say(SimulatedBox.leaving)
-            self._transport.close()
+                self._transport.write(self.box.leaving(self._at()))
+            if self._transport.can_write_eof():
+                self._transport.write_eof()
+            else:  # TLS has no half of a connection
+                self._transport.close()
 
     # -- asyncio.Protocol --
 
@@ -353,7 +366,7 @@ class Line(asyncio.Protocol):
             asyncio.get_running_loop().call_later(BACKFILL_SECONDS, self._fill)
 
     def _send(self, data: bytes) -> None:
-        if self._transport is None or not data:
+        if self._transport is None or self._fleet.leaving or not data:
             return
         if self._transport.get_write_buffer_size() > UNREAD_MOST:
             self._transport.abort()

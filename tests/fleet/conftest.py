@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -23,6 +24,8 @@ from gateway.simulate.fleet import Fleet, Outcome, Plan
 from tests.peers.mosquitto import Mosquitto, mosquitto
 from tests.peers.postgres import Postgres, postgres
 from tests.peers.processes import HOST, Program, free_port, program
+
+T = TypeVar("T")
 
 LIMIT_SECONDS = 60.0
 """How long a test waits for what must come."""
@@ -70,14 +73,14 @@ class Central:
         return self.server.sql(statement, database=self.database)
 
     def plan(self, **how: object) -> Plan:
-        """A small fleet in a hurry."""
+        """A small fleet in a hurry, which plays until it is told to end."""
         usual = {
             "brokers": ((HOST, self.broker.port),),
             "boxes": 20,
             "sites": 4,
             "health_every": 0.5,
             "events_every": 0.5,
-            "lasts": 2.0,
+            "lasts": 10 * LIMIT_SECONDS,
             "connect_within": 0.5,
             "reconnect_within": 0.5,
             "say_again": 2.0,
@@ -145,9 +148,37 @@ class Central:
         return int(events), int(numbers)
 
 
-async def play(plan: Plan) -> Outcome:
-    """A fleet in this process."""
-    return await Fleet(plan).run()
+class Playing:
+    """A fleet in this process; one that plays for so long would be over on a slow machine before it has shown much."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.fleet = Fleet(plan)
+        self.task = asyncio.create_task(self.fleet.run())
+
+    async def end(self) -> Outcome:
+        """What came of it, when central has acknowledged everything."""
+        self.fleet.end()
+        return await self.task
+
+
+@asynccontextmanager
+async def playing(plan: Plan) -> AsyncIterator[Playing]:
+    """A fleet that is gone when this is left."""
+    play = Playing(plan)
+    try:
+        yield play
+    finally:
+        play.task.cancel()
+        await asyncio.gather(play.task, return_exceptions=True)
+
+
+async def beside(work: Callable[[], T], again: Callable[[], Awaitable[None]]) -> T:
+    """The result of what runs on a thread, while something else is done again and again."""
+    working = asyncio.create_task(asyncio.to_thread(work))
+    while not working.done():
+        await again()
+        await asyncio.wait({working}, timeout=1.0)
+    return working.result()
 
 
 async def until(holds: Callable[[], bool]) -> None:

@@ -145,7 +145,6 @@ async def desk(central: Central, count: int, tempers: Sequence[tuple[int, Temper
         sites=1,
         health_every=0.15,
         events_every=0,
-        lasts=10 * LIMIT_SECONDS,
         connect_within=0.1,
         trusted=keys,
         tempers=tuple(tempers),

@@ -6,6 +6,7 @@ import asyncio
 import json
 import sys
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import pytest
@@ -13,23 +14,24 @@ import pytest
 from gateway.domain.telemetry import State
 from gateway.fleet import boxes, incidents
 from gateway.fleet.database import Books, BooksAway
-from tests.fleet.conftest import Central, now, play, until
+from gateway.simulate.fleet_box import SimulatedBox
+from tests.fleet.conftest import Central, beside, now, playing, until
 from tests.peers.processes import run
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio]
 
 
 async def test_every_event_of_fifty_boxes_is_here_once_through_a_storm(central: Central) -> None:
+    whole = "SELECT count(*) FROM fleet.box WHERE health IS NOT NULL AND info IS NOT NULL"
     with central.broker.running():
-        async with central.collector() as running:
-            outcome = await play(central.plan(boxes=50, storm_after=1.0))
+        async with central.collector() as running, playing(central.plan(boxes=50, storm_after=1.0)) as play:
+            await until(lambda: central.sql(whole) == "50")
+            outcome = await play.end()
             assert (outcome.owed, outcome.connected) == (0, 50)
             assert outcome.drained is not None
             assert central.told() == (outcome.tally.events, outcome.tally.events)
-            await until(lambda: running.count("gateway_fleet_messages_total", kind="health") >= outcome.tally.health)
-            assert running.count("gateway_fleet_messages_total", kind="health") == outcome.tally.health
-            fleet = await boxes.fleet(running.books, now=now())
             await until(lambda: central.sql("SELECT count(*) FROM fleet.box WHERE state <> 'disconnected'") == "0")
+            fleet = await boxes.fleet(running.books, now=now())
             assert len(fleet.boxes) == 50
             assert all(view.health and view.info for view in fleet.boxes)
 
@@ -39,10 +41,11 @@ async def test_a_collector_that_is_killed_loses_nothing(central: Central) -> Non
     with central.broker.running(), ExitStack() as stack:
         first = stack.enter_context(central.process("c1"))
         stack.enter_context(central.process("c2"))
-        playing = asyncio.create_task(play(central.plan(events_every=0.1, lasts=3.0)))
-        await until(lambda: central.told()[0] > 100)
-        first.kill()
-        outcome = await playing
+        async with playing(central.plan(events_every=0.1)) as play:
+            await until(lambda: central.told()[0] > 100)
+            first.kill()
+            await more(central)
+            outcome = await play.end()
     assert outcome.owed == 0
     assert central.told() == (outcome.tally.events, outcome.tally.events)
 
@@ -50,12 +53,12 @@ async def test_a_collector_that_is_killed_loses_nothing(central: Central) -> Non
 async def test_a_broker_that_is_killed_loses_nothing(central: Central) -> None:
     with ExitStack() as stack:
         broker = stack.enter_context(central.broker.running())
-        async with central.collector():
-            playing = asyncio.create_task(play(central.plan(events_every=0.2, lasts=3.0)))
+        async with central.collector(), playing(central.plan(events_every=0.2)) as play:
             await until(lambda: central.told()[0] > 50)
             broker.kill()
             stack.enter_context(central.broker.running())
-            outcome = await playing
+            await more(central)
+            outcome = await play.end()
     assert outcome.owed == 0
     assert central.told() == (outcome.tally.events, outcome.tally.events)
 
@@ -63,16 +66,20 @@ async def test_a_broker_that_is_killed_loses_nothing(central: Central) -> None:
 async def test_a_database_that_goes_away_is_waited_for(central: Central) -> None:
     ending = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{central.database}'"
     with central.broker.running():
-        async with central.collector() as running:
-            playing = asyncio.create_task(play(central.plan(events_every=0.2, lasts=8.0)))
+        async with central.collector() as running, playing(central.plan(events_every=0.2)) as play:
             for _ in range(5):
-                before = central.told()[0]
-                await until(lambda before=before: central.told()[0] > before)  # type: ignore[misc]
+                await more(central)
                 central.server.sql(ending, database="postgres")
-            outcome = await playing
-            assert running.count("gateway_fleet_waits_total") > 0
+            await until(lambda: running.count("gateway_fleet_waits_total") > 0)
+            outcome = await play.end()
     assert outcome.owed == 0
     assert central.told() == (outcome.tally.events, outcome.tally.events)
+
+
+async def more(central: Central) -> None:
+    """Events come."""
+    before = central.told()[0]
+    await until(lambda: central.told()[0] > before)
 
 
 def watched(central: Central, *words: str) -> tuple[int, dict[str, Any]]:
@@ -104,40 +111,46 @@ async def test_watch_says_first_that_nobody_listens(central: Central) -> None:
 
 
 async def test_one_pacs_outage_is_one_incident_and_ends(central: Central) -> None:
+    """And every health message is counted."""
     with central.broker.running():
-        async with central.collector() as running:
-            playing = asyncio.create_task(play(central.plan(boxes=30, sites=3, outage=30, lasts=6.0)))
+        async with central.collector() as running, playing(central.plan(boxes=30, sites=3)) as play:
             raised = "SELECT count(*) FROM fleet.alarm WHERE cleared_at IS NULL"
+            for line in play.fleet.lines:
+                line.say(SimulatedBox.outage)
             await until(lambda: central.sql(raised) == "30")
             await running.watchman.look()
             (found,) = await incidents.shown(running.books, now=now())
             assert (found.code, found.instance, found.boxes_now) == ("destination-unreachable", "pacs", 30)
             assert found.sites == ("sim-01", "sim-02", "sim-03")
-            status, shown = await asyncio.to_thread(watched, central, "--json")
+            status, shown = await beside(partial(watched, central, "--json"), running.watchman.look)
             assert status == 1, "an incident is open"
             assert [one["code"] for one in shown["incidents"]] == ["destination-unreachable"]
             assert (shown["listening"], len(shown["boxes"])) == (True, 30)
-            await playing
-            assert central.sql(raised) == "0"
+            for line in play.fleet.lines:
+                line.say(partial(SimulatedBox.outage, ends=True))
+            outcome = await play.end()
+            await until(lambda: central.sql(raised) == "0")
             (found,) = await incidents.shown(running.books, now=now())
             assert (found.boxes_now, found.boxes) == (0, 30)
             later = now() + incidents.CALM + incidents.CALM
             await incidents.look(running.books, await boxes.fleet(running.books, now=now()), now=later)
             assert await incidents.shown(running.books, now=later) == []
+            await until(lambda: running.count("gateway_fleet_messages_total", kind="health") >= outcome.tally.health)
+            assert running.count("gateway_fleet_messages_total", kind="health") == outcome.tally.health
 
 
 async def test_boxes_that_vanish_are_lost_by_their_wills(central: Central) -> None:
     """And one incident; while nobody listens nobody is judged."""
     with central.broker.running():
-        async with central.collector() as running:
-            plan = central.plan(lasts=30.0, reconnect_within=1000.0, storm_after=2.0, drain=0.1)
-            playing = asyncio.create_task(play(plan))
-            lost = "SELECT count(*) FROM fleet.box WHERE state = 'lost'"
-            await until(lambda: central.sql(lost) == "20")
+        plan = central.plan(reconnect_within=1e6, drain=0.1)
+        async with central.collector() as running, playing(plan) as play:
+            of_state = "SELECT count(*) FROM fleet.box WHERE state = "
+            await until(lambda: central.sql(f"{of_state}'ready'") == "20")
+            for line in play.fleet.lines:
+                line.cut()
+            await until(lambda: central.sql(f"{of_state}'lost'") == "20")
             await running.watchman.look()
             fleet = await boxes.fleet(running.books, now=now())
             assert {fleet.standing(view) for view in fleet.boxes} == {State.LOST}
             (found,) = await incidents.shown(running.books, now=now())
             assert (found.code, found.boxes_now) == (incidents.BOX_LOST, 20)
-            playing.cancel()
-            await asyncio.gather(playing, return_exceptions=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -50,11 +51,14 @@ def box(broker: Mosquitto, *trusted: Ed25519PrivateKey) -> Iterator[list[tuple[s
             client.publish("dgw/1/north/b1/cmd/res", writer.encode(result), qos=1)
 
     client = paho.Client(CallbackAPIVersion.VERSION2, client_id="b1")
+    listening = threading.Event()
     client.on_message = take
+    client.on_subscribe = lambda *_: listening.set()
     client.connect(HOST, broker.port)
     client.subscribe([("dgw/1/north/b1/cmd/req", 1), ("dgw/1/north/b1/desired", 1)])
     client.loop_start()
     try:
+        assert listening.wait(60)
         yield heard
     finally:
         client.disconnect()

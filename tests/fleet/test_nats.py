@@ -16,7 +16,7 @@ from gateway.fleet import nats_source
 from gateway.fleet.arrivals import Broker, BrokerAway
 from gateway.fleet.nats_source import SAID, NatsSource
 from gateway.simulate.mqtt_wire import V311
-from tests.fleet.conftest import LIMIT_SECONDS, Central, play, until
+from tests.fleet.conftest import LIMIT_SECONDS, Central, playing, until
 from tests.peers.nats_cluster import Cluster, nats_cluster
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio]
@@ -50,13 +50,14 @@ async def test_a_node_that_is_killed_loses_nothing(central: Central, tmp_path: P
         again = (await streams.stream_info(SAID)).config
         assert again.subjects == made.subjects, "a stream of an earlier version hears what that did not"
         async with central.collector(source=first), central.collector(source=second):
-            plan = central.plan(brokers=cluster.mqtt, version=V311, boxes=12, lasts=5.0, reconnect_within=1.0)
-            playing = asyncio.create_task(play(plan))
-            await until(lambda: central.told()[0] > 30)
-            cluster.programs[0].kill()
-            outcome = await playing
+            plan = central.plan(brokers=cluster.mqtt, version=V311, boxes=12, reconnect_within=1.0)
+            async with playing(plan) as play:
+                await until(lambda: central.told()[0] > 30)
+                cluster.programs[0].kill()
+                tally = play.fleet.tally
+                await until(lambda: tally.connections > 12)  # boxes of the dead node went to another
+                outcome = await play.end()
     assert outcome.owed == 0, outcome.figures()
-    assert outcome.tally.connections > 12, "boxes of the dead node went to another"
     assert central.told() == (outcome.tally.events, outcome.tally.events)
 
 

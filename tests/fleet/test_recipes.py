@@ -11,8 +11,9 @@ import tomllib
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
+from urllib.error import HTTPError
 from uuid import UUID
 
 import paho.mqtt.client as paho
@@ -23,8 +24,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from gateway.domain.telemetry import Envelope, Health
 from gateway.fleet.figures import Figures
 from gateway.fleet.remote_write import PREFIX
-from gateway.simulate.fleet import Fleet
-from tests.fleet.conftest import Central, until
+from tests.fleet.conftest import Central, playing, until
 from tests.peers.authority import Authority
 from tests.peers.mosquitto import MOSQUITTO
 from tests.peers.processes import HOST, free_port, program, run
@@ -161,7 +161,9 @@ async def test_mosquitto_keeps_each_box_to_its_branch(central: Central, tmp_path
         command = [sys.executable, "-m", "gateway", "fleet", "collect", "--config", path]
         stack.enter_context(program(command, port=metrics, folder=tmp_path / "c1"))
         plan = central.plan(boxes=10, brokers=((HOST, port),), ca=authority.ca, certificates=tmp_path / "tls")
-        outcome = await Fleet(plan).run()
+        async with playing(plan) as play:
+            await until(lambda: central.told()[0] > 20)
+            outcome = await play.end()
         assert outcome.owed == 0
         assert central.told() == (outcome.tally.events, outcome.tally.events)
         taken, refused = await asyncio.to_thread(publish_as, authority, "sim-00001", port)
@@ -200,6 +202,13 @@ def asked(port: int, question: str) -> list[dict[str, object]]:
     with urllib.request.urlopen(url) as answer:
         found: list[dict[str, object]] = json.load(answer)["data"]["result"]
     return found
+
+
+def ready(port: int) -> bool:
+    """Whether a Prometheus answers; its port does before."""
+    with suppress(HTTPError), urllib.request.urlopen(f"http://{HOST}:{port}/-/ready"):
+        return True
+    return False
 
 
 def rules_of(port: int) -> list[dict[str, list[dict[str, object]]]]:
@@ -246,9 +255,10 @@ async def test_prometheus_scrapes_and_takes_what_collectors_write(central: Centr
         stack.enter_context(program(collect, port=metrics, folder=tmp_path / "c1"))
         serve = [sys.executable, "-m", "gateway", "serve", "health", "--config", box]
         stack.enter_context(program(serve, port=health, folder=tmp_path / "box"))
-        outcome = await Fleet(central.plan(boxes=5)).run()
-        assert outcome.owed == 0
-        await until(lambda: len(asked(port, "gateway_box_spool_n")) == 5)
+        await until(lambda: ready(port))
+        async with playing(central.plan(boxes=5)) as play:
+            await until(lambda: len(asked(port, "gateway_box_spool_n")) == 5)
+            assert (await play.end()).owed == 0
         await until(lambda: len(asked(port, 'up{job=~"gateway|gateway-collector"} == 1')) == 2)
         await until(lambda: bool(asked(port, "gateway_build_info")))
         await until(lambda: bool(asked(port, 'ALERTS{alertname="GatewayPartDead", part="edge"}')))
@@ -266,6 +276,6 @@ async def test_victoria_metrics_takes_what_collectors_write(central: Central, tm
         stack.enter_context(central.broker.running())
         stack.enter_context(program(store, port=port, folder=tmp_path / "store"))
         stack.enter_context(central.process("c1", more=more))
-        outcome = await Fleet(central.plan(boxes=5)).run()
-        assert outcome.owed == 0
-        await until(lambda: len(asked(port, "gateway_box_dest_up")) == 5)
+        async with playing(central.plan(boxes=5)) as play:
+            await until(lambda: len(asked(port, "gateway_box_dest_up")) == 5)
+            assert (await play.end()).owed == 0

@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 import paho.mqtt.client as paho
 import pytest
@@ -27,13 +25,11 @@ from gateway.fleet import carrying
 from gateway.fleet.database import Books
 from gateway.simulate.fleet_twin import FAULT, Temper
 from tests.domain.test_command import ANN, BOB
-from tests.fleet.conftest import Central, until
+from tests.fleet.conftest import Central, beside, until
 from tests.fleet.rolling import Desk, box, desk, ring
 from tests.peers.processes import HOST
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio]
-
-T = TypeVar("T")
 
 
 async def test_a_configuration_goes_ring_by_ring_and_survives_its_carriers(central: Central) -> None:
@@ -184,12 +180,3 @@ async def test_the_command_shows_the_plan_carries_it_and_ends_with_what_became_o
         found = {one["box"]: one["how"] for one in json.loads(shown)["boxes"]}
         assert (status, found["sim-00003"]) == (1, "rejected")
         assert found.keys() == {"sim-00001", "sim-00002", "sim-00003"}, "two report that they are in r0"
-
-
-async def beside(work: Callable[[], T], again: Callable[[], Awaitable[None]]) -> T:
-    """The result of what runs on a thread, while something else is done again and again."""
-    working = asyncio.create_task(asyncio.to_thread(work))
-    while not working.done():
-        await again()
-        await asyncio.wait({working}, timeout=1.0)
-    return working.result()
