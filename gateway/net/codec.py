@@ -107,9 +107,10 @@ class Codecs:
     def close(self) -> None:
         """What waits is cancelled, what is under way is ended."""
         with self._lock:
+            # A thread whose task is ended by `_closing` must meet its end next, not another task
+            for _ in self._threads:
+                self._waiting.put(_Waiting(-1, next(self._numbers), None, Future()))
             self._closing = True
-        for _ in self._threads:
-            self._waiting.put(_Waiting(-1, next(self._numbers), None, Future()))
         for thread in self._threads:
             thread.join()
         with suppress(queue.Empty):
