@@ -175,8 +175,8 @@ class Central:
     def _keep(self, box: Heard, leaf: str, body: dict[str, Any], *, retained: bool) -> None:
         at = datetime.now(UTC)
         if leaf == "status":
-            box.states.append((body["state"], body["sid"]))
             box.presence = told(box.presence, sid=body["sid"], state=State(body["state"]), at=at)
+            box.states.append((body["state"], body["sid"]))  # last: tests wait for it on another thread
         elif box.presence is not None and not retained and leaf != "backfill":
             box.presence = heard(box.presence, sid=body["sid"], at=at)
         if leaf == "info":

@@ -33,7 +33,7 @@ from typing import Literal, Self
 
 TOOLS = ("nbdkit", "nbdfuse", "losetup", "mount", "umount", "mkfs.ext4", "e2fsck", "prlimit")
 PLUGIN = Path(__file__).with_name("disk.py")
-_LIMIT = 20.0
+_LIMIT = 60.0
 _POLL = 0.005
 
 

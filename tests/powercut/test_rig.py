@@ -19,7 +19,7 @@ pytestmark = [
 ]
 
 ROOT = Path(__file__).parents[2]
-PATIENCE = 30.0
+PATIENCE = 100.0
 
 
 @contextmanager
@@ -104,4 +104,8 @@ def test_nothing_is_left_on_the_host_after_a_failure(tmp_path: Path) -> None:
         with pytest.raises(ZeroDivisionError), disk.recover() as recovered:
             fail_with_a_file_open(recovered.path)
     assert str(tmp_path) not in Path("/proc/mounts").read_text()
-    assert str(tmp_path) not in subprocess.run(["losetup", "-a"], capture_output=True, text=True, check=True).stdout
+    deadline = time.monotonic() + PATIENCE
+    while str(tmp_path) in subprocess.run(["losetup", "-a"], capture_output=True, text=True, check=True).stdout:
+        # The kernel keeps it for as long as anybody has it open, such as a host's udev that looks at every new disk
+        assert time.monotonic() < deadline, "a loop device is left"
+        time.sleep(0.05)

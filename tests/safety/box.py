@@ -61,7 +61,7 @@ port = {pacs_port}
 ae = "PACS"
 confirm = "commitment"
 compression = "none"
-timeout = "1s"
+timeout = "{timeout}"
 connect_timeout = "2s"
 commitment_wait = "2s"
 commitment_timeout = "{commitment_timeout}"
@@ -90,6 +90,7 @@ class Box:
         command: Sequence[str] = GATEWAY,
         reserve: str = "5%",
         absent_ris: bool = False,
+        timeout: str = "1s",
         commitment_timeout: str = "4s",
     ) -> None:
         """`absent_ris`: a RIS that is never there, so that the worklist role writes to the database all the time."""
@@ -109,6 +110,7 @@ class Box:
             console_port=free_port(),
             pacs_port=pacs_port,
             reserve=reserve,
+            timeout=timeout,
             commitment_timeout=commitment_timeout,
         )
         more = _ABSENT_RIS.format(port=free_port()) if absent_ris else ""
@@ -170,7 +172,7 @@ class Box:
 
     def echo(self) -> int:
         peer = Peer(
-            host="127.0.0.1", port=self.port, called_ae="GATEWAY", calling_ae="CT1", connect_timeout=5.0, timeout=20.0
+            host="127.0.0.1", port=self.port, called_ae="GATEWAY", calling_ae="CT1", connect_timeout=30.0, timeout=30.0
         )
         with Requestor.connect(peer, propose({VERIFICATION: []})) as association:
             return association.echo()

@@ -43,7 +43,7 @@ class Dying:
 def main(state: Path, kind: Subject, port: int, number: int) -> None:
     spool = open_spool(state)
     way: RelayWay[Any] = mpps_way(spool, port) if kind is Subject.MPPS else orders_way(port)
-    threading.Timer(20, os._exit, (1,)).start()  # nothing came to be sent
+    threading.Timer(60, os._exit, (1,)).start()  # nothing came to be sent
     RelayThread(spool, Dying(way, number), now=lambda: datetime.now(UTC)).run(threading.Event())  # type: ignore[arg-type]
 
 

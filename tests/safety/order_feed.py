@@ -86,4 +86,4 @@ class Feed:
 
     def until(self, answered: int) -> None:
         with self.changed:
-            assert self.changed.wait_for(lambda: self.answered >= answered, 60), f"only {self.answered} were answered"
+            assert self.changed.wait_for(lambda: self.answered >= answered, 100), f"only {self.answered} were answered"

@@ -21,7 +21,7 @@ _SHORT = timedelta(milliseconds=100)
 
 
 def mpps_way(spool: Spool, port: int) -> MppsWay:
-    peer = Peer(host=HOST, port=port, called_ae="RIS", calling_ae="GATEWAY", connect_timeout=5, timeout=5)
+    peer = Peer(host=HOST, port=port, called_ae="RIS", calling_ae="GATEWAY", connect_timeout=60, timeout=60)
     target = MppsTarget(name=RIS, peer=lambda _ae: peer, as_scanner=False, retry_base=_SHORT, retry_cap=_SHORT)
     circuit = Circuit(threshold=2, base=_SHORT, cap=_SHORT)
     breaker = Breaker(circuit, now=lambda: datetime.now(UTC), random=random.random)
@@ -30,6 +30,6 @@ def mpps_way(spool: Spool, port: int) -> MppsWay:
 
 def orders_way(port: int) -> OrdersWay:
     header = Header(sending_application="", sending_facility="", receiving_application="", receiving_facility="")
-    place = Place(host=HOST, port=port, connect_timeout=5, timeout=5)
+    place = Place(host=HOST, port=port, connect_timeout=60, timeout=60)
     receiver = Receiver(name=RIS, place=place, format=Format.ORM, report=False, senders=frozenset(), header=header)
     return OrdersWay(receiver, random=random.random)

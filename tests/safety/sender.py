@@ -115,7 +115,7 @@ class Lane(threading.Thread):
             port=options.port,
             called_ae="GATEWAY",
             calling_ae=SENDER_AE,
-            connect_timeout=5.0,
+            connect_timeout=30.0,
             timeout=options.timeout,
         )
 

@@ -179,6 +179,7 @@ def site(
     command: Sequence[str] = GATEWAY,
     reserve: str = "5%",
     absent_ris: bool = False,
+    timeout: str = "1s",
     commitment_timeout: str = "4s",
 ) -> Iterator[Site]:
     """PACS running, gateway configured and not started yet."""
@@ -193,6 +194,7 @@ def site(
             command=command,
             reserve=reserve,
             absent_ris=absent_ris,
+            timeout=timeout,
             commitment_timeout=commitment_timeout,
         ) as box,
     ):

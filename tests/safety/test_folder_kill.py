@@ -11,7 +11,7 @@ from tests.journeys.gateway_process import gateway
 from tests.safety.order_feed import messages
 from tests.safety.site import KILLS
 
-pytestmark = [pytest.mark.safety, pytest.mark.timeout(120 + 20 * KILLS)]
+pytestmark = [pytest.mark.safety, pytest.mark.timeout(600 + 20 * KILLS)]
 
 
 def test_each_file_is_taken_exactly_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -33,10 +33,10 @@ def test_each_file_is_taken_exactly_once(tmp_path: Path, capsys: pytest.CaptureF
                 part.rename(incoming / f"{number:06d}.hl7")
             if kill < KILLS:
                 enough = kill * share + chance.randrange(1, share)
-                box.until(lambda enough=enough: answered() >= enough, what=f"{enough} files are answered")
+                box.until(lambda enough=enough: answered() >= enough, what=f"{enough} files are answered", limit=100)
                 box.kill()
                 box.start()
-        box.until(lambda: answered() == len(told), what="every file is answered", limit=60)
+        box.until(lambda: answered() == len(told), what="every file is answered", limit=100)
         box.until(lambda: not list((incoming / "taken").iterdir()), what="every file is put away")
         kept = box.rows("SELECT control_id, count(*) AS n, min(code) AS code FROM message GROUP BY 1")
         alarms = box.alarms()

@@ -13,7 +13,7 @@ from tests.peers.processes import free_port
 from tests.safety.order_feed import PER_KILL, SENDERS, Feed, messages
 from tests.safety.site import KILLS
 
-pytestmark = [pytest.mark.safety, pytest.mark.timeout(120 + 20 * KILLS)]
+pytestmark = [pytest.mark.safety, pytest.mark.timeout(600 + 20 * KILLS)]
 
 
 def fed(box: Gateway, port: int, *, kills: int) -> Feed:

@@ -30,11 +30,13 @@ from tests.safety.site import CUTS, Site, moody, percentile, see_through, sendin
 
 pytestmark = [
     pytest.mark.safety,
-    pytest.mark.timeout(200 + 30 * CUTS),
+    pytest.mark.timeout(600 + 30 * CUTS),
     pytest.mark.skipif(rig.missing() is not None, reason=str(rig.missing())),
 ]
 
 LEAKS = (0, 20, 80)
+ANSWERED = 6
+"""Objects between two cuts, at least; more on a machine that is fast."""
 PRODUCTION = ("edge", "forward")
 SMALL = ("--smallest", "20000", "--largest", "200000")
 
@@ -65,7 +67,7 @@ def test_nothing_acknowledged_is_lost_by_power_cuts(tmp_path: Path, capsys: pyte
         with sending(place.box, place.ledgers, "--commit", "0.2", *SMALL, seed=21) as sender:
             with moody(place.pacs, place.host, seed=21):
                 for cut in range(CUTS):
-                    until_promised(place.stored, len(promises(place.stored)) + 1)
+                    until_promised(place.stored, len(promises(place.stored)) + ANSWERED)
                     time.sleep(chance.uniform(0.1, 1.0))  # the random moment: not a synchronisation
                     power_cut(disk, place.box)
                     ends.append(len(promises(place.stored)))
@@ -81,7 +83,7 @@ def test_nothing_acknowledged_is_lost_by_power_cuts(tmp_path: Path, capsys: pyte
     with capsys.disabled():
         echo = f"start to first C-ECHO p50 {percentile(times, 0.5):.2f} s, p95 {percentile(times, 0.95):.2f} s"
         print(f"\npower cuts: {CUTS}, {verdict}, {echo} ({len(times)} starts)")
-    assert verdict.acknowledged > 5 * CUTS
+    assert verdict.acknowledged >= ANSWERED * CUTS
     assert verdict.kept_every_promise, f"{verdict}; answers before each cut: {ends}"
 
 
@@ -158,7 +160,7 @@ def losses_after_a_pause(folder: Path, how: str, *options: str, seed: int) -> Lo
         place.box.start()
         few = ("--count", "5", "--associations", "1")
         with sending(place.box, place.ledgers, *SMALL, *few, *options, seed=seed) as sender:
-            assert sender.wait(30) == 0
+            assert sender.wait(100) == 0
         return losses_of_a_cut(disk, place)
 
 

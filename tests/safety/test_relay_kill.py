@@ -46,7 +46,7 @@ def crashed(state: Path, kind: Subject, port: int, number: int) -> None:
     """A process relays until it dies over the n-th answer."""
     command = [sys.executable, "-m", "tests.safety.crashing_relay", str(state), kind, str(port), str(number)]
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    ran = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60, check=False)
+    ran = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=100, check=False)
     assert ran.returncode == -signal.SIGKILL, ran.stderr
 
 
