@@ -99,10 +99,11 @@ def other_holders(name: str, mac: str, address: str, *, wait: float = 1.0) -> se
         wire.bind((name, _ARP))
         for _ in range(PROBES):
             wire.sendto(probe, (name, _ARP, 0, 0, b"\xff" * 6))
-            end = time.monotonic() + wait
-            while (left := end - time.monotonic()) > 0:
-                wire.settimeout(left)
-                with contextlib.suppress(TimeoutError):
+            end, left = time.monotonic() + wait, wait
+            while left > 0:
+                left = end - time.monotonic()
+                wire.settimeout(max(left, 0.0))  # what came while we were not let run is heard all the same
+                with contextlib.suppress(TimeoutError, BlockingIOError):
                     found |= _holder(wire.recv(2048), own, wanted)
     return found
 
@@ -154,8 +155,10 @@ def _answers(address: str, size: int, wait: float) -> bool:
 
 
 def _heard(wire: socket.socket, request: bytes, end: float) -> bool:
-    while (left := end - time.monotonic()) > 0:
-        wire.settimeout(left)
+    left = 1.0
+    while left > 0:
+        left = end - time.monotonic()
+        wire.settimeout(max(left, 0.0))  # what came while we were not let run is heard all the same
         try:
             packet = wire.recv(65536)
         except OSError:

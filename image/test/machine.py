@@ -172,10 +172,11 @@ class Machine:
     def wait(self, pattern: str, *, seconds: float, port: str = "console") -> re.Match[bytes]:
         """Until the port said something like `pattern`; what came before it is forgotten."""
         serial: Serial = getattr(self, port)
-        wanted, end = re.compile(pattern.encode()), time.monotonic() + seconds
+        wanted, end, over = re.compile(pattern.encode()), time.monotonic() + seconds, False
         while (found := wanted.search(serial.seen)) is None:
-            if time.monotonic() > end:
+            if over:
                 raise TimeoutError(f"{pattern!r} did not come in {seconds:.0f} s; last: {serial.seen[-1500:]!r}")
+            over = time.monotonic() > end  # what came while we were not let run is read before we give up
             self.drain()
         serial.seen = serial.seen[found.end() :]
         return found

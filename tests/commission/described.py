@@ -41,7 +41,7 @@ power_loss_protection = "capacitors, by its data sheet"
 ntp = ["127.0.0.1"]
 ntp_port = {ntp}
 offset = "30s"
-rtc = "30s"
+rtc = "1h"
 [heat]
 load = "500ms"
 [memory]

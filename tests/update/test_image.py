@@ -9,6 +9,7 @@ import socket
 import struct
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -117,8 +118,9 @@ def test_the_emulated_machine_never_meets_kvm_nor_the_slow_processor(tmp_path: P
     assert words[words.index("-cpu") + 1] == CPU == "Nehalem"
 
 
-def test_what_the_loader_prints_twice_is_met_once(tmp_path: Path) -> None:
-    """GRUB has two terminals under OVMF that are one."""
+@pytest.fixture
+def wired(tmp_path: Path) -> Iterator[tuple[Machine, socket.socket]]:
+    """A machine that is on, and the guest's end of its serial port."""
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(tmp_path / "port"))
         listener.listen()
@@ -126,52 +128,46 @@ def test_what_the_loader_prints_twice_is_met_once(tmp_path: Path) -> None:
         with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as alive:
             serial.connect(alive)
             guest, _ = listener.accept()
-            guest.sendall(b"\x1b[1;1Hgateway: slot a\x1b[0mgateway: slot a\r\n")
-            machine = Machine(folder=tmp_path, base=tmp_path)
-            machine.console = machine.shell = serial
-            machine._qemu = alive
-            machine.wait("gateway: slot ([ab])", seconds=30)
-            assert b"\x1b" not in serial.seen
-            guest.close()
-            alive.communicate(b"\n")
-        serial.close()
-
-
-def test_the_reset_button_is_pressed_for_the_firmwares_sake_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Where nothing came after the kernel's last word: a restart that takes its time, or a loader's fault, is ours."""
-    monkeypatch.setattr(machine_of_test, "SILENCE", 0.1)
-    pressed: list[str] = []
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(tmp_path / "port"))
-        listener.listen()
-        serial = Serial(tmp_path / "port", tmp_path / "log")
-        with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as alive:
-            serial.connect(alive)
-            guest, _ = listener.accept()
-
-            def asked(_: Path, execute: str, **__: object) -> str:
-                pressed.append(execute)
-                if execute == "system_reset":
-                    guest.sendall(b"gateway: slot b\r\n")
-                return "CPU#0"
-
-            monkeypatch.setattr(machine_of_test, "ask", asked)
             box = Machine(folder=tmp_path, base=None)
             box.console = box.shell = serial
             box._qemu = alive
-            guest.sendall(b"Stopping the gateway ...\r\n")
-            with pytest.raises(TimeoutError):
-                box.starts("gateway: slot b", seconds=0.3)
-            assert pressed == []
-            guest.sendall(b"[ 1.5] reboot: Restarting system\r\n")
-            box.starts("gateway: slot b", seconds=30)
-            assert (pressed, box.stuck) == (["human-monitor-command", "system_reset"], 1)
-            assert (tmp_path / "stuck-1.log").read_text() == "CPU#0"
-            guest.close()
+            with guest:
+                yield box, guest
             alive.communicate(b"\n")
         serial.close()
+
+
+def test_what_the_loader_prints_twice_is_met_once(wired: tuple[Machine, socket.socket]) -> None:
+    """GRUB has two terminals under OVMF that are one. What came in time is met by who was not let run until later."""
+    box, guest = wired
+    guest.sendall(b"\x1b[1;1Hgateway: slot a\x1b[0mgateway: slot a\r\n")
+    box.wait("gateway: slot ([ab])", seconds=0)
+    assert b"\x1b" not in box.console.seen
+
+
+def test_the_reset_button_is_pressed_for_the_firmwares_sake_alone(
+    wired: tuple[Machine, socket.socket], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nothing came after the kernel's last word: a restart that takes its time, or a loader's fault, is ours."""
+    monkeypatch.setattr(machine_of_test, "SILENCE", 0.1)
+    box, guest = wired
+    pressed: list[str] = []
+
+    def asked(_: Path, execute: str, **__: object) -> str:
+        pressed.append(execute)
+        if execute == "system_reset":
+            guest.sendall(b"gateway: slot b\r\n")
+        return "CPU#0"
+
+    monkeypatch.setattr(machine_of_test, "ask", asked)
+    guest.sendall(b"Stopping the gateway ...\r\n")
+    with pytest.raises(TimeoutError):
+        box.starts("gateway: slot b", seconds=0.3)
+    assert pressed == []
+    guest.sendall(b"[ 1.5] reboot: Restarting system\r\n")
+    box.starts("gateway: slot b", seconds=30)
+    assert (pressed, box.stuck) == (["human-monitor-command", "system_reset"], 1)
+    assert (tmp_path / "stuck-1.log").read_text() == "CPU#0"
 
 
 def test_nothing_of_the_builder_reaches_a_program_of_the_build(monkeypatch: pytest.MonkeyPatch) -> None:
