@@ -26,7 +26,7 @@ from tests.peers.processes import HOST, free_port
 from tests.siege.attackers import LISTED
 
 ROOT: Final = Path(__file__).parents[2]
-START_LIMIT: Final = 30.0
+START_LIMIT: Final = 60.0
 _LOOK_EVERY: Final = 0.05
 _ID: Final = r"[0-9a-z]{16,40}"
 _OURS: Final = re.compile(
