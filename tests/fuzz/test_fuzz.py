@@ -23,6 +23,7 @@ SAVED = sorted(path for path in CORPUS.glob("*/*") if path.is_file())
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_a_short_round_finds_nothing(tmp_path: Path) -> None:
     """In a process of its own, as always; without libFuzzer, so that the inputs are the same on every machine."""
     command = [sys.executable, "-m", "tests.fuzz", "--plain", "--seed", "7", "--inputs", str(SMOKE)]

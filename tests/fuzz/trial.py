@@ -28,7 +28,8 @@ MEMORY = 96 << 20
 """Bytes that one input may add to the most the process ever needed; its own length is at most 64 KiB."""
 ADDRESS_SPACE = 4 << 30
 _CURRENT = 1 << 17
-_REPORT_EVERY = 500
+_REPORT_SECONDS = 5.0
+"""Between two reports: whoever watches takes a process that is silent for long for one that hangs."""
 _SHORT = 160
 
 
@@ -89,7 +90,7 @@ class Trials:
         self._answers: set[str] = set()
         self._seen: set[tuple[str, str]] = set()
         self._peak = _peak()
-        self._begun = time.monotonic()
+        self._begun = self._reported = time.monotonic()
         signal.signal(signal.SIGPROF, _alarm)
 
     def attempt(self, data: bytes) -> bool:
@@ -120,11 +121,12 @@ class Trials:
         outcome.tried += 1
         outcome.slowest = max(outcome.slowest, seconds)
         outcome.coverage = len(self._answers)
-        if outcome.tried % _REPORT_EVERY == 0:
+        if time.monotonic() >= self._reported + _REPORT_SECONDS:
             self.report()
 
     def report(self) -> None:
-        self.outcome.seconds = time.monotonic() - self._begun
+        self._reported = time.monotonic()
+        self.outcome.seconds = self._reported - self._begun
         self.outcome.write(self._report)
 
     def _found(self, data: bytes, error: BaseException) -> None:

@@ -31,7 +31,7 @@ def ris() -> Iterator[RisSimulator]:
         yield ris
 
 
-def scanner(ris: RisSimulator, *, called: str = "RIS", timeout: float = 10) -> Scanner:
+def scanner(ris: RisSimulator, *, called: str = "RIS", timeout: float = 60) -> Scanner:
     return Scanner(host="127.0.0.1", port=ris.port, called_ae=called, calling_ae="CT1", timeout=timeout)
 
 

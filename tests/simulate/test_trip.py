@@ -72,7 +72,7 @@ def test_a_gateway_that_dies_is_shown_with_its_last_words(tmp_path: Path) -> Non
     out = StringIO()
     dying = (sys.executable, "-c", "import sys; sys.exit('boom: [no] state folder')")
     console = Console(file=out, width=120)
-    assert asyncio.run(trip(once=True, folder=tmp_path, console=console, deadline=30, command=dying)) == 1
+    assert asyncio.run(trip(once=True, folder=tmp_path, console=console, deadline=100, command=dying)) == 1
     assert "the gateway ended while we were waiting for the gateway's first C-ECHO" in out.getvalue()
     assert "boom: [no] state folder" in out.getvalue()
 
@@ -131,5 +131,6 @@ def test_ctrl_c_stops_the_gateway_too(tmp_path: Path, ask: signal.Signals) -> No
 def test_one_whole_trip_through_the_real_gateway(tmp_path: Path) -> None:
     out = StringIO()
     console = Console(file=out, width=120)
-    assert asyncio.run(trip(once=True, folder=tmp_path, console=console, instances=3)) == 0, out.getvalue()
+    status = asyncio.run(trip(once=True, folder=tmp_path, console=console, instances=3, deadline=200))
+    assert status == 0, out.getvalue()
     assert "3/3 in the gateway's books, 3/3 byte-exact" in out.getvalue()
