@@ -29,7 +29,7 @@ from tests.peers.processes import free_port
 ROOT: Final = Path(__file__).parents[2]
 GATEWAY: Final = (sys.executable, "-m", "gateway")
 UNITS: Final = {"all": ("all",), "edge": ("worklist", "storage"), "forward": ("forward",)}
-START_SECONDS: Final = 60.0
+START_SECONDS: Final = 150.0
 _POLL: Final = 0.01
 
 _TOML: Final = """\

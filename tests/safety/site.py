@@ -25,7 +25,7 @@ from tests.safety.box import GATEWAY, ROOT, Box, audit, put_aside, select, unfin
 
 KILLS: Final = int(os.environ.get("GATEWAY_KILLS", "3"))
 CUTS: Final = int(os.environ.get("GATEWAY_CUTS", "3"))
-DRAIN_SECONDS: Final = 100.0
+DRAIN_SECONDS: Final = 150.0
 _POLL: Final = 0.05
 _MOODS: Final = (
     *[PacsBehaviour.UP] * 4,
@@ -57,7 +57,7 @@ def see_through(sender: subprocess.Popen[bytes]) -> None:
     assert sender.wait(DRAIN_SECONDS) == 0, "the sender got no answer for something"
 
 
-def until_promised(ledger: Path, count: int, *, limit: float = 60.0) -> None:
+def until_promised(ledger: Path, count: int, *, limit: float = 150.0) -> None:
     """Wait for that many answers 0000 in all."""
     deadline = time.monotonic() + limit
     while len(promises(ledger)) < count:
@@ -65,7 +65,7 @@ def until_promised(ledger: Path, count: int, *, limit: float = 60.0) -> None:
         time.sleep(0.005)
 
 
-def until(condition: Callable[[], bool], *, limit: float = 60.0) -> None:
+def until(condition: Callable[[], bool], *, limit: float = 150.0) -> None:
     """Wait for something that is seen from outside."""
     deadline = time.monotonic() + limit
     while not condition():

@@ -62,7 +62,7 @@ def refusals(place: Site) -> list[str]:
     return [line.split()[1] for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def until_refused(place: Site, count: int, *, limit: float = 60.0) -> None:
+def until_refused(place: Site, count: int, *, limit: float = 150.0) -> None:
     deadline = time.monotonic() + limit
     while len(refusals(place)) < count:
         assert time.monotonic() < deadline, f"{len(refusals(place))} of {count} refusals within {limit} s"
