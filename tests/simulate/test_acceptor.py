@@ -34,7 +34,7 @@ async def ended_for_who_came(turns: int) -> bool:
 
 def _ends(caller: socket.socket) -> bool:
     """Whether the connection ends, after an A-ABORT or without a word."""
-    caller.settimeout(5)
+    caller.settimeout(60)
     try:
         while caller.recv(100):
             pass
