@@ -68,7 +68,7 @@ class Writing:
 def reading(config_path: Path) -> Iterator[Reading]:
     """Open what the configuration names, for reading."""
     config = load(config_path)
-    with _told_plainly(config):
+    with told_plainly(config):
         c = open_reader(_existing(config))
         try:
             c.execute("BEGIN")  # one view for all questions, while the gateway writes on
@@ -81,7 +81,7 @@ def reading(config_path: Path) -> Iterator[Reading]:
 def writing(config_path: Path) -> Iterator[Writing]:
     """Open what the configuration names, for a decision."""
     config = load(config_path)
-    with _told_plainly(config):
+    with told_plainly(config):
         database = Database(_existing(config), now=lambda: datetime.now(UTC))
         try:
             yield Writing(
@@ -106,7 +106,7 @@ def _existing(config: Config) -> Path:
 
 
 @contextmanager
-def _told_plainly(config: Config) -> Iterator[None]:
+def told_plainly(config: Config) -> Iterator[None]:
     """An error of the disk or the database says what it is, where, and what to do; never what was in it."""
     where = f"spool: {config.box.state / _DATABASE} can't be"
     remedy = "run this as the gateway's user or as root, and check the disk"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gateway.cli.failures import DOES_NOT_HOLD, CommandFailed
+from gateway.cli.failures import DOES_NOT_HOLD
 from gateway.cli.options import DEFAULT_CONFIG, AsJson, ConfigPath
 from gateway.cli.showing import console, say, show_json
 
@@ -29,19 +29,17 @@ def selftest(
     from gateway.app.selftest import came_through
     from gateway.app.selftest import selftest as round_of
     from gateway.cli.logs import log_to_stderr
+    from gateway.cli.opening import told_plainly
     from gateway.config import load
-    from gateway.domain.model import PermanentFailure
 
     loaded = load(config)
     log_to_stderr("warning")
     passed: list[Passed] = []
-    try:
+    with told_plainly(loaded):
         for one in round_of(loaded, patience=patience):
             passed.append(one)
             if not as_json:
                 say(console(), _line(one))
-    except PermanentFailure as error:
-        raise CommandFailed(f"selftest: {error}") from None
     holds = came_through(passed)
     if as_json:
         show_json({"holds": holds, "hops": [_as_json(one) for one in passed]})

@@ -132,6 +132,13 @@ def test_strangers_are_named_with_the_command_that_admits_them(site: Site) -> No
     assert "[2J[red]" in shown
 
 
+def test_a_box_that_never_ran_has_no_self_test(site: Site) -> None:
+    done = site.run("selftest")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr.startswith("gateway: spool: ")
+    assert "start the gateway once" in done.stderr
+
+
 def test_times_are_shown_in_the_zone_of_the_site(site: Site) -> None:
     site.clock.at = site.clock.at.replace(hour=20, minute=0, second=0, microsecond=0) - timedelta(days=1)
     site.alarm("no-route", "routing")

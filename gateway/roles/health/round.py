@@ -90,11 +90,11 @@ def once(
     sleep: Callable[[float], None] = time.sleep,
 ) -> Generator[Passed, None, None]:
     """One round; every hop is told as it ends. `books`: the folder of the synthetic books; `now`: in the site's zone;
-    `patience`: seconds for each hop. Raises TemporaryFailure if another round does not end, GatewayError without
-    books."""
+    `patience`: seconds for each hop. Raises TemporaryFailure if another round does not end, PermanentFailure
+    without books, OSError if they are not ours."""
     with ExitStack() as stack:
-        _alone(stack, books, end=monotonic() + patience, monotonic=monotonic, sleep=sleep)
         c = stack.enter_context(closing(open_reader(books / "gateway.db")))
+        _alone(stack, books, end=monotonic() + patience, monotonic=monotonic, sleep=sleep)
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gateway-selftest-")))
         sink = PacsSimulator(ae=SINK_AE)
         stack.enter_context(hosted(sink))
