@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any, Final
 
 import httpx
@@ -15,8 +16,9 @@ import structlog
 import uvloop
 from prometheus_client import start_http_server
 
-from gateway.app.peers import now
+from gateway.app.peers import now, tls_of
 from gateway.config.fleet import FleetBroker, FleetConfig, FleetDatabase
+from gateway.domain.model import PermanentFailure
 from gateway.fleet.arrivals import Broker, Source
 from gateway.fleet.collector import Collector
 from gateway.fleet.database import Books
@@ -40,14 +42,13 @@ def collect(config: FleetConfig) -> int:
 
 
 async def open_books(database: FleetDatabase) -> Books:
-    """The books, their schema up to date."""
-    password = database.password.read_text("utf-8").strip() if database.password else None
+    """The books, their schema up to date. Raises BooksAway or PermanentFailure."""
     return await Books.open(
         host=database.host,
         port=database.port,
         database=database.name,
         user=database.user,
-        password=password,
+        password=_secret(database.password, "[database] password"),
         ssl=client_context(ca=None, certificate=None, key=None) if database.tls else False,
     )
 
@@ -84,19 +85,27 @@ async def _collect(config: FleetConfig) -> int:
 
 
 def broker_of(broker: FleetBroker) -> Broker:
-    """Where the broker is, as the configuration names it, and who we are to it."""
-    tls = None
-    if broker.tls:
-        tls = client_context(ca=broker.ca, certificate=broker.certificate, key=broker.key)
+    """Where the broker is, as the configuration names it, and who we are to it. Raises TemporaryFailure or
+    PermanentFailure if a file of ours can't be used."""
+    context = tls_of(broker)
     return Broker(
         hosts=broker.host,
         port=broker.port,
         client_id=broker.client,
         username=broker.username,
-        password=broker.password.read_text("utf-8").strip() if broker.password else None,
-        tls=tls,
+        password=_secret(broker.password, "[broker] password"),
+        tls=None if context is None else context(),
         share=broker.share,
     )
+
+
+def _secret(path: Path | None, key: str) -> str | None:
+    try:
+        return None if path is None else path.read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise PermanentFailure(
+            f"{key} of fleet.toml can't be read ({type(error).__name__}): look at the file, its owner and mode"
+        ) from error
 
 
 async def open_source(broker: FleetBroker) -> Source:

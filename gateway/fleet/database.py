@@ -91,7 +91,8 @@ class Books:
             except _TEMPORARY as error:
                 self._drop()
                 name = type(error).__name__
-                raise BooksAway(f"the fleet's database does not answer ({name}); tried again") from error
+                remedy = "see that it runs, and look at [database] of fleet.toml"
+                raise BooksAway(f"the fleet's database does not answer ({name}); {remedy}") from error
 
     async def fetch(self, name: str, *values: object) -> Sequence[Row]:
         """The rows of a named statement, in a transaction of its own. Raises BooksAway."""

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from gateway.app.fleet import broker_of
 from gateway.config import ConfigError
 from gateway.config.fleet import FleetConfig, parse_fleet
 from gateway.config.problems import sections_of
 from gateway.config.rollout import RolloutFile, load_rollout, text_for
 from gateway.domain.fleet import BoxId, SiteName
+from gateway.domain.model import GatewayError
 from gateway.spool.queries import statements
 
 ROOT = Path(__file__).parents[2]
@@ -54,6 +56,15 @@ def test_a_store_of_metrics_has_an_address(tmp_path: Path, address: str, holds: 
     else:
         with pytest.raises(ConfigError, match=r"metrics\.remote_write"):
             parse_fleet(text, base=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("key", "said"), [("password", "[broker] password"), ("ca", "ca, certificate or key can't be used")]
+)
+def test_a_file_of_the_broker_that_is_away_is_told_in_a_line(tmp_path: Path, key: str, said: str) -> None:
+    broker = parse_fleet(f'[broker]\nhost = ["broker.example"]\n{key} = "away"\n', base=tmp_path).broker
+    with pytest.raises(GatewayError, match=re.escape(said)):
+        broker_of(broker)
 
 
 def test_mqtt_has_one_name(tmp_path: Path) -> None:
