@@ -41,7 +41,8 @@ class Built:
 
 
 def build(draft: Draft) -> Built:
-    """The message of a draft. Whatever hl7apy thinks of it, the body has every segment of the draft."""
+    """The message of a draft. Whatever hl7apy thinks of it, the body has every segment of the draft. Raises OSError if
+    there is no room for what it reports: that says nothing of the message."""
     from hl7apy.core import Message  # noqa: PLC0415  a process that tells nobody of orders goes without its tables
     from hl7apy.parser import parse_segment  # noqa: PLC0415
 
@@ -58,6 +59,8 @@ def build(draft: Draft) -> Built:
                 group.add(parse_segment(text, version=draft.version))
         faults = list(_faults(message))
         built = "\r".join((message.to_er7(), *site_segments)) + "\r"
+    except OSError:
+        raise
     except Exception as error:  # noqa: BLE001  whatever the library meets: a person decides whether it is sent
         return Built(body=whole.encode(draft.codec), faults=(type(error).__name__,))
     if built != whole:

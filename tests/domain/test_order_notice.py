@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -189,6 +190,16 @@ def test_an_order_that_lacks_what_is_required_is_not_called_well_formed() -> Non
     built = build(draft(Event.START, Format.ORM, nobody, HEADER, control_id="GW1", written=AT))
     assert built.faults
     assert b"ORC|SC|" in built.body
+
+
+def test_no_room_for_the_report_is_no_fault_of_the_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A person would have to send each message that fell due meanwhile."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "away"))
+    asked = draft(Event.START, Format.ORM, ORDERED, HEADER, control_id="GW1", written=AT)
+    with pytest.raises(FileNotFoundError):
+        build(asked)
+    monkeypatch.undo()
+    assert build(asked).faults == ()
 
 
 # -- answers --
