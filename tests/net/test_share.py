@@ -129,3 +129,11 @@ def test_any_uid_has_a_folder_of_its_own() -> None:
     groups = [group_of(uid) for uid in uids]
     assert len(set(groups)) == len(uids)
     assert all(set(group) <= set("0123456789abcdef") for group in groups)
+
+
+def test_what_a_trial_left_that_was_broken_off_is_no_hindrance(folder: Path, source: int) -> None:
+    """It was killed after it had written, or another goes on beside it."""
+    with Share(folder, "archive") as share:
+        share.store(group_of("try out"), NAME, [b"left"], source, allow=int)
+        share.try_out()
+    assert files(folder) == [f"{group_of('try out')}/{NAME}.dcm"]
