@@ -99,3 +99,10 @@ def test_of_a_wish_with_faults_only_keys_are_told(file: Path, text: str, keys: t
     if keys is not None:
         assert set(found) == set(keys)
     assert all(TypeAdapter(ConfigKey).validate_python(key) for key in found), "each can be told"
+
+
+def test_central_can_t_wish_that_it_hears_of_the_box_no_more(file: Path) -> None:
+    """Nobody would prove such a wish, and nobody could take it back."""
+    file.write_text(LOCAL + '[mqtt]\nhost = "broker.example"\n')
+    assert faults_over(file, LOCAL) == ("mqtt.host",)
+    assert faults_over(file, LOCAL + '[mqtt]\nhost = "other.example"\n') == ()

@@ -49,20 +49,21 @@ def load(path: Path) -> Config:
 
 
 def faults_over(path: Path, wish: str) -> tuple[str, ...]:
-    """The keys for which a text can't take the place of this file: it does not hold, or is another box's. Keys that
-    no configuration has are "unknown"."""
+    """The keys for which a text can't take the place of this file: it does not hold, is another box's, or ends what
+    central hears of this one. Keys that no configuration has are "unknown"."""
     local = _parsed(text_of(path, remedy="put it back"), path)
     try:
         wished = _parsed(wish, path)
     except ConfigError as error:
         keys = [_FOREIGN.sub("", problem.key) for problem in error.problems]
         return tuple(dict.fromkeys(key if set(key.split(".")) <= _known_keys() else "unknown" for key in keys))[:_MOST]
-    same = {
+    holds = {
         "site.name": wished.site.name == local.site.name,
         "box.id": wished.box.id == local.box.id,
         "box.state": wished.box.state == local.box.state,
+        "mqtt.host": bool(wished.mqtt.host) or not local.mqtt.host,
     }
-    return tuple(key for key, holds in same.items() if not holds)
+    return tuple(key for key, held in holds.items() if not held)
 
 
 def _known_keys() -> frozenset[str]:
