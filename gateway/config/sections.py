@@ -282,7 +282,7 @@ class Retention(Section):
     confirmed: Duration = spelled("7d")
     """Images, once every destination confirmed them."""
     orders: Duration = spelled("30d")
-    """Orders, after their last change."""
+    """Orders, after their last change and their scheduled day."""
     messages: Duration = spelled("14d")
     """HL7 messages as received."""
     served: Duration = spelled("7d")

@@ -21,7 +21,7 @@ from gateway.domain import order_rows
 from gateway.domain.merge import Kind
 from gateway.domain.model import SourceName
 from gateway.domain.order_matching import Keys, Known
-from gateway.domain.order_model import Flag, Identifier, Patient, PatientKey, Procedure, Stamp, Status
+from gateway.domain.order_model import ENDED, Flag, Identifier, Patient, PatientKey, Procedure, Stamp, Status
 from gateway.domain.orders import OrderChange
 from gateway.domain.worklist import DataSet, columns, merge_key
 from gateway.spool import audit, order_changes, patients, worklist
@@ -310,15 +310,16 @@ def settle(c: Connection, number: int, *, by: str, now: datetime) -> bool:
 def forget(
     c: Connection, *, orders_before: datetime, tombstones_before: datetime, appointments_before: datetime
 ) -> int:
-    """Erases what was last changed before then; their number. The rows of an order go with it."""
+    """Erases what was last changed, and not scheduled later, before then; their number. The rows of an order go with
+    it."""
     before = {"before": to_text(orders_before)}
-    c.execute(sql("order_rows_forget"), before)
-    gone = c.execute(sql("orders_forget"), before).rowcount
+    gone = c.execute(sql("orders_forget"), {**before, "ended": json.dumps(sorted(ENDED))}).fetchall()
+    c.executemany(sql("order_rows_forget"), ({"source": row["source"], "keys": row["keys"]} for row in gone))
     c.execute(sql("order_conflicts_forget"), before)
     order_changes.forget(c, before=orders_before)
     c.execute(sql("order_tombstones_forget"), {"before": to_text(tombstones_before)})
     c.execute(sql("appointments_forget"), {"before": to_text(appointments_before)})
-    return gone
+    return len(gone)
 
 
 def erase(c: Connection, PatientID: str) -> int:

@@ -371,7 +371,8 @@ _BOOKED: Final = (
 
 
 def forget(c: Connection, *, orders_before: datetime, now: datetime) -> int:
-    """Erases by policy: orders last changed before then with their rows, and what waited in vain; their number."""
+    """Erases by policy: orders last changed, and scheduled, before then with their rows, and what waited in vain; their
+    number."""
     gone = order_books.forget(
         c,
         orders_before=orders_before,

@@ -1089,13 +1089,15 @@ SELECT 1 FROM worklist_row WHERE source = :source AND key = :key
 -- order_row_remove --
 DELETE FROM worklist_row WHERE source = :source AND key = :key
 
--- order_rows_forget --
-DELETE FROM worklist_row WHERE kind = 'hl7' AND (source, key) IN (
-    SELECT p.source, k.value FROM requested_procedure AS p, json_each(p.keys) AS k WHERE p.changed_at < :before
-)
-
 -- orders_forget --
-DELETE FROM requested_procedure WHERE changed_at < :before
+-- Orders are made months ahead: one that stands is kept for its last step too.
+DELETE FROM requested_procedure WHERE changed_at < :before AND (
+    status IN (SELECT value FROM json_each(:ended))
+    OR NOT EXISTS (SELECT 1 FROM json_each(content, '$.steps') AS s WHERE s.value ->> 'start' >= :before)
+) RETURNING source, keys
+
+-- order_rows_forget --
+DELETE FROM worklist_row WHERE kind = 'hl7' AND source = :source AND key IN (SELECT value FROM json_each(:keys))
 
 -- order_was_served --
 SELECT 1 FROM served WHERE key IN (SELECT value FROM json_each(:keys)) LIMIT 1

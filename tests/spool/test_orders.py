@@ -410,6 +410,23 @@ def test_orders_are_erased_with_their_rows(spool: Spool) -> None:
         assert count == 0
 
 
+def test_an_order_for_a_day_far_ahead_is_there_on_that_day(spool: Spool) -> None:
+    def forgotten(day: datetime) -> bool:
+        spool.db.write(lambda c: orders.forget(c, orders_before=day - timedelta(days=30), now=day)).result()
+        return not order_books.latest(spool.db.read(), limit=9)
+
+    ahead = "^^202603041030^^", "^^202605041030^^"
+    receive(spool, message("01", ahead), sender())
+    assert not forgotten(datetime(2026, 5, 4, 6, tzinfo=UTC))
+    assert only(spool).start_date == "20260504"
+    assert not forgotten(datetime(2026, 6, 2, tzinfo=UTC))
+    assert forgotten(datetime(2026, 6, 4, tzinfo=UTC))
+    assert kept(spool) == []
+    receive(spool, message("01", ahead), sender())
+    receive(spool, message("04", *NEWER), sender())
+    assert forgotten(NOW + timedelta(days=31))  # it ended
+
+
 def test_a_patient_is_erased_from_the_orders_and_no_other(spool: Spool) -> None:
     for number in ("01", "10", "24", "15", "41"):
         receive(spool, message(number), sender())

@@ -119,7 +119,8 @@ class Orders:
         """`now` is UTC-aware; `here` puts a time into the site's zone.
 
         Of what no known sender sent the last `unknown_kept` are kept until a person has seen them.
-        Messages are kept for `messages_for` as received, orders for `orders_for` after their last change.
+        Messages are kept for `messages_for` as received, orders for `orders_for` after their last change and their
+        last step.
         """
         self._spool = spool
         self._senders = tuple(senders)
