@@ -171,11 +171,16 @@ def get_transaction(c: Connection, transaction_uid: UID) -> CommitmentTransactio
     return None if row is None else _transaction(row)
 
 
+def withdraw_all(c: Connection, destination: DestinationName) -> int:
+    """All that is open of that destination is asked anew, under other UIDs; how many requests it was."""
+    return c.execute(sql("transactions_withdraw"), {"destination": destination}).rowcount
+
+
 def transactions(
-    c: Connection, *, state: CommitmentState, asked_before: datetime, limit: int
+    c: Connection, *, destination: DestinationName, state: CommitmentState, asked_before: datetime, limit: int
 ) -> tuple[CommitmentTransaction, ...]:
-    """Our transactions in that state, oldest first: answered ones to settle, open ones overdue."""
-    values = {"state": state, "asked_before": to_text(asked_before), "limit": limit}
+    """Our transactions with a destination in that state, oldest first: answered ones to settle, open ones overdue."""
+    values = {"destination": destination, "state": state, "asked_before": to_text(asked_before), "limit": limit}
     return tuple(_transaction(row) for row in c.execute(sql("transactions_in_state"), values))
 
 

@@ -255,6 +255,13 @@ def in_state(c: Connection, *, destination: DestinationName, state: DeliveryStat
     return tuple(_delivery(row) for row in c.execute(sql("delivery_in_state"), values))
 
 
+def unasked(c: Connection, *, destination: DestinationName, lately: datetime, limit: int) -> tuple[Delivery, ...]:
+    """Deliveries that are sent, oldest first, but for those whose commitment was asked for since `lately` and is not
+    answered."""
+    values = {"destination": destination, "lately": to_text(lately), "limit": limit}
+    return tuple(_delivery(row) for row in c.execute(sql("delivery_unasked"), values))
+
+
 def backlog(c: Connection) -> tuple[Backlog, ...]:
     """What is not confirmed yet, by destination, lane and state."""
     return tuple(

@@ -300,6 +300,14 @@ SELECT * FROM delivery WHERE id = :id
 -- delivery_of_instance --
 SELECT * FROM delivery WHERE instance = :instance ORDER BY id
 
+-- delivery_unasked --
+-- Sent, and named in no request for commitment that is open and as young.
+SELECT * FROM delivery WHERE destination = :destination AND state = 'sent' AND state <> 'confirmed' AND id NOT IN (
+    SELECT j.value FROM commitment_transaction AS t, json_each(t.deliveries) AS j
+    WHERE t.state = 'open' AND t.destination = :destination AND t.asked_at > :lately
+)
+ORDER BY id LIMIT :limit
+
 -- delivery_in_state --
 SELECT * FROM delivery WHERE destination = :destination AND state = :state ORDER BY id LIMIT :limit
 
@@ -644,8 +652,11 @@ WHERE transaction_uid = :transaction_uid AND state = 'open'
 SELECT * FROM commitment_transaction WHERE transaction_uid = :transaction_uid
 
 -- transactions_in_state --
-SELECT * FROM commitment_transaction WHERE state = :state AND asked_at < :asked_before
-ORDER BY asked_at, rowid LIMIT :limit
+SELECT * FROM commitment_transaction
+WHERE state = :state AND asked_at < :asked_before AND destination = :destination ORDER BY asked_at, rowid LIMIT :limit
+
+-- transactions_withdraw --
+DELETE FROM commitment_transaction WHERE destination = :destination AND state = 'open'
 
 -- transaction_settle --
 UPDATE commitment_transaction SET state = 'settled' WHERE transaction_uid = :transaction_uid AND state = 'answered'

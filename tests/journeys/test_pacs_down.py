@@ -14,8 +14,9 @@ from pynetdicom import AE, evt
 from structlog.testing import capture_logs
 
 from gateway.dicom.association import AcceptedContext
-from gateway.domain.model import Confirm, DeliveryState, Lane
+from gateway.domain.model import Confirm, DeliveryState, DestinationName, Lane
 from gateway.net.dicom_client import Peer, Requestor
+from gateway.roles.forward import confirm as confirming
 from gateway.roles.forward import dimse
 from gateway.roles.forward.sending import Opened
 from gateway.simulate.acceptor import hosted
@@ -193,6 +194,26 @@ def test_nothing_is_purged_before_it_is_confirmed(tmp_path: Path, monkeypatch: p
         box.clock.advance(timedelta(minutes=2))
         box.until(lambda: box.files() == 0, what="the file is gone")
         assert box.instance_states(uid) == ["purged"]
+
+
+def test_what_one_pacs_never_reports_on_hides_nothing_from_any(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for limit in ("SENT_LIMIT", "AT_ONCE"):
+        monkeypatch.setattr(confirming, limit, 2)
+    silent, prompt = PacsSimulator(), PacsSimulator()
+    silent.silent = True
+    proof, short = {"confirm": Confirm.COMMITMENT}, timedelta(seconds=0.5)
+    places = [
+        target(lambda: to(silent.port), name=DestinationName("silent"), commitment_wait=short, **proof),
+        target(lambda: to(prompt.port), name=DestinationName("prompt"), **proof),
+    ]
+    with hosted(silent), hosted(prompt), forwarding(tmp_path, places, monkeypatch=monkeypatch) as box:
+        for number in range(1, 6):
+            uid = box.put(objects.write(tmp_path, objects.ct(number)))
+            box.until(lambda n=number: silent.commitments == n, what="commitment was asked for")  # type: ignore[misc]
+            box.until(lambda uid=uid: DeliveryState.CONFIRMED in box.states()[uid], what="the other one's proof")  # type: ignore[misc]
+        asked = silent.commitments, prompt.commitments
+        box.pass_time(timedelta(minutes=30), seconds=1)
+        assert (silent.commitments, prompt.commitments) == asked == (5, 5)
 
 
 @pytest.mark.parametrize("confirm", [Confirm.COMMITMENT, Confirm.QUERY])

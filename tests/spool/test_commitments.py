@@ -9,6 +9,7 @@ from gateway.spool import Connection, Spool, commitments
 from gateway.spool.commitments import CommitmentState, Failed, Outcome, Referenced
 from tests.spool.objects import CT, START, Clock
 
+PACS = DestinationName("pacs")
 OURS, THEIRS, CT1 = UID("2.25.100"), UID("1.2.3"), AETitle("CT1")
 
 
@@ -61,21 +62,23 @@ def test_a_report_is_matched_by_our_uid_alone_and_the_first_stands(spool: Spool,
 
     spool.db.write(
         lambda c: commitments.record_transaction(
-            c, transaction_uid=OURS, destination=DestinationName("pacs"), deliveries=[3, 4], now=clock()
+            c, transaction_uid=OURS, destination=PACS, deliveries=[3, 4], now=clock()
         )
     ).result()
     clock.pass_(minutes=1)
     later = clock() + timedelta(hours=1)
     assert not report(THEIRS, "2.25.1")
     states = [
-        len(commitments.transactions(spool.db.read(), state=state, asked_before=later, limit=9))
+        len(commitments.transactions(spool.db.read(), destination=PACS, state=state, asked_before=later, limit=9))
         for state in CommitmentState
     ]
     assert states == [1, 0, 0, 0]
     assert not spool.db.write(lambda c: commitments.mark_settled(c, OURS)).result()
     assert report(OURS, "2.25.1")
     assert report(OURS, "2.25.1", "2.25.2")
-    (answered,) = commitments.transactions(spool.db.read(), state=CommitmentState.ANSWERED, asked_before=later, limit=9)
+    (answered,) = commitments.transactions(
+        spool.db.read(), destination=PACS, state=CommitmentState.ANSWERED, asked_before=later, limit=9
+    )
     assert (answered.deliveries, answered.succeeded, answered.failed) == ((3, 4), ("2.25.1",), (failed,))
     assert answered.answered_at == clock()
     assert spool.db.write(lambda c: commitments.mark_settled(c, OURS)).result()
@@ -86,20 +89,18 @@ def test_a_report_is_matched_by_our_uid_alone_and_the_first_stands(spool: Spool,
 
 def test_only_transactions_asked_before_a_time_are_overdue(spool: Spool, clock: Clock) -> None:
     spool.db.write(
-        lambda c: commitments.record_transaction(
-            c, transaction_uid=OURS, destination=DestinationName("pacs"), deliveries=[], now=clock()
-        )
+        lambda c: commitments.record_transaction(c, transaction_uid=OURS, destination=PACS, deliveries=[], now=clock())
     ).result()
     for before, count in ((clock(), 0), (clock() + timedelta(microseconds=1), 1)):
-        found = commitments.transactions(spool.db.read(), state=CommitmentState.OPEN, asked_before=before, limit=9)
+        found = commitments.transactions(
+            spool.db.read(), destination=PACS, state=CommitmentState.OPEN, asked_before=before, limit=9
+        )
         assert len(found) == count
 
 
 def test_a_request_the_destination_did_not_take_is_withdrawn(spool: Spool, clock: Clock) -> None:
     def ask(c: Connection) -> None:
-        commitments.record_transaction(
-            c, transaction_uid=OURS, destination=DestinationName("pacs"), deliveries=[1], now=clock()
-        )
+        commitments.record_transaction(c, transaction_uid=OURS, destination=PACS, deliveries=[1], now=clock())
 
     spool.db.write(ask).result()
     assert spool.db.write(lambda c: commitments.withdraw_transaction(c, OURS)).result()

@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from functools import partial
+from typing import TypeVar
 
 import structlog
 from pydicom.uid import generate_uid
@@ -43,10 +44,14 @@ ASKED_AGAIN = timedelta(hours=1)
 """A request without a report is repeated, as its association may have broken before the report; the first one
 stays open, and whichever report comes counts."""
 SENT_LIMIT = 2000
+"""Looked at in one round, of what was not asked for lately."""
+AT_ONCE = 500
+"""Reports settled, and requests given up, in one round."""
 ALARM_NOT_COMMITTED = "not-committed"
 ALARM_NOT_CONFIRMABLE = "confirmation-refused"
 
 log = structlog.get_logger()
+T = TypeVar("T")
 Pair = tuple[Delivery, Instance]
 
 
@@ -108,32 +113,21 @@ class Confirmer:
     def _take_over(self) -> None:
         """What an earlier process asked is asked anew: a destination that reports on the association of the request
         (PS3.4 J.3.3) has lost it. A late report on one of its own finds no transaction, and the new one holds."""
-        for transaction in self._transactions(CommitmentState.OPEN):
-            self._write(partial(commitments.withdraw_transaction, transaction_uid=transaction.transaction_uid))
-            log.info("commitment asked anew", dest=self._target.name, deliveries=len(transaction.deliveries))
+        withdrawn = self._write(partial(commitments.withdraw_all, destination=self._target.name))
+        if withdrawn:
+            log.info("commitment asked anew", dest=self._target.name, requests=withdrawn)
         self._took_over = True
 
     def _unasked(self) -> list[Pair]:
-        c = self._spool.db.read()
-        lately = self._now() - ASKED_AGAIN
-        asked = {
-            delivery_id
-            for transaction in self._transactions(CommitmentState.OPEN)
-            if transaction.asked_at > lately
-            for delivery_id in transaction.deliveries
-        }
-        sent = deliveries.in_state(c, destination=self._target.name, state=DeliveryState.SENT, limit=SENT_LIMIT)
+        c, lately = self._spool.db.read(), self._now() - ASKED_AGAIN
+        sent = deliveries.unasked(c, destination=self._target.name, lately=lately, limit=SENT_LIMIT)
         return [
-            (delivery, instance)
-            for delivery in sent
-            if delivery.id not in asked and (instance := instances.get(c, delivery.instance)) is not None
+            (delivery, instance) for delivery in sent if (instance := instances.get(c, delivery.instance)) is not None
         ]
 
-    def _transactions(self, state: CommitmentState) -> list[CommitmentTransaction]:
-        found = commitments.transactions(
-            self._spool.db.read(), state=state, asked_before=self._now() + timedelta(days=1), limit=SENT_LIMIT
-        )
-        return [transaction for transaction in found if transaction.destination == self._target.name]
+    def _transactions(self, state: CommitmentState, *, asked_before: datetime) -> tuple[CommitmentTransaction, ...]:
+        c, name = self._spool.db.read(), self._target.name
+        return commitments.transactions(c, destination=name, state=state, asked_before=asked_before, limit=AT_ONCE)
 
     # -- storage commitment --
 
@@ -181,7 +175,7 @@ class Confirmer:
         context = requestor.context_for(STORAGE_COMMITMENT)
         assert context is not None
         for _ in range(math.ceil(self._target.commitment_wait.total_seconds() / SLICE_SECONDS)):
-            asked &= {transaction.transaction_uid for transaction in self._transactions(CommitmentState.OPEN)}
+            asked = set(filter(self._is_open, asked))
             if not asked:
                 return
             message = requestor.await_message(SLICE_SECONDS)
@@ -189,6 +183,10 @@ class Confirmer:
                 result = _result(message.data_set, context.transfer_syntax)
                 self._write(partial(commitments.record_report, result=result, now=self._now()))
                 requestor.reply(message, response_to(message.command, 0))
+
+    def _is_open(self, transaction_uid: str) -> bool:
+        found = commitments.get_transaction(self._spool.db.read(), UID(transaction_uid))
+        return found is not None and found.state is CommitmentState.OPEN
 
     def _request(
         self, requestor: Requestor, references: Sequence[tuple[UID, UID]], record: Callable[..., object]
@@ -215,7 +213,7 @@ class Confirmer:
         return transaction
 
     def _settle_reports(self) -> None:
-        for transaction in self._transactions(CommitmentState.ANSWERED):
+        for transaction in self._transactions(CommitmentState.ANSWERED, asked_before=self._now() + timedelta(days=1)):
             self._write(partial(self._settle, transaction=transaction))
             log.info(
                 "commitment settled",
@@ -225,9 +223,8 @@ class Confirmer:
             )
             self._changed()
         overdue = self._now() - self._target.commitment_timeout
-        for transaction in self._transactions(CommitmentState.OPEN):
-            if transaction.asked_at < overdue:
-                self._write(partial(self._give_up, transaction=transaction))
+        for transaction in self._transactions(CommitmentState.OPEN, asked_before=overdue):
+            self._write(partial(self._give_up, transaction=transaction))
 
     def _settle(self, c: Connection, *, transaction: CommitmentTransaction) -> None:
         """Move every delivery the report names; one that it forgets is asked for again."""
@@ -283,8 +280,8 @@ class Confirmer:
     def _alarm(self, code: str) -> None:
         self._write(partial(audit.raise_alarm, code=code, subject=self._target.name, now=self._now()))
 
-    def _write(self, job: Callable[[Connection], object]) -> None:
-        self._spool.db.write(job).result()
+    def _write(self, job: Callable[[Connection], T]) -> T:
+        return self._spool.db.write(job).result()
 
 
 def _result(data_set: bytes | bytearray, transfer_syntax: str) -> Result:
