@@ -1660,6 +1660,12 @@ UPDATE study_settling SET delivered = 1 WHERE StudyInstanceUID = :study
 -- study_settling_end --
 DELETE FROM study_settling WHERE StudyInstanceUID = :study
 
+-- study_settling_forget --
+-- Its images were forgotten before it came to an end: it never will.
+DELETE FROM study_settling WHERE NOT EXISTS (
+    SELECT 1 FROM instance AS i WHERE i.StudyInstanceUID = study_settling.StudyInstanceUID
+) AND NOT EXISTS (SELECT 1 FROM study_progress AS p WHERE p.StudyInstanceUID = study_settling.StudyInstanceUID)
+
 -- study_events_late --
 -- Images that came after the end, and have been quiet since.
 SELECT p.StudyInstanceUID AS study FROM study_progress AS p
@@ -1668,19 +1674,24 @@ WHERE p.last_late_at IS NOT NULL AND p.last_late_at <= :quiet_since AND p.standi
 )
 
 -- study_events_delivered --
-SELECT s.StudyInstanceUID AS study FROM study_settling AS s WHERE s.delivered = 0 AND NOT EXISTS (
+-- What a person rejected went nowhere, also once it is purged.
+SELECT s.StudyInstanceUID AS study FROM study_settling AS s WHERE s.delivered = 0
+AND EXISTS (SELECT 1 FROM instance AS i WHERE i.StudyInstanceUID = s.StudyInstanceUID)
+AND NOT EXISTS (
     SELECT 1 FROM instance AS i WHERE i.StudyInstanceUID = s.StudyInstanceUID AND i.quarantine = ''
-    AND i.state IN ('received', 'prepared') AND (
-        i.state = 'received' OR NOT EXISTS (SELECT 1 FROM delivery AS d WHERE d.instance = i.id)
+    AND (i.state IN ('received', 'prepared') OR i.held = 'rejected') AND (
+        i.state <> 'prepared' OR NOT EXISTS (SELECT 1 FROM delivery AS d WHERE d.instance = i.id)
         OR EXISTS (SELECT 1 FROM delivery AS d WHERE d.instance = i.id AND d.state IN ('queued', 'sending', 'refused'))
     )
 )
 
 -- study_events_confirmed --
 -- Of what is delivered, so that the rows come in their order: it is asked for after those were found.
-SELECT s.StudyInstanceUID AS study FROM study_settling AS s WHERE NOT EXISTS (
+SELECT s.StudyInstanceUID AS study FROM study_settling AS s
+WHERE EXISTS (SELECT 1 FROM instance AS i WHERE i.StudyInstanceUID = s.StudyInstanceUID)
+AND NOT EXISTS (
     SELECT 1 FROM instance AS i WHERE i.StudyInstanceUID = s.StudyInstanceUID AND i.quarantine = ''
-    AND i.state IN ('received', 'prepared')
+    AND (i.state IN ('received', 'prepared') OR i.held = 'rejected')
 )
 
 -- study_events_of --

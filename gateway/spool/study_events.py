@@ -6,7 +6,8 @@ Promises
 - Images that come after the end begin anew: `complete` again once they have been quiet, with the images there are then,
   and the others after it. So the last row of a study holds for as many images as it says, and no more.
 - Rows are numbered as they come and never change: a reader keeps the number it read last.
-- A copy in quarantine is not waited for: it may never go on.
+- A copy in quarantine is not waited for: it may never go on. A study of which a person rejected anything is never told
+  to be delivered or confirmed, for that was neither.
 """
 
 from __future__ import annotations
@@ -81,7 +82,8 @@ def after(c: Connection, seq: int, *, event: StudyState | None, limit: int) -> t
 
 
 def trim(c: Connection, *, before: datetime, limit: int) -> int:
-    """Forgets up to `limit` events from before then; how many."""
+    """Forgets up to `limit` events from before then; how many. And studies that can't come to an end any more."""
+    c.execute(sql("study_settling_forget"))
     return c.execute(sql("study_events_trim"), {"before": to_text(before), "limit": limit}).rowcount
 
 

@@ -10,12 +10,13 @@ import pytest
 
 from gateway.domain.edits import from_json
 from gateway.domain.identity_model import Header
-from gateway.domain.model import AETitle, InstanceState, Lane
+from gateway.domain.model import UID, AETitle, InstanceState, Lane
 from gateway.domain.order_model import Identifier, PatientKey
 from gateway.domain.task import Choice, Mode, Patience, Resend
-from gateway.spool import candidates, checks, corrections, deliveries, read_backs, tasks
+from gateway.spool import candidates, checks, corrections, deliveries, read_backs, study_events, tasks
 from gateway.spool.candidates import Asked
 from gateway.spool.checks import StudyKey
+from gateway.spool.trimming import trim
 from tests.peers import objects
 from tests.roles.reading_room import ADA, BEN, ORDER, PACS, ZONE, Room, reading_room, rules
 
@@ -315,6 +316,26 @@ def test_rejected_images_are_purged_after_their_retention_and_not_before(tmp_pat
         assert room.spool.purge(retention=timedelta(days=7), limit=10) == 1
         assert room.state(image)[0] is InstanceState.PURGED
         assert not room.spool.files.path_of(image.id).exists()
+
+
+def test_a_rejected_study_is_never_told_to_have_been_delivered(tmp_path: Path) -> None:
+    def due() -> list[str]:
+        c = room.spool.db.read()
+        return [event.value for _, event in study_events.due(c, quiet=timedelta(minutes=10), now=room.clock())]
+
+    with reading_room(tmp_path) as room:
+        room.image(AccessionNumber="ACC1", **ADA)
+        room.rounds()
+        room.spool.db.write(lambda c: study_events.complete(c, UID(ORDER), now=room.clock())).result()
+        room.decide(Choice.REJECT)
+        room.clock.pass_(days=8)
+        assert room.spool.purge(retention=timedelta(days=7), limit=10) == 1
+        assert due() == []
+        room.spool.db.write(lambda c: trim(c, before=room.clock() + timedelta(days=1), limit=10)).result()
+        assert due() == []
+        room.spool.db.write(lambda c: study_events.trim(c, before=room.clock(), limit=10)).result()
+        (left,) = room.spool.db.read().execute("SELECT count(*) FROM study_settling").fetchone()
+        assert left == 0
 
 
 def test_a_remembered_decision_holds_for_the_same_evidence_until_it_is_revoked(tmp_path: Path) -> None:
