@@ -42,7 +42,7 @@ _HEADERS: Final = frozenset({"MSH", "BHS", "FHS"})
 _BLANKS: Final = b" \t\r\n\x0b\0\xef\xbb\xbf"
 """What may stand before MSH: noise of a transport, and the byte order mark of a UTF-8 file."""
 _START: Final = re.compile(rb"(?:^|[\r\n])[ \t\xef\xbb\xbf\x0b]*(MSH)")
-_TRAILER: Final = re.compile(rb"[\r\n]+[ \t]*(?:BTS|FTS|BHS|FHS)[^\r\n]*")
+_TRAILER: Final = re.compile(rb"(?<![\r\n])[\r\n]+[ \t]*(?:BTS|FTS|BHS|FHS)[^\r\n]*")  # each run of line ends once
 _PATH: Final = re.compile(r"(?:([A-Z][A-Z0-9]{2})-)?(\d{1,3})(?:\.(\d{1,3}))?(?:\.(\d{1,3}))?")
 
 

@@ -164,6 +164,10 @@ def test_a_batch_is_split_at_its_messages() -> None:
     assert split_batch(one) == [one]
     assert split_batch(b"BHS|^~\\&|A\rBTS|0") == [b"BHS|^~\\&|A\rBTS|0"]
     assert split_batch(b"nonsense") == [b"nonsense"]
+    # A frame full of line ends takes no longer than its bytes take: the loop that reads it has scanners to answer
+    blank = one + b"\r" * (1 << 20)
+    assert split_batch(b"FHS|^~\\&|A\r" + blank + b"FTS|1") == [one.rstrip(b"\r")]
+    assert split_batch(b"FHS|^~\\&|A\r" + blank) == [blank]
 
 
 MUTATED = st.lists(
