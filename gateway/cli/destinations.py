@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gateway.cli.failures import DOES_NOT_HOLD, UNKNOWN, CommandFailed
 from gateway.cli.options import DEFAULT_CONFIG, AsJson, ConfigPath
 from gateway.cli.showing import console, moment, show_json, show_table
+
+if TYPE_CHECKING:
+    from gateway.cli.opening import Reading, Writing
 
 app = typer.Typer(rich_markup_mode=None, help="Where images go, and whether each place can be reached.")
 
@@ -50,6 +53,16 @@ def destinations(ctx: typer.Context, *, as_json: AsJson = False, config: ConfigP
         for one in loaded.destination
     ]
     show_table(console(), "Destinations", ("Name", "Kind", "Confirm", "Rate", "Failover", "Sent to"), rows)
+
+
+def must_be_known(name: str, books: Reading | Writing, *, command: str) -> None:
+    """Raises CommandFailed for a name that the configuration has not and for which nothing waits; "" is all of them."""
+    from gateway.spool import deliveries
+
+    known = {one.destination for one in deliveries.backlog(books.c)} | {one.name for one in books.config.destination}
+    if name and name not in known:
+        remedy = f"name one of: {', '.join(sorted(known))}"
+        raise CommandFailed(f"{command}: there is no such destination; {remedy}")
 
 
 @app.command("test")

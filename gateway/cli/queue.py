@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from gateway.cli.failures import CommandFailed
+from gateway.cli.destinations import must_be_known
 from gateway.cli.options import DEFAULT_CONFIG, AsJson, ConfigPath, DestinationOption
 from gateway.cli.showing import console, say, show_json, show_table
 from gateway.domain.model import Delivery, DeliveryState, DestinationName
-from gateway.domain.words import age, reason_of
+from gateway.domain.words import age, images, reason_of
 
 if TYPE_CHECKING:
     from gateway.cli.opening import Reading
@@ -66,11 +66,11 @@ def queue(
         watch_it(config, destination, json_lines=as_json)
         return
     with reading(config) as books:
-        shapes = _shapes(books, states=(DeliveryState.REFUSED,) if refused else _OPEN)
-        known = {shape.destination for shape in shapes} | {one.name for one in books.config.destination}
-        if destination and destination not in known:
-            raise CommandFailed(f"queue: there is no such destination; name one of: {', '.join(sorted(known))}")
-        shapes = [shape for shape in shapes if destination in {"", shape.destination}]
+        must_be_known(destination, books, command="queue")
+        every = _shapes(books, states=(*_OPEN, DeliveryState.REFUSED))
+        meant = [shape for shape in every if destination in {"", shape.destination}]
+        shapes = [shape for shape in meant if (shape.state is DeliveryState.REFUSED) is refused]
+        for_a_person = sum(shape.total for shape in meant if shape.state is DeliveryState.REFUSED)
         listed = _refused(books, sorted({shape.destination for shape in shapes})) if refused else []
     if as_json:
         answer: dict[str, object] = {"destinations": [_as_json(shape) for shape in shapes]}
@@ -78,18 +78,21 @@ def queue(
         return
     screen = console()
     if not shapes:
-        say(screen, "Nothing was refused." if refused else "Nothing waits.")
-        return
+        waits = "Nothing waits to be sent." if for_a_person else "Nothing waits."
+        say(screen, "Nothing was refused." if refused else waits)
     rows = ((shape.destination, shape.state, shape.total, *shape.ages) for shape in shapes)
     show_table(screen, "Images by age", ("Destination", "State", "Total", *COLUMNS), rows)
     columns = ("Delivery", "Destination", "Status", "Why", "Attempts", "Age")
     since = ((one, age(one.queued_at, books.now)) for one in listed)
     rows_of = ((str(o.id), o.destination, o.last_status, reason_of(o.last_status), o.attempts, old) for o, old in since)
     show_table(screen, "Refused", columns, rows_of)
-    if refused:
+    if listed:
         say(
             screen, "When the cause is gone: `gateway retry DELIVERY...`, or `gateway retry --refused` for all of them."
         )
+    elif for_a_person:
+        told = f"{'was refused and waits' if for_a_person == 1 else 'were refused and wait'} for a person"
+        say(screen, f"{images(for_a_person)} {told}: `gateway queue --refused`.")
 
 
 def _shapes(books: Reading, *, states: Sequence[DeliveryState]) -> list[Shape]:

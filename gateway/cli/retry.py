@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from gateway.cli.destinations import must_be_known
 from gateway.cli.failures import DOES_NOT_HOLD, CommandFailed
 from gateway.cli.options import DEFAULT_CONFIG, ConfigPath, DestinationOption
 from gateway.domain.model import InstanceId
@@ -31,6 +32,7 @@ def retry(
     if bool(deliveries) == refused or (destination and not refused):
         raise CommandFailed("retry: name delivery ids, or --refused, with --destination for one destination alone")
     with writing(config) as books:
+        must_be_known(destination, books, command="retry")
         ids = numbers(books.c, destination) if refused else list(dict.fromkeys(deliveries or []))
         asked = 0
         for first in range(0, len(ids), AT_ONCE):

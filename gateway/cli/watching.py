@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 import typer
 
+from gateway.cli.destinations import must_be_known
 from gateway.cli.showing import as_json, console, say, show_table
 from gateway.domain.model import DestinationName
 from gateway.domain.transit import Journey, Transit
@@ -33,6 +34,7 @@ def watch(config: Path, destination: str, *, json_lines: bool) -> None:
     from gateway.cli.opening import reading
 
     with suppress(KeyboardInterrupt), reading(config) as opened:
+        must_be_known(destination, opened, command="queue")
         books = opened
         while True:
             looked = _look(books, destination)

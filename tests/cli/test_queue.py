@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import socket
 
+import pytest
+
 from gateway.domain.model import DeliveryState, InstanceState
 from gateway.spool import audit, deliveries, instances
 from tests.cli.site import PACS, STUDY, Site
@@ -27,11 +29,13 @@ def test_confirmed_images_do_not_wait(site: Site) -> None:
     assert site.run("queue").stdout == "Nothing waits.\n"
 
 
-def test_an_unknown_destination_is_refused_with_the_known_ones(site: Site) -> None:
-    site.route(*site.receive(b"one"))
-    done = site.run("queue", "--destination", "pax")
-    assert done.exit_code == 2
-    assert done.stderr == "gateway: queue: there is no such destination; name one of: pacs\n"
+@pytest.mark.parametrize("words", [("queue",), ("queue", "--watch"), ("retry", "--refused")], ids=" ".join)
+def test_an_unknown_destination_is_refused_with_the_known_ones(site: Site, words: tuple[str, ...]) -> None:
+    """Not "Nothing waits.", and not "queued again: 0 of 0"."""
+    site.route(*site.receive(b"one"), to="oldpacs")
+    done = site.run(*words, "--destination", "pcas")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert "name one of: oldpacs, pacs" in done.stderr
 
 
 def test_refused_images_are_listed_with_cause_and_remedy(site: Site) -> None:
@@ -39,7 +43,10 @@ def test_refused_images_are_listed_with_cause_and_remedy(site: Site) -> None:
     site.refuse_all("0122")
     assert [one["id"] for one in site.json("queue", "--refused")["refused"]] == [delivery]
     assert "SOP class not supported; add it at the peer" in site.run("queue", "--refused").stdout
-    assert site.run("queue").stdout == "Nothing waits.\n"
+    told = "1 image was refused and waits for a person: `gateway queue --refused`.\n"
+    assert site.run("queue").stdout == f"Nothing waits to be sent.\n{told}"
+    site.route(*site.receive(b"two"))
+    assert site.run("queue").stdout.endswith(told)
 
 
 def test_retry_queues_refused_images_and_ends_their_alarm(site: Site) -> None:
