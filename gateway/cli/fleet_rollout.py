@@ -17,7 +17,7 @@ import typer
 from gateway.cli.failures import DOES_NOT_HOLD, HOLDS, CommandFailed
 from gateway.cli.fleet_command import signing_key
 from gateway.cli.fleet_options import DEFAULT_CONFIG, FleetPath, needs_extra, opened_books
-from gateway.cli.options import AsJson
+from gateway.cli.options import MOST, AsJson
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from gateway.fleet.database import Books
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="A change for the fleet, ring by ring.")
-Number = Annotated[int, typer.Argument(min=1, metavar="NUMBER", help="Of the rollout, as `status` has it.")]
+Number = Annotated[int, typer.Argument(min=1, max=MOST, metavar="NUMBER", help="Of the rollout, as `status` has it.")]
 Keys = Annotated[list[Path], typer.Option("--key", metavar="FILE", help="Who signs: Ed25519, PEM. Twice: two sign.")]
 
 
@@ -79,7 +79,9 @@ def abort(number: Number, *, config: FleetPath = DEFAULT_CONFIG) -> None:
 
 @app.command("status")
 def status(
-    number: Annotated[int | None, typer.Argument(min=1, metavar="NUMBER", help="One in full; else the latest.")] = None,
+    number: Annotated[
+        int | None, typer.Argument(min=1, max=MOST, metavar="NUMBER", help="One in full; else the latest.")
+    ] = None,
     *,
     as_json: AsJson = False,
     config: FleetPath = DEFAULT_CONFIG,

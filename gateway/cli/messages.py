@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from gateway.cli.failures import DOES_NOT_HOLD, UNKNOWN, CommandFailed
-from gateway.cli.options import DEFAULT_CONFIG, AsJson, ConfigPath
+from gateway.cli.options import DEFAULT_CONFIG, MOST, AsJson, ConfigPath
 from gateway.cli.showing import console, moment, say, show_json, show_table
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def list_(
 
 @app.command()
 def show(
-    number: Annotated[int, typer.Argument(metavar="MESSAGE", help="Its number in `gateway messages list`.")],
+    number: Annotated[int, typer.Argument(max=MOST, metavar="MESSAGE", help="Its number in `gateway messages list`.")],
     *,
     as_json: AsJson = False,
     config: ConfigPath = DEFAULT_CONFIG,
@@ -84,7 +84,9 @@ def show(
 
 @app.command()
 def seen(
-    numbers: Annotated[list[int], typer.Argument(metavar="MESSAGE...", help="Numbers in `gateway messages list`.")],
+    numbers: Annotated[
+        list[int], typer.Argument(max=MOST, metavar="MESSAGE...", help="Numbers in `gateway messages list`.")
+    ],
     *,
     config: ConfigPath = DEFAULT_CONFIG,
 ) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from gateway.cli.options import DEFAULT_CONFIG, AsJson, ConfigPath
+from gateway.cli.options import DEFAULT_CONFIG, MOST, AsJson, ConfigPath
 from gateway.cli.relaying import Queue, decide, show_standing
 from gateway.cli.showing import console, moment, say, show_json, show_table
 from gateway.domain.mpps import RelayState, reason_of
@@ -34,7 +34,9 @@ _STEP_KEYS: Final = (
 )
 
 app = typer.Typer(rich_markup_mode=None, help="Performed procedure steps, and what the RISs have of them.")
-Messages = Annotated[list[int] | None, typer.Argument(metavar="MESSAGE...", help="Ids, from `gateway mpps --refused`.")]
+Messages = Annotated[
+    list[int] | None, typer.Argument(max=MOST, metavar="MESSAGE...", help="Ids, from `gateway mpps --refused`.")
+]
 To = Annotated[str, typer.Option("--to", metavar="NAME", help="All of this RIS or PACS, by its configured name.")]
 
 

@@ -7,6 +7,8 @@ from typing import Annotated, Final
 
 import typer
 
+MOST: Final = 2**63 - 1
+"""The greatest number that the books give to anything."""
 DEFAULT_CONFIG: Final = Path("/etc/gateway/gateway.toml")
 
 ConfigPath = Annotated[

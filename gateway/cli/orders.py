@@ -11,7 +11,7 @@ import typer
 
 from gateway.cli import orders_out
 from gateway.cli.failures import DOES_NOT_HOLD, UNKNOWN, CommandFailed
-from gateway.cli.options import DEFAULT_CONFIG, AsJson, ConfigPath
+from gateway.cli.options import DEFAULT_CONFIG, MOST, AsJson, ConfigPath
 from gateway.cli.showing import console, moment, say, show_json, show_table
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def list_(
 
 @app.command()
 def show(
-    number: Annotated[int, typer.Argument(metavar="ORDER", help="Its number in `gateway orders list`.")],
+    number: Annotated[int, typer.Argument(max=MOST, metavar="ORDER", help="Its number in `gateway orders list`.")],
     *,
     as_json: AsJson = False,
     config: ConfigPath = DEFAULT_CONFIG,
@@ -137,7 +137,9 @@ def conflicts(*, as_json: AsJson = False, config: ConfigPath = DEFAULT_CONFIG) -
 
 @app.command()
 def settle(
-    number: Annotated[int, typer.Argument(metavar="CONFLICT", help="Its number in `gateway orders conflicts`.")],
+    number: Annotated[
+        int, typer.Argument(max=MOST, metavar="CONFLICT", help="Its number in `gateway orders conflicts`.")
+    ],
     *,
     config: ConfigPath = DEFAULT_CONFIG,
 ) -> None:

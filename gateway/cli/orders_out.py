@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from gateway.cli.options import DEFAULT_CONFIG, AsJson, ConfigPath
+from gateway.cli.options import DEFAULT_CONFIG, MOST, AsJson, ConfigPath
 from gateway.cli.relaying import Queue, decide, show_standing
 from gateway.cli.showing import console, moment, say, show_json, show_table
 from gateway.domain.mpps import RelayState
@@ -30,7 +30,7 @@ _KEYS: Final = (
 
 app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="What the RISs are told of their orders.")
 Numbers = Annotated[
-    list[int] | None, typer.Argument(metavar="MESSAGE...", help="Numbers, from `gateway orders out list`.")
+    list[int] | None, typer.Argument(max=MOST, metavar="MESSAGE...", help="Numbers, from `gateway orders out list`.")
 ]
 To = Annotated[str, typer.Option("--to", metavar="NAME", help="All of this RIS, by its configured name.")]
 

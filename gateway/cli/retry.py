@@ -9,13 +9,13 @@ import typer
 
 from gateway.cli.destinations import must_be_known
 from gateway.cli.failures import DOES_NOT_HOLD, CommandFailed
-from gateway.cli.options import DEFAULT_CONFIG, ConfigPath, DestinationOption
+from gateway.cli.options import DEFAULT_CONFIG, MOST, ConfigPath, DestinationOption
 from gateway.domain.model import InstanceId
 
 
 def retry(
     deliveries: Annotated[
-        list[int] | None, typer.Argument(metavar="DELIVERY...", help="Ids, from `gateway queue --refused`.")
+        list[int] | None, typer.Argument(max=MOST, metavar="DELIVERY...", help="Ids, from `gateway queue --refused`.")
     ] = None,
     *,
     refused: Annotated[bool, typer.Option("--refused", help="All that were refused.")] = False,

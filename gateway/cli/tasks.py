@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from gateway.cli.failures import DOES_NOT_HOLD, UNKNOWN, CommandFailed
-from gateway.cli.options import DEFAULT_CONFIG, AsJson, ConfigPath
+from gateway.cli.options import DEFAULT_CONFIG, MOST, AsJson, ConfigPath
 from gateway.cli.showing import console, moment, say, show_json, show_table
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def rules(
 
 @app.command()
 def revoke(
-    rule: Annotated[int, typer.Argument(metavar="RULE", help="Its number, from `gateway tasks rules`.")],
+    rule: Annotated[int, typer.Argument(max=MOST, metavar="RULE", help="Its number, from `gateway tasks rules`.")],
     *,
     config: ConfigPath = DEFAULT_CONFIG,
 ) -> None:
@@ -134,7 +134,7 @@ def done(task: StudyArgument, *, why: Why = "", config: ConfigPath = DEFAULT_CON
     from gateway.spool import tasks
 
     def kind(c: Connection, _study: StudyKey, _books: Writing) -> dict[str, str]:
-        found = tasks.get(c, int(task)) if task.strip().isdecimal() else None
+        found = tasks.named(c, task.strip())
         return {"kind": found.kind} if found is not None else {}
 
     decided(task, Choice.SEEN, config, why=why, target=kind)

@@ -45,7 +45,7 @@ class Case:
 def study_named(c: Connection, key: str) -> StudyKey | None:
     """The study that is meant; None if there is none."""
     key = key.strip()
-    if key.isdecimal() and (task := tasks.get(c, int(key))) is not None:
+    if (task := tasks.named(c, key)) is not None:
         return task.study
     if (instance := instances.get(c, InstanceId(key))) is not None:
         return checks.key_of(instance)

@@ -26,6 +26,8 @@ from gateway.spool.times import from_text, to_text
 ALARM_WAITS: Final = "study-held"
 """A task that holds images waits for a person. Subject: "task N"."""
 LISTED: Final = 1000
+_DIGITS: Final = 18
+"""Of a number that SQLite can hold, whatever they are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,9 +131,11 @@ def settle(c: Connection, study: StudyKey, kind: TaskKind, *, by: str, outcome: 
     return True
 
 
-def get(c: Connection, number: int) -> Task | None:
-    """The task of that number."""
-    row = c.execute(sql("task_get"), {"id": number}).fetchone()
+def named(c: Connection, key: str) -> Task | None:
+    """The task of that number, as a person typed it; None for what is the number of none."""
+    if not (key.isascii() and key.isdecimal() and len(key) <= _DIGITS):
+        return None
+    row = c.execute(sql("task_get"), {"id": int(key)}).fetchone()
     return None if row is None else _task(row)
 
 

@@ -72,6 +72,21 @@ def test_retry_says_what_can_not_be_asked_again(site: Site) -> None:
     assert found.state is DeliveryState.SENT
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        "retry", "messages show", "messages seen", "orders show", "orders settle", "orders out retry", "mpps dismiss",
+        "tasks show", "tasks done", "tasks revoke", "hold", "release", "fleet rollout status",
+    ],
+)  # fmt: skip
+def test_a_number_that_is_greater_than_any_of_ours_is_none(site: Site, command: str) -> None:
+    """As when an accession number or a part of a UID is pasted there."""
+    site.receive(b"one")
+    done = site.run(*command.split(), "20261122093000123456")
+    assert done.exit_code in {1, 2, 3}
+    assert isinstance(done.exception, SystemExit)
+
+
 def test_retry_needs_to_be_told_what(site: Site) -> None:
     assert site.run("retry").exit_code == 2
     assert site.run("retry", "1", "--refused").exit_code == 2
