@@ -36,7 +36,7 @@ def names_patient(raw: bytes, PatientID: str) -> bool:
 def _identifiers(raw: bytes) -> list[str]:
     try:
         return [str(one["value"]).strip() for one in json.loads(raw)["patient"]["identifiers"]]
-    except (ValueError, KeyError, TypeError):  # null, or absent: an order that is known by other numbers
+    except (ValueError, KeyError, TypeError, RecursionError):  # null or absent: known by other numbers; or no order
         return []
 
 

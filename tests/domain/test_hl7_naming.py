@@ -39,6 +39,7 @@ def test_named(raw: bytes) -> None:
         b"\x00\xff PID|||P1",
         b'{"patient": null, "id": "P1"}',
         b"{P1",
+        b'{"patient": ' + b"[" * 100_000,  # one such file kept the patient from being erased at all
     ],
 )
 def test_not_named(raw: bytes) -> None:
