@@ -214,7 +214,10 @@ def _content(file: Path) -> list[bytes]:
         raise CommandFailed(f"{file}: can't be read ({error.strerror}); check its name and mode") from None
     if len(raw) > FILE_MAX:
         raise CommandFailed(f"{file}: more than {FILE_MAX} bytes; split it")
-    return [part for frame in raw.split(b"\x1c") if frame.strip() for part in split_batch(frame)]
+    found = [part for frame in raw.split(b"\x1c") if frame.strip(b"\x0b\r\n ") for part in split_batch(frame)]
+    if not found:
+        raise CommandFailed(f"{file}: there is no message in it; name a file as its sender sends it")
+    return found
 
 
 def _linted(raw: bytes, sender: Sender, charset: str, fallback: str) -> dict[str, list[dict[str, object]]]:

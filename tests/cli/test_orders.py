@@ -78,6 +78,15 @@ def test_lint_says_what_would_not_be_applied(site: Site, tmp_path: Path) -> None
     assert "Segment ZDS is not in the structure ORM_O01" in done.stdout
 
 
+@pytest.mark.parametrize("content", [b"", b"\r\n", b"\x0b\x1c\r"])
+def test_a_file_without_a_message_is_not_well(site: Site, tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "none.hl7"
+    file.write_bytes(content)
+    done = site.run("orders", "lint", str(file))
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert "no message in it" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [(("missing.hl7",), "can't be read"), (("x", "--sender", "nobody"), "no [[sender]] of that name")],
