@@ -71,16 +71,25 @@ class Room:
     # -- what comes --
 
     def order(
-        self, patient: dict[str, str], accession: str, *, study: str = ORDER, at: str = "", charset: str = "8859/1"
+        self,
+        patient: dict[str, str],
+        accession: str,
+        *,
+        study: str = ORDER,
+        at: str = "",
+        charset: str = "8859/1",
+        priority: str = "R",
+        station: str = "",
     ) -> None:
         """An order message of now, for an examination of now."""
         stamp = f"{self.clock().astimezone(ZONE):%Y%m%d%H%M%S}"
         self._tell(
             "ORM^O01",
             self._patient(patient),
-            f"ORC|NW|P{accession}^HIS|F{accession}^RIS||SC||1^once^^{at or stamp}^^R||{stamp}",
+            f"ORC|NW|P{accession}^HIS|F{accession}^RIS||SC||1^once^^{at or stamp}^^{priority}||{stamp}"
+            f"|||||||||{station}",
             f"OBR|1|P{accession}^HIS|F{accession}^RIS|CTHEAD^CT head^RIS|R|||||||||||||{accession}|RP{accession}"
-            f"|SPS{accession}||||CT|||1^once^^{at or stamp}^^R",
+            f"|SPS{accession}||||CT|||1^once^^{at or stamp}^^{priority}",
             f"ZDS|{study}^RIS^Application^DICOM",
             charset=charset,
         )

@@ -131,6 +131,18 @@ def test_holds_are_by_scanner_and_emergency(tmp_path: Path) -> None:
         assert room.state(free) == (PREPARED, "")
 
 
+def test_an_urgent_order_ends_the_hold_of_its_own_images_alone(tmp_path: Path) -> None:
+    patience = Patience(default=timedelta(minutes=10), emergency=timedelta(0))
+    with reading_room(tmp_path, rules(patience=patience)) as room:
+        room.order(BEN, "ACC2", study=objects.uid("two"), priority="S", station="CT1")
+        waiting = room.image(study=objects.uid("one"), AccessionNumber="ACC1", **ADA)
+        urgent = room.image(study=objects.uid("two"), AccessionNumber="ACC2", **{**BEN, "PatientName": "Orlov^Ada"})
+        room.rounds()
+        assert room.check(objects.uid("two")).verdict.decision == "hold"
+        assert room.state(urgent) == (PREPARED, "")
+        assert room.state(waiting) == (RECEIVED, "held")
+
+
 def test_a_late_order_releases_and_corrects(tmp_path: Path) -> None:
     with reading_room(tmp_path, rules(patience=Patience(default=timedelta(hours=1)))) as room:
         image = room.image(AccessionNumber="ACC1", **WRONG_NAME)

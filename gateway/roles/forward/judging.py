@@ -184,7 +184,7 @@ class Judge:
         verdict = case.verdict
         way, until = Way.ROUTES, None
         if self._rules.mode is Mode.APPLY:
-            urgent = case.origins.urgent or _is_stat(case.found.candidates)
+            urgent = case.origins.urgent or _is_stat(case)
             time = max(
                 (self._rules.patience.hold_for(ae, emergency=urgent) for ae in case.origins.scanners),
                 default=timedelta(0),
@@ -277,5 +277,9 @@ def _meant(case: _Case, decision: Decision) -> Candidate:
     raise LookupError("the order is not known any more")
 
 
-def _is_stat(orders: Sequence[Candidate]) -> bool:
-    return any(one.procedure.RequestedProcedurePriority.upper() == "STAT" for one in orders)
+def _is_stat(case: _Case) -> bool:
+    """Whether an order that the study names is urgent: not another of its scanner's day."""
+    named = {order for met in case.verdict.evidence for order in met.orders}
+    return any(
+        one.id in named and one.procedure.RequestedProcedurePriority.upper() == "STAT" for one in case.found.candidates
+    )
