@@ -177,7 +177,7 @@ def _person(header: Header, study: Study, policy: CheckPolicy) -> Iterator[Findi
     """Age against birth date, and what was left over from the patient before."""
     born, day = date_of(header.PatientBirthDate), date_of(header.StudyDate)
     age = header.PatientAge.strip().upper()
-    if born and day and len(age) == 4 and age[:3].isdigit() and age[3] in _AGE_UNITS:
+    if born and day and len(age) == 4 and age[:3].isascii() and age[:3].isdigit() and age[3] in _AGE_UNITS:
         days = int(age[:3]) * _AGE_UNITS[age[3]]
         if abs((day - born).days - days) > _AGE_SLACK:
             yield finding(Code.AGE_IMPLAUSIBLE, "PatientAge", has=age, expected=header.PatientBirthDate)

@@ -17,7 +17,7 @@ What it can't catch is said in `plausibility`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from itertools import combinations
@@ -41,6 +41,7 @@ from gateway.domain.identity_model import (
     CheckPolicy,
     Decision,
     Finding,
+    Header,
     Level,
     Relation,
     Severity,
@@ -130,8 +131,9 @@ def decide(study: Study, candidates: Sequence[Candidate], policy: CheckPolicy, n
     found = gather(study, orders, policy)
     own = tuple(check_headers(study, policy))
     case = _Case(study=study, candidates=orders, policy=policy, now=now, found=found, findings=own)
-    if any(header.is_deidentified for header in study.headers):
-        return case.verdict(Decision.PASS, Rule.DEIDENTIFIED)
+    identified = tuple(header for header in study.headers if not header.is_deidentified)
+    if identified != study.headers:
+        return _beside_deidentified(case, identified)
     if all(is_test_patient(header, policy) for header in study.headers):
         return case.verdict(Decision.PASS, Rule.TEST_PATIENT)
     conflicts = _conflicts(case)
@@ -140,6 +142,15 @@ def decide(study: Study, candidates: Sequence[Candidate], policy: CheckPolicy, n
     if not found.votes:
         return _without_key(case)
     return _with_key(case)
+
+
+def _beside_deidentified(case: _Case, identified: tuple[Header, ...]) -> Verdict:
+    """Nobody is named in such a study. What is held for two patients is, whatever else came in it."""
+    if identified:
+        theirs = decide(replace(case.study, headers=identified), case.candidates, case.policy, case.now)
+        if theirs.blocks:
+            return replace(theirs, findings=_tidy([*case.findings, *theirs.findings]))
+    return case.verdict(Decision.PASS, Rule.DEIDENTIFIED)
 
 
 def _tidy(findings: Sequence[Finding]) -> tuple[Finding, ...]:
