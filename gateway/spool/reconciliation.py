@@ -110,8 +110,7 @@ def decide(
     now: datetime,
 ) -> int:
     """Writes the decision down; its number. Raises DecisionRefused for one that changes nothing."""
-    check = checks.of_study(c, study)
-    if choice is Choice.UNDO and check is None:
+    if choice is Choice.UNDO and checks.of_study(c, study) is None:
         raise DecisionRefused("nothing was decided or corrected of this study")
     return tasks.decide(c, study, choice, target=target, remember=remember, why=why, by=by, now=now)
 

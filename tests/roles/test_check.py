@@ -567,3 +567,24 @@ def test_an_order_that_can_not_be_read_holds_up_no_image(tmp_path: Path) -> None
         room.rounds()
         assert room.state(image) == room.state(other) == (PREPARED, "")
         assert set(room.kinds()) == {"check-failed", "identity"}
+
+
+def test_a_verdict_that_can_not_be_read_keeps_back_its_own_study_alone(tmp_path: Path) -> None:
+    with reading_room(tmp_path) as room:
+        room.order(ADA, "ACC1")
+        room.image(AccessionNumber="ACC1", **ADA)
+        room.rounds()
+        room.spool.db.write(lambda c: c.execute("UPDATE study_check SET basis = '{}'")).result()
+        late = room.image(AccessionNumber="ACC1", **WRONG_NAME)
+        other = room.image(study=objects.uid("another"), AccessionNumber="ACC2", **BEN)
+        room.rounds()
+        assert room.state(other) == (PREPARED, "")
+        assert room.state(late) == (RECEIVED, "")  # it may be held: nobody knows
+        (task,) = [one for one in room.open_tasks() if one.kind == "check-failed"]
+        assert (task.study, task.blocks) == (ORDER, True)
+        room.clock.pass_(hours=1)
+        room.rounds()
+        assert room.alarms() == [tasks.ALARM_WAITS]
+        room.decide(Choice.RELEASE)
+        assert room.state(late) == (PREPARED, "")
+        assert (room.check().decided_by, room.alarms()) == ("ada", [])

@@ -28,6 +28,8 @@ from gateway.spool import Connection, Spool, checks, tasks
 from gateway.spool.checks import Excerpt, StudyKey
 from gateway.spool.tasks import Decision
 
+UNREADABLE: Final = "verdict-unreadable"
+"""What stands of the study can't be read."""
 UNREAD_AT_ONCE: Final = 5000
 """Images of one study whose headers are read late: they came while the check was off."""
 
@@ -73,6 +75,12 @@ class Check:
         tasks.open_task(c, looked.study, kind, code=kind, blocks=False, escalate_at=None, now=now)
         return follow(c, looked, checks.of_study(c, looked.study), now=now)
 
+    def keep_back(self, c: Connection, looked: Looked) -> None:
+        """Ask a person about a study of which it can't be told whether it is held; an alarm if nobody comes."""
+        kind, now = TaskKind.CHECK_FAILED, self._now()
+        at = now + self._rules.patience.escalate
+        tasks.open_task(c, looked.study, kind, code=UNREADABLE, blocks=True, escalate_at=at, now=now)
+
     def _looked(self, c: Connection, study: StudyKey, group: Sequence[Instance]) -> Looked:
         try:
             return self._tried(c, self._of_study(c, study, group))
@@ -92,7 +100,12 @@ class Check:
         anew: bool = False,
         afresh: bool = False,
     ) -> Looked:
-        standing = checks.of_study(c, study)
+        try:
+            standing = checks.of_study(c, study)
+        except ValueError:
+            if decision is None:
+                raise
+            standing = None  # it can't be read: what a person decides stands in its place
         looked = Looked(study=study, instances=tuple(group), standing=standing)
         if self._rules.mode is not Mode.OFF:
             looked = self._with_headers(c, looked)

@@ -1,7 +1,8 @@
 """From received to prepared: every image is checked against its order, then routed (DESIGN 5, Image).
 
 What is promised: studies that wait are looked at together and written down each by itself, so that one bad object
-holds up no other. An image whose study is held stays received; every other one has its deliveries after the round.
+holds up no other. An image whose study is held stays received, and so does one of a study of which it can't be told
+whether it is; every other one has its deliveries after the round.
 """
 
 from __future__ import annotations
@@ -74,15 +75,15 @@ class Preparer:
             self._write(partial(audit.raise_alarm, code=ALARM_NO_ROUTE, subject="routing", now=self._now()))
             return False
         looked = self._check.look(c, waiting)
-        for start in range(0, len(looked), GROUP):
-            self._enter(looked[start : start + GROUP])
-        if waiting:
+        entered = sum(self._enter(looked[start : start + GROUP]) for start in range(0, len(looked), GROUP))
+        if entered:
             self._write(partial(audit.clear_alarm, code=ALARM_NO_ROUTE, subject="routing", now=self._now()))
             self._prepared()
-        return bool(waiting) or changed
+        return entered > 0 or changed
 
-    def _enter(self, looked: Sequence[Looked]) -> None:
-        """Write down some studies in one transaction, each with what becomes of its images."""
+    def _enter(self, looked: Sequence[Looked]) -> int:
+        """Write down some studies in one transaction, each with what becomes of its images; how many."""
+        entered = 0
         read = [self._router.headers_of(_received(one), one.links) for one in looked]
         jobs = [partial(self._study, looked=one, headers=headers) for one, headers in zip(looked, read, strict=True)]
         for one, headers, future in zip(looked, read, self._spool.db.write_together(jobs), strict=True):
@@ -92,7 +93,23 @@ class Preparer:
                 raise
             except Exception as error:  # noqa: BLE001 -- one study's edge: it goes on unchecked, the others as they are
                 log.error("check not written", instance=one.instances[0].id, error=type(error).__name__)
-                self._write(partial(self._unchecked, looked=one, headers=headers))
+                entered += self._went_unchecked(one, headers)
+            else:
+                entered += 1
+        return entered
+
+    def _went_unchecked(self, looked: Looked, headers: Headers) -> bool:
+        """Let go what could not be written down. What stands of its study may not be readable either: then nobody
+        knows whether it is held, and its images wait for a person."""
+        try:
+            self._write(partial(self._unchecked, looked=looked, headers=headers))
+        except TemporaryFailure:
+            raise
+        except Exception as error:  # noqa: BLE001 -- as above: it must not keep the others
+            log.error("study kept back", instance=looked.instances[0].id, error=type(error).__name__)
+            self._write(partial(self._check.keep_back, looked=looked))
+            return False
+        return True
 
     def _study(self, c: Connection, *, looked: Looked, headers: Headers) -> None:
         way = self._check.fail(c, looked) if looked.failed else self._check.write(c, looked)

@@ -145,7 +145,7 @@ class _Recording:
         if check.way is Way.HELD:
             self._open(TaskKind.HELD, "held-by-a-person", blocks=True)
             return
-        kinds = (TaskKind.IDENTITY, TaskKind.HELD, TaskKind.AFTER_DELIVERY)
+        kinds = (TaskKind.IDENTITY, TaskKind.HELD, TaskKind.AFTER_DELIVERY, TaskKind.CHECK_FAILED)
         self._settle(*kinds, by=check.decided_by, outcome=f"decision {check.decision}")
 
     def _open(self, kind: TaskKind, code: str, *, blocks: bool = False, escalate_at: datetime | None = None) -> None:
