@@ -1,11 +1,10 @@
 """dcmjs-dimse, node-hl7-client and node-hl7-server under Node: a third, unrelated implementation, as an SCU, a sender
 and a receiver of HL7.
 
-`node_modules` is installed once by `npm ci` from the lock file, which names no registry; see `install`.
+`make setup` installs `node_modules` by `npm ci` from the lock file, which names no registry; else the first test does.
 """
 
 import fcntl
-import hashlib
 import json
 import shutil
 from collections.abc import Iterator, Sequence
@@ -31,19 +30,23 @@ class NodeAnswer:
 
 
 def install() -> None:
-    """Install what the lock file says, once per lock file; raise with npm's words if that fails."""
+    """Install what the lock file says where `make setup` did not; raise with npm's words if that fails."""
     lock = HOME / "package-lock.json"
-    wanted = hashlib.sha256(lock.read_bytes()).hexdigest()
-    stamp = HOME / "node_modules" / ".installed"
     with lock.open() as held:
         fcntl.flock(held, fcntl.LOCK_EX)
-        if stamp.exists() and stamp.read_text() == wanted:
+        if _listed(lock) == _listed(HOME / "node_modules" / ".package-lock.json"):
             return
         ended = run(["npm", "ci", "--no-audit", "--no-fund"], folder=HOME, limit=300)
         if ended.returncode:
             msg = f"npm ci failed in tests/peers/node: is the npm registry reachable?\n{ended.output}"
             raise RuntimeError(msg)
-        stamp.write_text(wanted)
+
+
+def _listed(lock: Path) -> dict[str, Any]:
+    """The packages of a lock file, but for the one that it is of. npm writes such a file when all of them are there."""
+    if not lock.exists():
+        return {}
+    return {name: package for name, package in json.loads(lock.read_bytes())["packages"].items() if name}
 
 
 def find(
