@@ -55,12 +55,14 @@ def command(
     if name not in set(CommandName):
         raise CommandFailed(f"there is no such command; there are: {', '.join(CommandName)}")
     asked = _command(CommandName(name), site, box, arguments or [], timedelta(minutes=minutes))
-    try:
-        message = signed(asked, [signing_key(path) for path in key])
-    except ValueError as error:
-        raise CommandFailed(str(error)) from None
     wish = asked.name is CommandName.APPLY_CONFIG
     topic = Topic(site=site, box=box, leaf=Leaf.DESIRED if wish else Leaf.REQUEST)
+    keys = [signing_key(path) for path in key]
+    try:
+        message = signed(asked, keys)
+        str(topic)
+    except ValueError as error:
+        raise CommandFailed(f"fleet command: {error}") from None
     broker = broker_of(load_fleet(config).broker)
     found = ask(broker, topic, message, nonce=asked.nonce, retained=wish, wait=wait)
     if as_json:

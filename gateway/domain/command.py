@@ -15,7 +15,7 @@ Times are UTC with whole seconds. The clock of the books (`floor`) never goes ba
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -155,6 +155,9 @@ class Text:
     def holds(self, value: object) -> bool:
         return isinstance(value, str) and len(value) <= self.longest and self.pattern.fullmatch(value) is not None
 
+    def __str__(self) -> str:
+        return f"text of the form {self.pattern.pattern}, at most {self.longest} long"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Number:
@@ -165,6 +168,9 @@ class Number:
 
     def holds(self, value: object) -> bool:
         return type(value) is int and self.least <= value <= self.most  # True is no number
+
+    def __str__(self) -> str:
+        return f"a whole number from {self.least} to {self.most}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -274,9 +280,12 @@ class Standing:
 def signed(command: Command, keys: Sequence[Ed25519PrivateKey]) -> bytes:
     """The message for `cmd/req` or `desired`. Raises ValueError where its form wants other arguments or more keys."""
     form = FORMS[command.name]
-    if not _fits(form, command.arguments) or len(keys) < form.signatures:
-        wanted = ", ".join(form.arguments) or "no arguments"
-        raise ValueError(f"{command.name}: write {wanted}, and sign with {form.signatures} keys")
+    faults = [*_faults(form, command.arguments)]
+    if len(keys) < form.signatures:
+        faults.append(f"is signed by {len(keys)}: sign with {form.signatures} keys, of two people")
+    if faults:
+        wanted = ", ".join(form.arguments) or "none"
+        raise ValueError(f"{command.name}: {'; '.join(faults)}; its arguments: {wanted}")
     body = {
         "schema": SCHEMA,
         "cmd": command.name.value,
@@ -349,8 +358,19 @@ def _flaw_of(command: Command, *, signers: int, now: datetime) -> Reason | None:
 
 
 def _fits(form: Form, arguments: Mapping[str, Any]) -> bool:
-    shapes = form.arguments
-    return arguments.keys() == shapes.keys() and all(shapes[name].holds(value) for name, value in arguments.items())
+    return not any(_faults(form, arguments))
+
+
+def _faults(form: Form, arguments: Mapping[str, Any]) -> Iterator[str]:
+    """What is wrong with each argument; never its value."""
+    for name in dict.fromkeys([*form.arguments, *arguments]):
+        shape = form.arguments.get(name)
+        if shape is None:
+            yield "an argument is none of it"
+        elif name not in arguments:
+            yield f"{name} is missing"
+        elif not shape.holds(arguments[name]):
+            yield f"{name} is not {shape}"
 
 
 def _well_formed(body: Mapping[str, Any]) -> bool:

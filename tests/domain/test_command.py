@@ -180,10 +180,16 @@ def test_a_configuration_may_be_so_long_and_no_longer() -> None:
 
 
 def test_only_what_its_form_asks_for_can_be_signed() -> None:
-    with pytest.raises(ValueError, match="c_echo: write peer"):
+    with pytest.raises(ValueError, match="c_echo: peer is missing; its arguments: peer"):
         signed(command(CommandName.C_ECHO, arguments={}), [ANN])
     with pytest.raises(ValueError, match="sign with 2 keys"):
         signed(command(CommandName.UPDATE), [ANN])
+    given: dict[str, str | int] = {"level": "loud", "minutes": "ten", "room": "DOE"}
+    with pytest.raises(ValueError, match="log_level: level is not text") as told:
+        signed(command(CommandName.LOG_LEVEL, arguments=given), [ANN])
+    assert "minutes is not a whole number from 1 to" in str(told.value)
+    assert "an argument is none of it" in str(told.value)
+    assert not any(value in str(told.value) for value in ("loud", "ten;", "room", "DOE"))
 
 
 def test_what_disturbs_waits_for_the_exam() -> None:

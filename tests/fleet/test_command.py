@@ -94,6 +94,25 @@ def test_a_stranger_gets_no_answer(broker: Mosquitto, tmp_path: Path) -> None:
     assert not any(isinstance(judged, Authentic) for *_, judged in heard)
 
 
+def test_a_box_that_no_topic_can_name_is_told_in_a_line(tmp_path: Path) -> None:
+    key_file(tmp_path / "anna.key")
+    (tmp_path / "fleet.toml").write_text(f'[broker]\nhost = ["{HOST}"]\nport = 1\ntls = false\n', "utf-8")
+    words = [
+        "ping",
+        "--site",
+        "a b",
+        "--box",
+        "b1",
+        "--key",
+        tmp_path / "anna.key",
+        "--config",
+        tmp_path / "fleet.toml",
+    ]
+    done = run([sys.executable, "-m", "gateway", "fleet", "command", *map(str, words)])
+    assert (done.returncode, done.output.count("\n")) == (2, 1)
+    assert "no name for a topic" in done.output
+
+
 def test_a_configuration_is_a_wish_that_two_sign(broker: Mosquitto, tmp_path: Path) -> None:
     anna, ben = key_file(tmp_path / "anna.key"), key_file(tmp_path / "ben.key")
     (tmp_path / "gateway.toml").write_text("[site]\n", "utf-8")
@@ -111,7 +130,7 @@ def test_a_configuration_is_a_wish_that_two_sign(broker: Mosquitto, tmp_path: Pa
 
 def test_what_can_not_be_asked_is_said(broker: Mosquitto, tmp_path: Path) -> None:
     key_file(tmp_path / "anna.key")
-    for words, said in ((("rm",), "no such command"), (("c_echo",), "write peer")):
+    for words, said in ((("rm",), "no such command"), (("c_echo",), "peer is missing")):
         done = ask(broker, *words, "--key", tmp_path / "anna.key")
         assert done.returncode == 2
         assert said in done.output
