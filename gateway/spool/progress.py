@@ -6,6 +6,7 @@ Promises
 - What comes after a study's end opens nothing again; it is counted as late.
 - A study is settled, and looked at no more, once its orders were told of, or none came for UNORDERED.
 - No patient is named here: a study is its UID.
+- A reason of a later release, which this one does not know, is none: the study is looked at again.
 """
 
 from __future__ import annotations
@@ -169,7 +170,7 @@ def _progress(row: Row) -> StudyProgress:
         first_at=from_text(row["first_at"]),
         last_at=from_text(row["last_at"]),
         progress=Progress(row["standing"]),
-        because=Because(row["because"]),
+        because=Because(row["because"]) if row["because"] in set(Because) else Because.NOT_QUIET,
         ended_at=from_text(row["ended_at"]),
         late=row["late"],
         last_late_at=from_text(row["last_late_at"]),

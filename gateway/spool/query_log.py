@@ -155,7 +155,7 @@ def _query(row: Row) -> LoggedQuery:
         meant=row["meant"],
         status=row["status"],
         looked_at=row["looked_at"],
-        dropped={Stage(stage): count for stage, count in json.loads(row["dropped"]).items()},
+        dropped={Stage(stage): count for stage, count in json.loads(row["dropped"]).items() if stage in set(Stage)},
         quirks=json.loads(row["quirks"]),
         answered=row["answered"],
         sources=json.loads(row["sources"]),

@@ -4,6 +4,7 @@ Promises
 - A study has at most one open task of each kind. A task is opened, and decided once; both have a journal row.
 - A decision is durable before it is carried out; forward carries it out once (`carried`), whatever crashes between.
 - A remembered decision holds for a study whose evidence is the same in every point, until it is revoked.
+- What a later release asked, and this one does not know, is left out: the others are told.
 - A person's own words and the order that was meant stay here: the journal has our own numbers alone.
 """
 
@@ -26,6 +27,7 @@ from gateway.spool.times import from_text, to_text
 ALARM_WAITS: Final = "study-held"
 """A task that holds images waits for a person. Subject: "task N"."""
 LISTED: Final = 1000
+_KINDS: Final = frozenset(TaskKind)
 _DIGITS: Final = 18
 """Of a number that SQLite can hold, whatever they are."""
 
@@ -136,17 +138,18 @@ def named(c: Connection, key: str) -> Task | None:
     if not (key.isascii() and key.isdecimal() and len(key) <= _DIGITS):
         return None
     row = c.execute(sql("task_get"), {"id": int(key)}).fetchone()
-    return None if row is None else _task(row)
+    return None if row is None or row["kind"] not in _KINDS else _task(row)
 
 
 def of_study(c: Connection, study: StudyKey) -> list[Task]:
     """Every task there was about a study, oldest first."""
-    return [_task(row) for row in c.execute(sql("tasks_of_study"), {"study": study})]
+    return [_task(row) for row in c.execute(sql("tasks_of_study"), {"study": study}) if row["kind"] in _KINDS]
 
 
 def latest(c: Connection, *, every: bool, limit: int) -> list[Task]:
     """Open tasks, those that hold images first, then the oldest; with `every` decided ones after them."""
-    return [_task(row) for row in c.execute(sql("tasks_latest"), {"every": every, "limit": min(limit, LISTED)})]
+    rows = c.execute(sql("tasks_latest"), {"every": every, "limit": min(limit, LISTED)})
+    return [_task(row) for row in rows if row["kind"] in _KINDS]
 
 
 def counts(c: Connection) -> tuple[OpenTasks, ...]:
@@ -156,6 +159,7 @@ def counts(c: Connection) -> tuple[OpenTasks, ...]:
             kind=TaskKind(row["kind"]), blocks=bool(row["blocks"]), count=row["n"], oldest=from_text(row["oldest"])
         )
         for row in c.execute(sql("task_counts"))
+        if row["kind"] in _KINDS
     )
 
 
