@@ -67,6 +67,12 @@ class Message:
         self.command = command
         self.data_set = bytearray()
 
+    @property
+    def status(self) -> int:
+        """Of a response, which is none without it."""
+        assert self.command.Status is not None
+        return self.command.Status
+
 
 class Requestor:
     """An established association that we asked for."""
@@ -150,7 +156,7 @@ class Requestor:
         command = CommandSet(
             CommandField=CommandField.C_ECHO_RQ, MessageID=self.next_message_id(), AffectedSOPClassUID=VERIFICATION
         )
-        return self.request(self._need(VERIFICATION), command).command.Status or 0
+        return self.request(self._need(VERIFICATION), command).status
 
     def request(self, context: AcceptedContext, command: CommandSet, data_set: bytes | None = None) -> Message:
         """Send one request and wait for its one response."""
@@ -328,6 +334,8 @@ class Requestor:
             if message.command.CommandField & 0x8000 == 0:
                 self._inbox.append(message)
             elif message.command.MessageIDBeingRespondedTo == command.MessageID:
+                if message.command.Status is None:  # required, and what becomes of the object hangs on it
+                    raise TransportFailure("a response without Status (0000,0900)", code="protocol")
                 return message
         raise TransportFailure(f"{MOST_UNASKED} messages came, and no response", code="protocol")
 

@@ -51,7 +51,7 @@ def _ask(peer: Peer, identifier: DataSet, limit: int, take: Callable[[DataSet], 
             return Answer(complete=False, failure="context")
         responses = requestor.find(context, encode(identifier, context.transfer_syntax))
         for message in responses:
-            status = message.command.Status
+            status = message.status
             if status not in PENDING:
                 break
             if taken == limit:

@@ -8,6 +8,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -426,6 +427,35 @@ def test_an_answer_right_before_an_abort_counts() -> None:
             requestor.echo()
         assert failed.value.code in ("abort", "send")
         requestor.release()
+
+
+def asked_of_the_worklist(requestor: Requestor) -> list[Message]:
+    context = requestor.context_for(MODALITY_WORKLIST)
+    assert context is not None
+    return list(requestor.find(context, b""))
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [lambda one: store(one, b"stored"), Requestor.echo, asked_of_the_worklist],
+    ids=["store", "echo", "find"],
+)
+def test_a_response_without_a_status_is_no_success(ask: Callable[[Requestor], object]) -> None:
+    """Status (0000,0900) is required (PS3.7 9.3): without it nobody said that the image is stored, and to a destination
+    with confirm = "status" it is what lets ours be purged."""
+
+    def play(rude: Rude) -> None:
+        rude.accept()
+        context, command = rude.message()
+        rude.socket.sendall(say(context, replace(response_to(command, 0), Status=None)))
+        until_closed(rude)
+
+    with acceptor(play) as port:
+        requestor = Requestor.connect(peer(port), WANTED)
+        with pytest.raises(TransportFailure) as failed:
+            ask(requestor)
+        requestor.abort()
+    assert failed.value.code == "protocol"
 
 
 def test_a_release_by_the_peer_ends_what_we_do_next() -> None:

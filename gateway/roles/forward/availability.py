@@ -98,7 +98,7 @@ class AvailabilityNotifier:
                     transfer_syntax=context.transfer_syntax,
                     message_id=requestor.next_message_id(),
                 )
-                status = requestor.request(context, command, data_set).command.Status or 0
+                status = requestor.request(context, command, data_set).status
         except TemporaryFailure:
             self._breaker.failed()
             raise

@@ -204,7 +204,7 @@ class Confirmer:
             message_id=requestor.next_message_id(),
         )
         try:
-            status = requestor.request(context, command, data_set).command.Status
+            status = requestor.request(context, command, data_set).status
             if status != 0:
                 raise TemporaryFailure(f"storage commitment was answered {status:04X}", code=f"{status:04X}")
         except TemporaryFailure:

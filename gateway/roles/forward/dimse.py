@@ -141,7 +141,7 @@ def _found(requestor: Requestor, wanted: Sequence[Instance]) -> set[UID]:
     }
     found: set[UID] = set()
     for message in requestor.find(context, encode(identifier, context.transfer_syntax)):
-        status = message.command.Status or 0
+        status = message.status
         if status in (0xFF00, 0xFF01):
             found.add(UID(text_of(_read(message.data_set, context.transfer_syntax), _INSTANCE)))
         elif status != 0:
@@ -158,7 +158,7 @@ def _of_study(requestor: Requestor, StudyInstanceUID: str, keywords: Sequence[st
     identifier: DataSet = {_LEVEL: _text("CS", "STUDY"), _STUDY: _text("UI", StudyInstanceUID), **wanted}
     found: dict[str, str] | None = None
     for message in requestor.find(context, encode(identifier, context.transfer_syntax)):
-        status = message.command.Status or 0
+        status = message.status
         if status in (0xFF00, 0xFF01):
             answer = _read(message.data_set, context.transfer_syntax)
             names = charset.character_sets(

@@ -132,10 +132,9 @@ def _send(requestor: Requestor, relay: Relay, body: bytes) -> Outcome:
         MessageID=requestor.next_message_id(),
         CommandDataSetType=1 if content else NO_DATA_SET,
     )
-    response = requestor.request(context, command, content or None).command
-    if response.Status is None:
-        raise TemporaryFailure("the response has no Status (0000,0900)", code="protocol")
-    return classify_answer(relay.request, response.Status, error_id=response.ErrorID or 0, attempts=relay.attempts)
+    response = requestor.request(context, command, content or None)
+    error_id = response.command.ErrorID or 0
+    return classify_answer(relay.request, response.status, error_id=error_id, attempts=relay.attempts)
 
 
 def _as_accepted(requestor: Requestor, relay: Relay, body: bytes) -> tuple[AcceptedContext, bytes]:

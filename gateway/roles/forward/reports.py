@@ -261,7 +261,7 @@ def _deliver(peer: Peer, request: CommitmentRequest) -> None:
             transfer_syntax=context.transfer_syntax,
             message_id=requestor.next_message_id(),
         )
-        status = requestor.request(context, command, data_set).command.Status
+        status = requestor.request(context, command, data_set).status
         if status != 0:
             raise TemporaryFailure(f"the report was answered {status:04X}", code=f"{status:04X}")
 

@@ -128,7 +128,9 @@ def send(
         CommandDataSetType=1,
     )
     segments = segments_of(opened, context.transfer_syntax)
-    return requestor.store(context, command, segments, opened.descriptor, meanwhile=meanwhile, allow=allow).Status or 0
+    response = requestor.store(context, command, segments, opened.descriptor, meanwhile=meanwhile, allow=allow)
+    assert response.Status is not None
+    return response.Status
 
 
 def _verified(source: int, instance: Instance) -> int:
