@@ -208,7 +208,7 @@ class Fleet:
         reconnected = drained = None
         if plan.storm_after:
             await asyncio.sleep(plan.storm_after)
-            reconnected, drained = await self._storm()
+            reconnected, drained = await self.storm()
         with suppress(TimeoutError):
             async with asyncio.timeout_at(began + plan.lasts):
                 await self._over.wait()
@@ -219,7 +219,9 @@ class Fleet:
         owed = sum(line.box.owed for line in self.lines)
         return Outcome(tally=self.tally, owed=owed, connected=connected, reconnected=reconnected, drained=drained)
 
-    async def _storm(self) -> tuple[float | None, float | None]:
+    async def storm(self) -> tuple[float | None, float | None]:
+        """Cut every connection at once, with an event at each box. Seconds until every box was connected again, and
+        until central had acknowledged everything up to then; None if it was not within `drain`."""
         began = asyncio.get_running_loop().time()
         for line in self.lines:
             line.cut()
