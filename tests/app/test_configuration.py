@@ -23,6 +23,6 @@ async def test_another_configuration_ends_the_process(tmp_path: Path, late: bool
     if late:
         assert not watching.done()
         overlay.put("wished", over="local")
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await watching
     assert not stop.is_set()

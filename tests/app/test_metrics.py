@@ -86,11 +86,11 @@ def running(config: Config) -> Iterator[Box]:
     thread = threading.Thread(target=lambda: loop.run_until_complete(life()))
     thread.start()
     try:
-        ready.wait(30)
+        ready.wait(60)
         yield box
     finally:
         loop.call_soon_threadsafe(stop.set)
-        thread.join(30)
+        thread.join(60)
         loop.close()
         box.close()
 

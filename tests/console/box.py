@@ -57,7 +57,7 @@ class Served:
         self, path: str, *, method: str = "GET", host: str | None = None, accept: str = "*/*"
     ) -> tuple[int, dict[str, str], bytes]:
         """Status, headers (names in lower case) and body of one answer."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         try:
             connection.putrequest(method, path, skip_host=host is not None, skip_accept_encoding=True)
             if host is not None:
@@ -75,7 +75,7 @@ class Served:
         return self.post_raw(path, body, {"Content-Type": "application/json"} | headers)
 
     def post_raw(self, path: str, body: bytes | Iterator[bytes], headers: dict[str, str]) -> tuple[int, Any]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         try:
             connection.request("POST", path, body, {k.replace("_", "-"): v for k, v in headers.items()})
             answer = connection.getresponse()

@@ -16,7 +16,7 @@ from gateway.domain.mllp import FrameReader, frame
 from gateway.net.mllp_server import Limits, MllpServer, Receiver
 
 HOST = "127.0.0.1"
-PATIENCE = 20.0
+PATIENCE = 60.0
 """Seconds that nothing on loopback takes; a wait this long has failed."""
 _T = TypeVar("_T")
 

@@ -51,7 +51,7 @@ def peer(port: int, *, called: str = "PACS", timeout: float = PATIENCE, **change
         port=port,
         called_ae=called,
         calling_ae="BOX",
-        connect_timeout=5,
+        connect_timeout=PATIENCE,
         timeout=timeout,
         **changed,  # type: ignore[arg-type]
     )
@@ -182,7 +182,7 @@ def test_tls_both_sides(open_box: Opener, certificate: Certificate) -> None:
         port=box.port,
         called_ae="BOX",
         calling_ae="CT1",
-        connect_timeout=5,
+        connect_timeout=PATIENCE,
         timeout=PATIENCE,
         tls=lambda: certificate.client,
     )

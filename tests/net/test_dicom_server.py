@@ -27,6 +27,7 @@ from tests.net.wire import (
     CT,
     HOST,
     MAX_PDU,
+    PATIENCE,
     Box,
     Certificate,
     Opener,
@@ -842,7 +843,7 @@ def test_drain_lets_an_object_finish_and_takes_no_new_association(open_box: Open
         box.wait_until(lambda: len(box.server._waiting) == 1)
         raw.send(store_rq(b"object"))
         (held,) = box.ward.wait_for("complete")
-        draining = asyncio.run_coroutine_threadsafe(box.server.drain(20), box.loop)
+        draining = asyncio.run_coroutine_threadsafe(box.server.drain(PATIENCE), box.loop)
         box.wait_until(lambda: box.server._draining)
         late.send(request().encode())
         pdu = late.pdu()
@@ -850,7 +851,7 @@ def test_drain_lets_an_object_finish_and_takes_no_new_association(open_box: Open
         assert pdu.type == PduType.ASSOCIATE_RJ
         held.answer.set_result((0, ""))
         assert raw.message()[0].Status == 0
-        draining.result(20)
+        draining.result(PATIENCE)
         assert raw.aborted() == (0, 0)
 
 

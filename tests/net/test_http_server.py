@@ -41,7 +41,7 @@ def serving(*routes: Route, port: int = 0, told: Callable[[bool], object] = lamb
         yield server
     finally:
         loop.call_soon_threadsafe(stop.set)
-        thread.join(20)
+        thread.join(60)
         assert not thread.is_alive()
         loop.close()
 
@@ -53,7 +53,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def ends(peer: socket.socket) -> bool:
     """Whether the other side ends it, in whichever way."""
-    peer.settimeout(20)
+    peer.settimeout(60)
     try:
         while peer.recv(1 << 16):
             pass
@@ -80,13 +80,13 @@ def test_who_does_not_read_is_cut() -> None:
 
     with serving(Route("/large", large)) as server, socket.create_connection((HOST, server.port)) as peer:
         peer.sendall(REQUEST.replace(b"/ ", b"/large "))
-        assert asked.wait(20)
+        assert asked.wait(60)
         until(lambda: not server._server.server_state.connections, what="it is cut")
 
 
 def test_one_connection_for_many_questions() -> None:
     with serving() as server:
-        asking = http.client.HTTPConnection(HOST, server.port, timeout=20)
+        asking = http.client.HTTPConnection(HOST, server.port, timeout=60)
         for _ in range(3):
             asking.request("GET", "/")
             assert asking.getresponse().read() == b"hello"
@@ -103,7 +103,7 @@ def test_a_port_that_is_taken_is_asked_for_again(monkeypatch: pytest.MonkeyPatch
         if freed:
             other.close()
             until(lambda: told == [False, True], what="it has its port")
-            asking = http.client.HTTPConnection(HOST, port, timeout=20)
+            asking = http.client.HTTPConnection(HOST, port, timeout=60)
             asking.request("GET", "/")
             assert asking.getresponse().read() == b"hello"
             asking.close()
@@ -113,7 +113,7 @@ def test_no_more_than_so_many_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http_server, "CONNECTIONS", 3)
     with serving() as server:
         held = [socket.create_connection((HOST, server.port)) for _ in range(3)]
-        asking = http.client.HTTPConnection(HOST, server.port, timeout=20)
+        asking = http.client.HTTPConnection(HOST, server.port, timeout=60)
         asking.request("GET", "/")
         assert asking.getresponse().status == 503
         asking.close()

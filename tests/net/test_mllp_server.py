@@ -14,7 +14,7 @@ import pytest
 
 from gateway.domain.mllp import frame
 from gateway.net.mllp_server import AHEAD
-from tests.net.mllp_wire import Caller, Desk, Post
+from tests.net.mllp_wire import PATIENCE, Caller, Desk, Post
 from tests.net.wire import Certificate
 
 Opener = Callable[..., Post]
@@ -187,12 +187,12 @@ def test_draining_answers_what_was_taken(open_post: Opener) -> None:
     with Caller(post.port) as caller, Caller(post.port) as idle:
         caller.send(b"MSH|1")
         post.wait_until(lambda: len(desk.held) == 1 and len(post.server._connections) == 2)
-        draining = asyncio.run_coroutine_threadsafe(post.server.drain(20), post.loop)
+        draining = asyncio.run_coroutine_threadsafe(post.server.drain(PATIENCE), post.loop)
         assert idle.answer() is None
         post.loop.call_soon_threadsafe(desk.held[0].set_result, frame(b"ok"))
         assert caller.answer() == b"ok"
         assert caller.answer() is None
-        draining.result(20)
+        draining.result(PATIENCE)
     with pytest.raises(ConnectionError):
         Caller(post.port)
 
@@ -213,7 +213,7 @@ def test_many_senders_at_once(open_post: Opener) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(20)
+        thread.join(PATIENCE)
     assert wrong == []
 
 

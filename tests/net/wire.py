@@ -42,7 +42,7 @@ from gateway.net.dicom_server import DicomServer, Limits
 from gateway.net.dicom_service import Caller, Handler
 
 HOST = "127.0.0.1"
-PATIENCE = 20.0
+PATIENCE = 60.0
 """Seconds that nothing on loopback takes; a wait this long has failed."""
 CT = "1.2.840.10008.5.1.4.1.1.2"
 MAX_PDU = 131072

@@ -271,8 +271,8 @@ async def test_what_stands_is_gone_on_from_and_ends_with_its_peer(spool: Spool) 
         )
     running, stop = role(spool), asyncio.Event()
     task = asyncio.create_task(running.run(stop))
-    await until(lambda: Reading.CPU in health.readings(spool.db.read()), limit=20)
-    await until(lambda: [one.code for one in standing(spool)] == ["clock-off"], limit=20)
+    await until(lambda: Reading.CPU in health.readings(spool.db.read()), limit=60)
+    await until(lambda: [one.code for one in standing(spool)] == ["clock-off"], limit=60)
     await running._look()  # the second look without a fault
     assert standing(spool) == ()
     stop.set()
@@ -314,7 +314,7 @@ async def test_a_fault_of_ours_ends_nothing_and_blames_nobody(spool: Spool) -> N
         running._once = full  # type: ignore[assignment]
         assert not await running._round(stop)
         task = asyncio.create_task(running.run(stop))
-        await until(lambda: len([one for one in logged if one["event"] == "no probe"]) == 1, limit=20)
+        await until(lambda: len([one for one in logged if one["event"] == "no probe"]) == 1, limit=60)
         assert not task.done()
         stop.set()
         await task

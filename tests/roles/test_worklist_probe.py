@@ -31,7 +31,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
 
 
 async def until(fact: Callable[[], object]) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not fact():  # noqa: ASYNC110 -- a peer and a database tell nobody
             await asyncio.sleep(0.01)
 
