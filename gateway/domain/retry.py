@@ -113,9 +113,11 @@ _REFUSED_SYNTAX: Final = 0xC122
 """Failure Reason "Referenced Transfer Syntax not supported" (PS3.18 table 10.5.3-2)."""
 
 
-def classify_stow(status: int, reason: int | None, warning: int | None, *, named: bool, attempts: int = 0) -> Outcome:
+def classify_stow(
+    status: int, reason: int | None, warning: int | None, *, named: bool, silent: bool = False, attempts: int = 0
+) -> Outcome:
     """The outcome of STOW-RS for one instance (PS3.18 10.5.3): HTTP status, Failure Reason or Warning Reason of the
-    instance where the answer has one, and whether it names the instance as stored.
+    instance where the answer has one, whether it names the instance as stored, and whether it has nothing but a status.
 
     What says nothing of the instance is in question (`is_in_question`): it is stored once a query found it.
     """
@@ -126,8 +128,11 @@ def classify_stow(status: int, reason: int | None, warning: int | None, *, named
         return classify_store_status(reason, attempts=attempts)
     if warning is not None:
         return Outcome(kind=OutcomeKind.STORED_WITH_WARNING, code=f"{warning:04X}", reason="stored with a warning")
-    if named or status == 200:
+    if named or (status == 200 and silent):
         return Outcome(kind=OutcomeKind.STORED, code="0000", reason="stored")
+    if status == 200:
+        why = "answered without naming the image, and not found there; look for a proxy's page before the server"
+        return Outcome(kind=_T, code=code, reason=why, blames_destination=True)
     if status == 202:
         return Outcome(kind=_T, code=code, reason="accepted, and not found there yet")
     if status in _HTTP:
@@ -139,9 +144,10 @@ def classify_stow(status: int, reason: int | None, warning: int | None, *, named
     return Outcome(kind=_T, code=code, reason="the server can't store now; look at its log", blames_destination=True)
 
 
-def is_in_question(status: int, reason: int | None, *, named: bool) -> bool:
+def is_in_question(status: int, reason: int | None, *, named: bool, silent: bool) -> bool:
     """Whether an answer leaves open that the server has the instance: a query tells."""
-    return not named and (reason == 0x0111 or (status in (202, 409) and reason is None))
+    open_to = (202, 409) if silent else (200, 202, 409)
+    return not named and (reason == 0x0111 or (status in open_to and reason is None))
 
 
 def reason_of_http(code: str) -> str:

@@ -19,6 +19,7 @@ from urllib.parse import quote
 import httpx
 
 from gateway.dicom.convert import Segment, length_of
+from gateway.dicom.dimse import Status
 from gateway.domain.model import TemporaryFailure
 from gateway.net.dicom_socket import TransportFailure
 from gateway.net.pieces import pieces
@@ -30,6 +31,7 @@ TOKEN_MAX: Final = 64 * 1024
 JSON: Final = "application/dicom+json"
 
 _SOP_INSTANCE, _REFERENCED_INSTANCE = "00080018", "00081155"
+_NO_FAILURES: Final = frozenset({0x0000, *range(0xB000, 0xC000)})
 _REFERENCED, _FAILED, _REASON, _WARNING = "00081199", "00081198", "00081197", "00081196"
 
 _PHASES: Final[dict[type[Exception], str]] = {
@@ -65,11 +67,13 @@ class Stored:
     status: int
     """Of HTTP."""
     reason: int | None = None
-    """Failure Reason (0008,1197) of the instance, if it names it as failed."""
+    """Failure Reason (0008,1197) of the instance, if it names it as failed; 0110 for one that says no failure."""
     warning: int | None = None
     """Warning Reason (0008,1196), if it names it as stored with one."""
     named: bool = False
     """The answer names the instance as stored."""
+    silent: bool = False
+    """The answer says nothing at all: the status alone holds."""
 
 
 class DicomWeb:
@@ -172,20 +176,30 @@ def _secret(path: Path) -> str:
 
 
 def _stored(status: int, answer: bytes, instance: str) -> Stored:
-    """What the Store Instances Response (PS3.18 10.5.3) says of the instance; an answer that can't be read says
-    nothing."""
+    """What the Store Instances Response (PS3.18 10.5.3) says of the instance; an answer that can't be read, such as the
+    page of a proxy, names none."""
     try:
         rows = _rows(answer)
     except TemporaryFailure:
         return Stored(status=status)
+    if not rows:
+        return Stored(status=status, silent=True)
     for row in rows:
         for item in _items(row, _FAILED):
             if instance in _values(item, _REFERENCED_INSTANCE):
-                return Stored(status=status, reason=_number(item, _REASON))
+                return Stored(status=status, reason=_failure(item))
         for item in _items(row, _REFERENCED):
             if instance in _values(item, _REFERENCED_INSTANCE):
                 return Stored(status=status, warning=_number(item, _WARNING), named=True)
     return Stored(status=status)
+
+
+def _failure(item: Mapping[str, Any]) -> int:
+    """Why it failed. A reason that would mean "stored" of a C-STORE is none among what failed (PS3.18 10.5.3.2)."""
+    reason = _number(item, _REASON)
+    if reason is None or reason in _NO_FAILURES:
+        return Status.PROCESSING_FAILURE
+    return reason
 
 
 def _rows(answer: bytes) -> list[Mapping[str, Any]]:

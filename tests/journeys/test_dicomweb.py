@@ -149,7 +149,7 @@ def test_each_answer_is_of_its_class_and_one_bad_object_blocks_no_other(
         garbled: Said(200, raw=b"<xml/>"),
     }
     with stow_server(script.__getitem__) as server:
-        server.held |= {known, accepted, twice}
+        server.held |= {known, accepted, twice, garbled}
         with forwarding(tmp_path, [web(of(server))], monkeypatch=monkeypatch) as box:
             for path in files:
                 box.put(path)
@@ -163,6 +163,32 @@ def test_each_answer_is_of_its_class_and_one_bad_object_blocks_no_other(
                 "C122",
             ]
             assert box.alarms() == {"delivery-refused"}
+
+
+def test_what_no_answer_calls_stored_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The login page of a proxy comes with 200; and a server may name what failed without saying why. With confirm =
+    "status" ours could be purged for it."""
+    files = [objects.write(tmp_path, objects.ct(seed)) for seed in range(5)]
+    page, other, nameless, none, odd = (path.stem for path in files)
+    no_reason = {"00081198": {"vr": "SQ", "Value": [item(nameless)]}}
+    first = {
+        page: Said(200, raw=b"<html>Please log in</html>"),
+        other: Said(200, stored("2.25.4711")),
+        nameless: Said(200, no_reason),
+        none: Said(200, failed(none, 0)),
+        odd: Said(200, failed(odd, 0xB000)),
+    }
+    seen: list[str] = []
+
+    def answer(uid: str) -> Said:
+        seen.append(uid)
+        return first[uid] if seen.count(uid) == 1 else Said(200)
+
+    with stow_server(answer) as server, forwarding(tmp_path, [web(of(server))], monkeypatch=monkeypatch) as box:
+        uids = [box.put(path) for path in files]
+        box.clock.run_at(60)
+        box.until_all(uids)
+        assert {uid: seen.count(uid) for uid in uids} == dict.fromkeys(uids, 2)
 
 
 def test_what_was_not_stored_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,8 @@
 """Destinations that speak DICOMweb (PS3.18): STOW-RS, one instance in each request, and proof by QIDO-RS.
 
 One instance in a request, so that each has an outcome of its own; the connection stays. An answer that does not say
-whether the instance was stored (202, or 409 for one that may be there already) is verified by a query at once.
+whether the instance was stored (202, 200 with words that don't name it, or 409 for one that may be there already) is
+verified by a query at once.
 """
 
 from __future__ import annotations
@@ -35,10 +36,17 @@ class Stow:
             instance: Instance, header: bytes, segments: Sequence[Segment], source: int, *, attempts: int
         ) -> Outcome:
             answer = web.store(instance.SOPInstanceUID, header, segments, source, allow=allow)
-            asked = is_in_question(answer.status, answer.reason, named=answer.named)
+            asked = is_in_question(answer.status, answer.reason, named=answer.named, silent=answer.silent)
             if asked and instance.SOPInstanceUID in _held(web, [instance]):
                 return classify_stow(answer.status, Status.DUPLICATE_SOP_INSTANCE, None, named=False, attempts=attempts)
-            return classify_stow(answer.status, answer.reason, answer.warning, named=answer.named, attempts=attempts)
+            return classify_stow(
+                answer.status,
+                answer.reason,
+                answer.warning,
+                named=answer.named,
+                silent=answer.silent,
+                attempts=attempts,
+            )
 
         return FileLine(put, web.close, accepts=self.accepts & offered)
 
