@@ -31,7 +31,7 @@ _OUR_OWN: Final = {
     "closed": "the peer closed the association; look at its log",
     "files": "a certificate or key of ours can't be used; check ca, certificate and key, their owner and mode",
     "secret": "its token or password can't be read; check the file, its owner and mode",
-    "unreadable": "its answer can't be read; look at its log",
+    "unreadable": "its answer can't be read; look at its log, and for a proxy's page before it",
     "share-away": "the folder is not the prepared one; mount the share, or run `gateway destinations test --prepare`",
     "share-full": "no space at the folder; make room there",
     "share": "the folder can't be written; check the share, its owner and mode",

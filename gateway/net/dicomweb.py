@@ -139,8 +139,12 @@ class DicomWeb:
         return {str(uid) for row in _rows(answer) for uid in _values(row, _SOP_INSTANCE)}
 
     def reachable(self) -> int:
-        """The HTTP status of a query for nothing, that costs the server little (PS3.18 10.6)."""
-        return self._exchange("GET", "/instances", params={"SOPInstanceUID": "0.0", "limit": "1"})[0]
+        """The HTTP status of a query for nothing, that costs the server little (PS3.18 10.6). Raises TemporaryFailure
+        "unreadable" for success that is no answer to it, such as the page of a proxy."""
+        status, answer = self._exchange("GET", "/instances", params={"SOPInstanceUID": "0.0", "limit": "1"})
+        if status == httpx.codes.OK:
+            _rows(answer)
+        return status
 
     def _exchange(self, method: str, path: str, **request: Any) -> tuple[int, bytes]:
         with _phases(), self._client.stream(method, self._url + path, **request) as response:

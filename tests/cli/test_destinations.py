@@ -66,6 +66,9 @@ def test_a_service_is_asked_as_it_will_be(tmp_path: Path) -> None:
         found = steps(config(tmp_path, 'kind = "dicomweb"', f'url = "{server.url}"', 'confirm = "query"'))
         assert found == (0, [("resolve", True), ("connect", True), ("query", True)])
         assert server.received == []
+        server.page = b"<html>Please log in</html>"
+        found = steps(config(tmp_path, 'kind = "dicomweb"', f'url = "{server.url}"', 'confirm = "query"'))
+        assert found == (1, [("resolve", True), ("connect", True), ("unreadable", False)])
 
 
 def test_a_folder_is_prepared_once(tmp_path: Path) -> None:

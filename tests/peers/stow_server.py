@@ -32,6 +32,8 @@ class StowServer:
     held: set[str] = field(default_factory=set)
     lists: bool = True
     """It knows lists of UIDs in queries."""
+    page: bytes = b""
+    """What is answered instead to each query: there is something before it."""
     received: list[bytes] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
     queries: list[str] = field(default_factory=list)
@@ -67,6 +69,9 @@ def stow_server(answer: Callable[[str], Said]) -> Iterator[StowServer]:
         def do_GET(self) -> None:
             asked = parse_qs(urlsplit(self.path).query)["SOPInstanceUID"][0]
             server.queries.append(asked)
+            if server.page:
+                self._say(200, server.page)
+                return
             wanted = asked.split(",") if server.lists else [asked]
             rows = [{"00080018": {"vr": "UI", "Value": [uid]}} for uid in wanted if uid in server.held]
             self._say(200 if rows else 204, json.dumps(rows).encode() if rows else b"")
