@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from gateway.cli import fleet_command, fleet_rollout
-from gateway.cli.failures import DOES_NOT_HOLD, HOLDS
+from gateway.cli.failures import DOES_NOT_HOLD, HOLDS, UNKNOWN, CommandFailed
 from gateway.cli.fleet_options import DEFAULT_CONFIG, FleetPath, needs_extra, opened_books
 from gateway.cli.options import AsJson
 
@@ -130,7 +130,11 @@ async def _look(books: Books, site: str) -> Look:
     now = datetime.now(UTC)
     found = await incidents.shown(books, now=now)
     here = [one for one in found if not site or site in one.sites]
-    return Look(fleet=await boxes.fleet(books, now=now, site=site), incidents=here)
+    fleet = await boxes.fleet(books, now=now, site=site)
+    if site and not fleet.boxes:
+        remedy = "write it as [site] name of the box, or leave --site out"
+        raise CommandFailed(f"fleet watch: no box of that site was ever heard; {remedy}", status=UNKNOWN)
+    return Look(fleet=fleet, incidents=here)
 
 
 def _shown(look: Look) -> Group:

@@ -110,6 +110,17 @@ async def test_watch_says_first_that_nobody_listens(central: Central) -> None:
     assert "No collector listens" in shown["text"]
 
 
+async def test_a_site_that_nobody_heard_of_is_not_well(central: Central) -> None:
+    """A name mistyped in what watches the fleet must not read as "nothing is amiss"."""
+    books = await Books.open(central.server.dsn(central.database))
+    await boxes.listen(books, now=now())
+    await books.close()
+    command = [sys.executable, "-m", "gateway", "fleet", "watch", "--once", "--site", "nroth"]
+    done = run([*command, "--config", central.configuration("watch")])
+    assert (done.returncode, done.output.count("\n")) == (3, 1)
+    assert "no box of that site" in done.output
+
+
 async def test_one_pacs_outage_is_one_incident_and_ends(central: Central) -> None:
     """And every health message is counted."""
     with central.broker.running():
