@@ -27,7 +27,7 @@ from gateway.config.values import (
 _ADDRESS: Final = re.compile(
     r"https?://([^\s/@]+@)?([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?([/?][^\s]*)?"  # RFC 3986 3.2
 )
-_SHARE: Final = re.compile(r"[A-Za-z0-9_-]{0,32}", re.ASCII)
+_SHARE_NAME: Final = re.compile(r"[A-Za-z0-9_-]{0,32}", re.ASCII)
 _ADDRESS_MAX: Final = 500
 
 
@@ -45,9 +45,9 @@ def parse_store(value: object) -> str:
     )
 
 
-def parse_share(value: object) -> str:
+def parse_share_name(value: object) -> str:
     """The name of collectors that share the work; empty for one alone."""
-    if isinstance(value, str) and _SHARE.fullmatch(value):
+    if isinstance(value, str) and _SHARE_NAME.fullmatch(value):
         return value
     raise invalid(f"is {shape(value)}, not a name", "use letters, digits, dash and underscore, at most 32")
 
@@ -67,7 +67,7 @@ class FleetBroker(Tls):
     """Who we are, where no certificate tells."""
     password: SecretPath = spelled("")
     """A file with the password."""
-    share: Annotated[str, BeforeValidator(parse_share)] = spelled("fleet")
+    share: Annotated[str, BeforeValidator(parse_share_name)] = spelled("fleet")
     """Collectors of one name share the work; empty, for a broker without shared subscriptions: one collector alone."""
     replicas: Annotated[Count, Field(le=5)] = spelled(3)
     """With kind = "nats": on how many nodes what boxes say is kept; 1, 3 or 5."""
