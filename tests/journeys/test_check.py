@@ -122,6 +122,11 @@ def asked(box: Gateway) -> list[tuple[str, str]]:
     return [(one["kind"], one["study"]) for one in told(box, "tasks", "--json")["tasks"]]
 
 
+def blocking(box: Gateway) -> list[dict[str, Any]]:
+    """What a person is asked that holds images."""
+    return [one for one in told(box, "tasks", "--json")["tasks"] if one["blocks"]]
+
+
 def test_a_slip_is_corrected_at_the_archive_and_a_mix_up_waits_for_a_person(tmp_path: Path) -> None:
     port = free_port()
     with (
@@ -150,10 +155,10 @@ def test_a_slip_is_corrected_at_the_archive_and_a_mix_up_waits_for_a_person(tmp_
         order(port, ADA, "ACC3", LATE)
 
         # Two patients: held through a crash, until a person says whose it is
-        box.until(lambda: told(box, "tasks", "--json")["tasks"], what="a person is asked")
+        box.until(lambda: blocking(box), what="a person is asked")
         box.kill()
         box.start()
-        (task,) = [one for one in told(box, "tasks", "--json")["tasks"] if one["blocks"]]
+        (task,) = blocking(box)
         assert task["study"] == MIXED
         assert mixed not in pacs.by_sop_instance_uid()
         told(box, "decide", str(task["id"]), "--order", "ACC2", "--why", "wristband")
@@ -202,16 +207,16 @@ def test_a_hold_ends_with_the_order_or_with_its_time_but_for_two_patients(tmp_pa
         order(port, ADA, "ACC1", ORDERED)
         order(port, BEN, "ACC2", OTHER)
         awaited = scanned(tmp_path / "sent", box, 1, study=LATE, accession="ACC3", **SLIPPED)
+        order(port, ADA, "ACC3", LATE)  # at once: the hold lasts real seconds
         mixed = scanned(tmp_path / "sent", box, 2, study=MIXED, accession="ACC1", **BEN)
         unknown = scanned(tmp_path / "sent", box, 3, study=objects.uid("nobody"), accession="ACC9", **EVA)
-        order(port, ADA, "ACC3", LATE)
         box.until_confirmed([awaited])
         assert arrived(pacs, awaited).PatientName == ADA["PatientName"]
         box.until_confirmed([unknown], destination="aside")
         assert list(arrived(aside, unknown)) == list(dcmread(tmp_path / "sent" / f"{unknown}.dcm"))
         assert set(pacs.by_sop_instance_uid()) == {awaited}
         assert set(aside.by_sop_instance_uid()) == {unknown}
-        (task,) = [one for one in told(box, "tasks", "--json")["tasks"] if one["blocks"]]
+        (task,) = blocking(box)
         assert task["study"] == MIXED
         told(box, "release", mixed_id(box, mixed))
         box.until_confirmed([mixed])

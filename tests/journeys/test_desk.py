@@ -62,7 +62,8 @@ def test_a_patient_without_an_order(tmp_path: Path) -> None:
         hosted(ris) as host,
         gateway(tmp_path / "gw", ris=[From(port=ris.port)], scanners=("CT1", "CT2", "PYNETDICOM")) as box,
     ):
-        box.until(lambda: len(seen(box, tmp_path)) == 1, what="the copy is filled")
+        box.until(lambda: box.rows("SELECT 1 FROM worklist_row"), what="the copy is filled")
+        assert len(seen(box, tmp_path)) == 1
         host.call(ris.stop())
 
         unknown = desk(box, "add", "--station", "CT1", "--modality", "CT", "--emergency")

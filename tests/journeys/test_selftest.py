@@ -25,7 +25,7 @@ pytestmark = pytest.mark.slow
 EVERY = {hop.value for hop in Hop} - {"echo", "find", "test-store"}
 
 
-def selftest(box: Gateway, *, patience: int = 20) -> tuple[int, dict[str, Any]]:
+def selftest(box: Gateway, *, patience: int = 90) -> tuple[int, dict[str, Any]]:
     """Exit status, and what it says; hops by name."""
     config = str(box.folder / "gateway.toml")
     done = CliRunner().invoke(app, ["selftest", "--json", "--patience", str(patience), "--config", config])
@@ -77,7 +77,7 @@ def test_a_part_that_hangs_is_named_by_its_hop(tmp_path: Path) -> None:
             next(line for line in forward.stderr if b"ready" in line)
             assert selftest(box)[0] == 0
             os.kill(forward.pid, signal.SIGSTOP)
-            status, hops = selftest(box, patience=2)
+            status, hops = selftest(box, patience=6)
             assert status == 1
             assert [name for name, hop in hops.items() if hop["holds"] is False] == ["check"]
             assert [name for name, hop in hops.items() if hop["holds"] is None] == ["forward", "confirm"]
