@@ -21,8 +21,8 @@ from typing import Any, Final
 from gateway.simulate.acceptor import free_port
 
 GATEWAY: Final = (sys.executable, "-m", "gateway")
-STOP_SECONDS: Final = 10.0
-COMMAND_SECONDS: Final = 20.0
+STOP_SECONDS: Final = 30.0
+COMMAND_SECONDS: Final = 60.0
 
 _TOML: Final = """\
 # Made by `gateway simulate trip`: everything on loopback, nothing of a real patient.

@@ -30,7 +30,7 @@ from gateway.simulate.box import GATEWAY, Box
 from gateway.simulate.keywords import text
 from gateway.simulate.pacs import PacsSimulator
 from gateway.simulate.ris import RisSimulator, sample_rows
-from gateway.simulate.scanner import Scanner, Sent
+from gateway.simulate.scanner import QueryFailed, Scanner, Sent
 from gateway.simulate.study import Modality, make_study
 
 SCANNER_AE: Final = "CT1"
@@ -193,11 +193,18 @@ async def _until_it_answers(stage: _Stage) -> None:
 
 async def _ask_worklist(stage: _Stage) -> DataSet:
     began = time.monotonic()
-    rows = await asyncio.to_thread(stage.scanner.query, Modality="CT", ScheduledStationAETitle=SCANNER_AE)
-    if not rows:
-        raise TripFailed("the worklist came back empty, though the RIS has steps for this scanner")
+    while not (rows := await asyncio.to_thread(_entries, stage.scanner)):
+        await stage.look_again()
     stage.hop("worklist", f"{len(rows)} rows in {(time.monotonic() - began) * 1000:.0f} ms, through the gateway")
     return rows[0]
+
+
+def _entries(scanner: Scanner) -> list[DataSet]:
+    """None where the gateway has not heard its RIS yet: it answers scanners before that."""
+    try:
+        return scanner.query(Modality="CT", ScheduledStationAETitle=SCANNER_AE)
+    except QueryFailed:
+        return []
 
 
 async def _send_study(stage: _Stage, entry: DataSet) -> list[Sent]:
