@@ -50,14 +50,14 @@ def _listed(lock: Path) -> dict[str, Any]:
 
 
 def find(
-    port: int, *, called: str, calling: str = "NODE_FIND", keys: Sequence[str] = (), limit: float = 60
+    port: int, *, called: str, calling: str = "NODE_FIND", keys: Sequence[str] = (), limit: float = 180
 ) -> NodeAnswer:
     """Query the worklist; `keys` such as "PatientName=TEST*" or "Modality=CT"."""
     return _script("find.js", port, called=called, calling=calling, arguments=keys, limit=limit)
 
 
 def store(
-    port: int, files: Sequence[Path], *, called: str, calling: str = "NODE_STORE", limit: float = 60
+    port: int, files: Sequence[Path], *, called: str, calling: str = "NODE_STORE", limit: float = 180
 ) -> NodeAnswer:
     """Send `files`; `returncode` is 0 only when each was answered 0000."""
     return _script(
@@ -74,7 +74,7 @@ class NodeAcknowledgements:
 
 
 def send_hl7(
-    port: int, files: Sequence[Path], *, certificate: Path | None = None, key: Path | None = None, limit: float = 60
+    port: int, files: Sequence[Path], *, certificate: Path | None = None, key: Path | None = None, limit: float = 180
 ) -> NodeAcknowledgements:
     """Send UTF-8 messages one after the other on one connection; with TLS where a certificate is given."""
     install()
