@@ -215,7 +215,7 @@ class Gateway:
     def rows(self, sql: str, **values: object) -> list[dict[str, Any]]:
         """Read its database; nothing is there before it was started once."""
         with suppress(sqlite.OperationalError):
-            connection = sqlite.connect(f"file:{self.state / 'gateway.db'}?mode=ro", uri=True)
+            connection = sqlite.connect(f"file:{self.state / 'gateway.db'}?mode=ro", uri=True, timeout=WAIT_LIMIT)
             connection.row_factory = sqlite.Row
             try:
                 return [dict(row) for row in connection.execute(sql, values)]

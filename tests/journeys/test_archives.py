@@ -97,5 +97,5 @@ def test_another_gateway_confirms_what_its_archive_confirmed(tmp_path: Path) -> 
         pacs.silent = False
         far.kill()  # it asks anew when it starts
         far.start()
-        near.until_confirmed(uids, limit=60)
+        near.until_confirmed(uids)
         assert far.states() == dict.fromkeys(uids, "confirmed")

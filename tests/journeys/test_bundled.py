@@ -66,7 +66,7 @@ def journey(folder: Path, *, transfer_syntaxes: list[str]) -> Iterator[tuple[Gat
 
 def test_every_file_arrives_with_the_bytes_it_had(tmp_path: Path) -> None:
     with journey(tmp_path, transfer_syntaxes=sorted({one.TransferSyntaxUID for one in ALL})) as (box, pacs):
-        box.until_confirmed(FIRST, limit=60)
+        box.until_confirmed(FIRST)
         assert len(pacs.received) == len(FIRST)
         for uid, file in FIRST.items():
             (got,) = pacs.stored(uid)
@@ -85,7 +85,7 @@ def test_a_pacs_with_one_native_syntax_gets_everything_native_and_nothing_blocks
     """What is encapsulated arrives decoded, where its header tells its frames apart; the rest waits for a person."""
     sent = {uid: one for uid, one in FIRST.items() if one.path.name not in NOT_DECODED}
     with journey(tmp_path, transfer_syntaxes=[syntax]) as (box, pacs):
-        box.until_confirmed(sent, limit=60)
+        box.until_confirmed(sent)
         box.until_state(FIRST.keys() - sent.keys(), "refused")
         assert "delivery-refused" in box.alarms()
         assert len(pacs.received) == len(sent)

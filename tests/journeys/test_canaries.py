@@ -35,8 +35,8 @@ from tests.peers.rsyslog import messages, rsyslog
 pytestmark = pytest.mark.slow
 
 STUDIES, ORDERS = 200, 40
-PATIENCE = 90.0
-"""Seconds, ten times what each takes on a quiet machine."""
+PATIENCE = 200.0
+"""Seconds, twenty times what each takes on a quiet machine."""
 BOX = "test"
 
 
@@ -74,7 +74,7 @@ class Room:
         """What left the box, by channel."""
         bundle = self.box.folder / "bundle.tar.gz"
         config, log = self.box.folder / "gateway.toml", self.box.folder / "gateway.log"
-        run([sys.executable, "-m", "gateway", "diagnose", "--config", config, "--to", bundle, "--log", log], limit=60)
+        run([sys.executable, "-m", "gateway", "diagnose", "--config", config, "--to", bundle, "--log", log])
         with tarfile.open(bundle) as tar:
             packed = b"\n".join(tar.extractfile(one).read() for one in tar)  # type: ignore[union-attr]
         return {
@@ -174,7 +174,7 @@ def go_wrong(here: Room, images: list[Path]) -> None:
         here.fetch(path, port=here.metrics)
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 def test_marked_patients_are_met_in_no_channel(
     tmp_path: Path, certificate: Certificate, monkeypatch: pytest.MonkeyPatch
 ) -> None:

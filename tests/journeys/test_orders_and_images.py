@@ -90,7 +90,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
 def opened(folder: Path) -> Iterator[Site]:
     port = free_port()
     with storage_scp() as pacs, mllp_receiver() as ris:
-        out = f'orders_out = {{ host = "{HOST}", port = {ris.port}, timeout = "3s" }}'
+        out = f'orders_out = {{ host = "{HOST}", port = {ris.port}, timeout = "60s" }}'
         with gateway(
             folder / "gw",
             to=[To(port=pacs.port)],

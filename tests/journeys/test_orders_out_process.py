@@ -26,7 +26,7 @@ STATES = ["IP", "CM"]
 
 
 def site(ris: Ris, mllp: int) -> dict[str, object]:
-    out = f'orders_out = {{ host = "{HOST}", port = {ris.port}, timeout = "3s" }}'
+    out = f'orders_out = {{ host = "{HOST}", port = {ris.port}, timeout = "60s" }}'
     return {"mllp": mllp, "ris": [From(port=free_port(), more=out)], "orders": 'quiet = "1s"'}
 
 
@@ -97,7 +97,7 @@ def test_over_tls_and_to_nobody_who_is_not_trusted(tmp_path: Path, certificate: 
     (tmp_path / "other").mkdir()
     other = self_signed(tmp_path / "other").server
     tls = f'tls = true, ca = "{certificate.path}", certificate = "{certificate.path}", key = "{certificate.key}"'
-    out = f'orders_out = {{ host = "{HOST}", port = {port}, timeout = "3s", {tls} }}'
+    out = f'orders_out = {{ host = "{HOST}", port = {port}, timeout = "60s", {tls} }}'
     demanding = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     demanding.load_cert_chain(certificate.path, certificate.key)
     demanding.load_verify_locations(certificate.path)

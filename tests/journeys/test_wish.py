@@ -72,7 +72,7 @@ def test_a_wish_goes_from_central_into_the_running_box_and_back(tmp_path: Path) 
         assert box.wait() == 0
         box.start()
         box.until(lambda: "confirmed" in phases(), what="the wish is confirmed")
-        assert f"port={console}" in box.log()
+        box.until(lambda: f"port={console}" in box.log(), what="the console listens where it was wished")
         assert [one["version"] for one in reported()][-1] == 4
         assert file.read_text() == local
         update, minutes, before = ARGUMENTS[CommandName.UPDATE], timedelta(minutes=5), len(results())
