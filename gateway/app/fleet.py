@@ -73,7 +73,9 @@ async def _collect(config: FleetConfig) -> int:
             stack.callback(thread.join)
             stack.callback(server.shutdown)
         collector = Collector(source, books, figures=figures, metrics=metrics, batch=config.collector.batch, now=now)
-        watchman = Watchman(watched, figures=figures, now=now, listening=lambda: source.listening)
+        watchman = Watchman(
+            watched, figures=figures, now=now, listening=lambda: source.listening, kept=config.database.kept
+        )
         tasks = [asyncio.create_task(collector.run()), asyncio.create_task(watchman.run())]
         if metrics is not None:
             tasks.append(asyncio.create_task(_flush(metrics, figures)))

@@ -13,6 +13,7 @@ from gateway.config.problems import ConfigError, problem_of
 from gateway.config.section import Section, Tls, spelled
 from gateway.config.values import (
     Count,
+    Duration,
     Flag,
     Host,
     Name,
@@ -90,6 +91,8 @@ class FleetDatabase(Section):
     """A file with the password."""
     tls: Flag = spelled(True)
     """Encrypt; the certificate must be signed by one of the system's authorities."""
+    kept: Duration = spelled("400d")
+    """How long events are kept; what no box was told to forget yet is kept longer."""
 
 
 class FleetMetrics(Section):

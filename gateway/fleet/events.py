@@ -8,15 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
 from gateway.domain.fleet import BoxId, SiteName, reached
 from gateway.domain.telemetry import Backfill, Event, adapter_of
-from gateway.fleet.database import sql
+from gateway.fleet.database import Books, sql, take_watch
 from gateway.fleet.reading import Told
 
 LOOKED_AT: Final = 5000
 """Numbers beyond a gap that are looked at in one transaction; the next one goes on from there."""
+
+TRIM_AT_ONCE: Final = 5000
+"""Events that are let go in one transaction; there is one every few seconds."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -52,6 +56,13 @@ async def write(c: Any, told: Sequence[Told]) -> Written:
     await _note_spans(c, told, upto)
     upto = await _advance(c, streams, upto)
     return Written(new=new, again=sum(1 for _ in _events(told)) - new, upto=upto)
+
+
+async def trim(books: Books, *, before: datetime) -> None:
+    """Let some of what is older go: an event is not kept for ever, and what no box was told to forget yet stays."""
+    async with books.transaction() as c:
+        if await take_watch(c):
+            await c.execute(sql("events_trim"), before, TRIM_AT_ONCE)
 
 
 async def _insert(c: Any, events: Sequence[tuple[Stream, Event, Told]]) -> int:

@@ -56,6 +56,15 @@ SELECT * FROM unnest(
 ON CONFLICT DO NOTHING
 RETURNING seq
 
+-- events_trim --
+-- Those from before $1 by both clocks that their boxes were told to forget, at most $2: the first of all.
+DELETE FROM event USING (
+    SELECT event.site, event.box, event.log, event.seq, event.at FROM event JOIN stream USING (site, box, log)
+    WHERE event.at < $1 AND event.received_at < $1 AND event.seq <= stream.upto ORDER BY event.at LIMIT $2
+) AS old
+WHERE event.site = old.site AND event.box = old.box AND event.log = old.log AND event.seq = old.seq
+    AND event.at = old.at
+
 -- spans_insert --
 INSERT INTO span (site, box, log, after, upto)
 SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::bigint[])

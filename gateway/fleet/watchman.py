@@ -1,4 +1,5 @@
-"""What any collector does for all of them: note that somebody listens, and look for silence and incidents.
+"""What any collector does for all of them: note that somebody listens, look for silence and incidents, and let go of
+events that are old.
 
 Each looks; whoever has the database's lock at that moment does it, so one that dies is missed by nobody.
 """
@@ -8,14 +9,14 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 import structlog
 
 from gateway.domain.model import TemporaryFailure
 from gateway.domain.telemetry import State
-from gateway.fleet import boxes, incidents
+from gateway.fleet import boxes, events, incidents
 from gateway.fleet.database import Books
 from gateway.fleet.figures import Figures
 
@@ -34,12 +35,15 @@ class Watchman:
         figures: Figures,
         now: Callable[[], datetime],
         listening: Callable[[], bool],
+        kept: timedelta,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
+        """`kept`: how long events are."""
         self._books = books
         self._figures = figures
         self._now = now
         self._listening = listening
+        self._kept = kept
         self._sleep = sleep
 
     async def run(self) -> None:
@@ -59,6 +63,7 @@ class Watchman:
             await boxes.listen(self._books, now=self._now())
         fleet = await boxes.fleet(self._books, now=self._now())
         await incidents.look(self._books, fleet, now=fleet.now)
+        await events.trim(self._books, before=self._now() - self._kept)
         await self._show(fleet)
 
     async def _show(self, fleet: boxes.Fleet) -> None:

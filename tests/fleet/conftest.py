@@ -8,7 +8,7 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
 
@@ -27,6 +27,7 @@ from tests.peers.processes import HOST, Program, free_port, program
 
 T = TypeVar("T")
 
+KEPT = timedelta(days=400)
 LIMIT_SECONDS = 60.0
 """How long a test waits for what must come."""
 
@@ -100,7 +101,7 @@ class Central:
         figures = Figures()
         collector = Collector(source, books, figures=figures, metrics=None, batch=500, now=now)
         watched = await Books.open(self.server.dsn(self.database))
-        watchman = Watchman(watched, figures=figures, now=now, listening=lambda: source.listening)
+        watchman = Watchman(watched, figures=figures, now=now, listening=lambda: source.listening, kept=KEPT)
         working = asyncio.create_task(collector.run())
         test = asyncio.current_task()
         assert test is not None

@@ -14,8 +14,10 @@ import pytest
 from gateway.domain.telemetry import State
 from gateway.fleet import boxes, incidents
 from gateway.fleet.database import Books, BooksAway
+from gateway.fleet.figures import Figures
+from gateway.fleet.watchman import Watchman
 from gateway.simulate.fleet_box import SimulatedBox
-from tests.fleet.conftest import Central, beside, now, playing, until
+from tests.fleet.conftest import KEPT, Central, beside, now, playing, until
 from tests.peers.processes import run
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio]
@@ -101,6 +103,19 @@ async def test_a_database_that_only_reads_for_a_while_is_waited_for(central: Cen
                 await boxes.listen(books, now=now())
         else:
             await boxes.listen(books, now=now())
+    await books.close()
+
+
+async def test_old_events_go_and_none_that_a_box_may_say_again(central: Central) -> None:
+    books = await Books.open(central.server.dsn(central.database))
+    central.sql("INSERT INTO fleet.stream VALUES ('north', 'b1', 'g00000001', 3)")
+    old, new = "now() - interval '401 days'", "now()"
+    for number, at, received in ((1, old, old), (2, "'1970-01-01Z'", new), (3, new, new), (4, old, old)):
+        named = f"'north', 'b1', 'g00000001', {number}"
+        central.sql(f"INSERT INTO fleet.event VALUES ({named}, {at}, {received}, 'started', 'info', '{{}}')")
+    watchman = Watchman(books, figures=Figures(), now=now, listening=lambda: False, kept=KEPT)
+    await watchman.look()
+    assert central.sql("SELECT seq FROM fleet.event ORDER BY seq").split() == ["2", "3", "4"]
     await books.close()
 
 
