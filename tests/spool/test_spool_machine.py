@@ -33,6 +33,12 @@ LEASE, RETENTION = timedelta(minutes=5), timedelta(days=1)
 OBJECT = st.tuples(st.sampled_from(["2.25.1", "2.25.2", "2.25.3"]), st.sampled_from([b"a", b"b"]))
 
 
+@pytest.fixture(autouse=True)
+def beside_the_other_tests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its folders are where those of the others are, which may be in memory: it syncs thousands of times."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+
 class Death:
     """A trace at which the committing thread ends, as if the process had been killed there."""
 
