@@ -97,6 +97,7 @@ def _connected(
     finally:
         client.disconnect()
         client.loop_stop()
+        client.on_connect = client.on_subscribe = client.on_message = None  # no circle keeps it, and its sockets
 
 
 def _answer(answers: queue.Queue[bytes], nonce: str, deadline: float) -> Result | None:

@@ -93,7 +93,10 @@ class MqttSource:
     async def close(self) -> None:
         with suppress(ValueError):
             self._client.disconnect()
-        await asyncio.to_thread(self._client.loop_stop)
+        client = self._client
+        await asyncio.to_thread(client.loop_stop)
+        # No circle keeps it: it goes with us, and its sockets with it
+        client.on_connect = client.on_message = client.on_subscribe = client.on_disconnect = None
 
     def _made(self) -> paho.Client:
         broker = self._broker

@@ -212,8 +212,10 @@ class Connection:
         self._release()
 
     def _release(self) -> None:
-        """The client goes with the last who knows this connection, and its sockets with it: no circle keeps them."""
+        """The client goes with the last who knows this connection; the sockets by which its thread was woken go now,
+        for paho leaves them to whoever collects it."""
         self._client.loop_stop()
+        self._client._reset_sockets()
         self._end(CLOSED)
         self._client.on_connect = self._client.on_disconnect = None
         self._client.on_publish = self._client.on_subscribe = self._client.on_message = None

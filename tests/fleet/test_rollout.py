@@ -27,6 +27,7 @@ from gateway.simulate.fleet_twin import FAULT, Temper
 from tests.domain.test_command import ANN, BOB
 from tests.fleet.conftest import Central, beside, until
 from tests.fleet.rolling import Desk, box, desk, ring
+from tests.peers.central import leave
 from tests.peers.processes import HOST
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio]
@@ -104,7 +105,7 @@ def retained(at: Desk, topic: str) -> bytes | None:
     client.connect(HOST, at.broker.port)
     while b"end" not in found:
         client.loop(0.05)
-    client.disconnect()
+    leave(client)
     return next((one for one in found if one != b"end"), None)
 
 

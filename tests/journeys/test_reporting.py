@@ -46,8 +46,7 @@ def test_what_happens_is_told_and_acknowledged(tmp_path: Path, to: Broker, centr
         raised = heard.alarms["destination-unreachable/pacs"]
         assert (raised["state"], raised["sev"]) == ("raised", "error")
         assert heard.health[-1]["dest_up"] == {"pacs": False}
-        assert heard.presence is not None
-        assert heard.presence.state is State.ALERT
+        box.until(lambda: heard.presence and heard.presence.state is State.ALERT, what="its status says so")
         box.alarm("destination-unreachable", "pacs", raised=False)
         box.until(lambda: heard.alarms["destination-unreachable/pacs"]["state"] == "cleared", what="it is over")
     until(lambda: heard.states[-1][0] == "disconnected", what="it is told that the box was stopped")
