@@ -102,15 +102,14 @@ def _command(name: CommandName, site: str, box: str, words: Sequence[str], valid
 
 def signing_key(path: Path) -> Ed25519PrivateKey:
     """The key of a person who signs. Raises CommandFailed."""
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+    from gateway.net.box_key import read_key
 
     try:
-        key = load_pem_private_key(path.read_bytes(), password=None)
-    except (OSError, ValueError, TypeError) as error:
+        key = read_key(path)
+    except OSError as error:
         raise CommandFailed(f"--key: {path.name} can't be read ({type(error).__name__}); name a PEM file") from None
-    if not isinstance(key, Ed25519PrivateKey):
-        raise CommandFailed(f"--key: {path.name} is another kind of key; make one of Ed25519")
+    if key is None:
+        raise CommandFailed(f"--key: {path.name} holds no Ed25519 key in PEM without a password; make one")
     return key
 
 

@@ -32,14 +32,20 @@ def box_key(path: Path) -> Ed25519PrivateKey:
     it can't be read or made."""
     if not path.exists():
         _make(path)
-    try:
-        found = load_pem_private_key(path.read_bytes(), password=None)
-    except (ValueError, TypeError, UnsupportedAlgorithm):
-        found = None
-    if not isinstance(found, Ed25519PrivateKey):
+    found = read_key(path)
+    if found is None:
         remedy = "restore it, or move it away and another is made, with which old signatures are not this box's"
         raise PermanentFailure(f"the key of the box is no Ed25519 key in PEM; {remedy}", code="box-key")
     return found
+
+
+def read_key(path: Path) -> Ed25519PrivateKey | None:
+    """The Ed25519 key of a PEM file without a password; None for a file that is none. Raises OSError."""
+    try:
+        found = load_pem_private_key(path.read_bytes(), password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        return None
+    return found if isinstance(found, Ed25519PrivateKey) else None
 
 
 def _make(path: Path) -> None:

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import re
+from base64 import b64encode
 from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from typer.testing import CliRunner, Result
 
 from gateway.cli.commands import app
+from gateway.cli.failures import CommandFailed
+from gateway.cli.fleet_command import signing_key
 from gateway.domain.model import PermanentFailure
 from gateway.net.box_key import box_key
 from hwtests.outcome import Line, Measured, State
@@ -20,6 +25,9 @@ from hwtests.profile import shipped
 from hwtests.report import ACCEPTED, IN_PART, INCOMPLETE, REFUSED, result_of
 from hwtests.run import Wanted, plan_of
 from tests.commission.described import SITE, Described, described
+
+CURVE = bytes.fromhex("2a8648ce3d030107")
+"""The object identifier of P-256."""
 
 DOCUMENTED = re.compile(r"^\| `([a-z]+\.[a-z-]+)` \|", re.MULTILINE)
 PAGE = Path(__file__).parents[2] / "docs/operations/commissioning.md"
@@ -149,3 +157,15 @@ def test_the_key_of_the_box_is_made_once_for_its_owner_alone(tmp_path: Path) -> 
     path.write_text("no key")
     with pytest.raises(PermanentFailure, match="no Ed25519 key"):
         box_key(path)
+
+
+def test_a_key_of_a_kind_that_is_not_known_signs_nothing(tmp_path: Path) -> None:
+    made = ec.generate_private_key(ec.SECP256R1())
+    der = made.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+    for name, content in {"curve": der, "strange": der.replace(CURVE, CURVE[:-1] + b"\x66"), "text": b"no key"}.items():
+        path = tmp_path / f"{name}.pem"
+        path.write_bytes(b"-----BEGIN PRIVATE KEY-----\n" + b64encode(content) + b"\n-----END PRIVATE KEY-----\n")
+        with pytest.raises(CommandFailed, match="no Ed25519 key"):
+            signing_key(path)
+    with pytest.raises(CommandFailed, match="can't be read"):
+        signing_key(tmp_path / "none.pem")
