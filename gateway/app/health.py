@@ -26,13 +26,13 @@ from gateway.net.http_server import HttpServer
 from gateway.net.watch_pages import application
 from gateway.roles.health import DicomProbe, Health, Policy
 from gateway.roles.health.probing import NOBODY
-from gateway.roles.worklist.rows import as_elements
 from gateway.simulate.keywords import data_set
 from gateway.simulate.scanner import Scanner
 from gateway.simulate.study import Modality, make_study
 from gateway.spool import Spool
 from gateway.spool.overview import seen
 from gateway.spool.reader import Fresh, Reader
+from gateway.spool.rows import as_elements
 
 HOP_SECONDS: Final = 10.0
 """For each hop of the synthetic patient."""

@@ -37,11 +37,12 @@ from gateway.domain.desk import (
 from gateway.domain.explain import Removal
 from gateway.domain.merge import Kind
 from gateway.domain.model import UID, SourceName
-from gateway.domain.worklist import DataSet, merge_key
+from gateway.domain.worklist import merge_key
 from gateway.spool import audit, removals, worklist
 from gateway.spool.audit import Subject
 from gateway.spool.db import Connection, Row
 from gateway.spool.queries import sql
+from gateway.spool.rows import as_elements
 from gateway.spool.times import from_text, to_text
 from gateway.spool.worklist import WorklistRow
 
@@ -195,20 +196,13 @@ def serve(c: Connection, entry: Entry, *, now: datetime) -> None:
         Modality=entry.Modality,
         ScheduledStationAETitle="\\".join(entry.stations),
         status="SCHEDULED",
-        dataset=elements.encode(_as_elements(dataset), elements.EXPLICIT_LITTLE),
+        dataset=elements.encode(as_elements(dataset), elements.EXPLICIT_LITTLE),
         kind=Kind.DESK,
         stamp=entry.added_at,
         minted=True,
         IssuerOfPatientID=entry.IssuerOfPatientID,
     )
     worklist.merge_answer(c, DESK, rows=[row], now=now)
-
-
-def _as_elements(dataset: DataSet) -> elements.DataSet:
-    return {
-        tag: elements.Element(vr, value if isinstance(value, bytes) else [*map(_as_elements, value)])
-        for tag, (vr, value) in dataset.items()
-    }
 
 
 def _end_alarms(c: Connection, number: int, *, now: datetime) -> None:

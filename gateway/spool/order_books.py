@@ -12,22 +12,22 @@ import json
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cache
-from typing import Final, NamedTuple, cast
+from typing import Final, NamedTuple
 
 from pydantic import TypeAdapter
 
-from gateway.dicom import elements
 from gateway.domain import order_rows
 from gateway.domain.merge import Kind
 from gateway.domain.model import SourceName
 from gateway.domain.order_matching import Keys, Known
 from gateway.domain.order_model import ENDED, Flag, Identifier, Patient, PatientKey, Procedure, Stamp, Status
 from gateway.domain.orders import OrderChange
-from gateway.domain.worklist import DataSet, columns, merge_key
+from gateway.domain.worklist import DataSet
 from gateway.spool import audit, order_changes, patients, worklist
 from gateway.spool.db import Connection, Row
 from gateway.spool.patients import stamp_of, stamps
 from gateway.spool.queries import sql
+from gateway.spool.rows import row_of
 from gateway.spool.texts import json_text
 from gateway.spool.times import from_text, to_text
 from gateway.spool.worklist import WorklistRow
@@ -208,28 +208,15 @@ def _as_known(patient: Patient, order: Order) -> Patient:
 
 
 def _row(order: Order, dataset: DataSet) -> WorklistRow:
-    found = columns(dataset, lambda value, _: value.decode("utf-8"))
     whole = order.procedure
-    accession = whole.accession
-    return WorklistRow(
-        source=order.source,
-        key=merge_key(dataset),
-        PatientID=found.PatientID,
-        PatientName=found.PatientName,
-        AccessionNumber=found.AccessionNumber,
-        StudyInstanceUID=found.StudyInstanceUID,
-        RequestedProcedureID=found.RequestedProcedureID,
-        ScheduledProcedureStepID=found.ScheduledProcedureStepID,
-        start_date=found.start_date.isoformat().replace("-", "") if found.start_date else "",
-        start_time=found.start_time.strftime("%H%M%S") if found.start_time else "",
-        Modality=found.Modality,
-        ScheduledStationAETitle="\\".join(found.StationAETitles),
-        status=found.status,
-        dataset=elements.encode(cast("elements.DataSet", dataset), elements.EXPLICIT_LITTLE),
+    return row_of(
+        order.source,
+        dataset,
+        lambda value, _: value.decode("utf-8"),
         kind=Kind.HL7,
         stamp=order.stamp.event,
         minted=not whole.flags.isdisjoint(_MINTED),
-        IssuerOfAccessionNumber=accession.universal_id or accession.authority,
+        IssuerOfAccessionNumber=whole.accession.universal_id or whole.accession.authority,
         IssuerOfPatientID=order.patient.issuer,
     )
 

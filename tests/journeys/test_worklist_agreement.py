@@ -18,8 +18,8 @@ from gateway.config.profiles import load_profiles
 from gateway.dicom import elements
 from gateway.dicom.elements import Element
 from gateway.domain.profile import GENERIC, Profile, adapt
-from gateway.roles.worklist.rows import as_elements
 from gateway.simulate import keywords
+from gateway.spool.rows import as_elements
 from tests.domain import worklist_table
 from tests.domain.worklist_table import HIDDEN, Case
 from tests.journeys import gateway_process

@@ -23,11 +23,11 @@ from gateway.net.machine import ClockState
 from gateway.roles.health import DicomProbe, Health, Policy
 from gateway.roles.health.probing import NOBODY
 from gateway.roles.health.round import Passed
-from gateway.roles.worklist.rows import as_elements
 from gateway.simulate.acceptor import hosted
 from gateway.simulate.pacs import PacsSimulator
 from gateway.simulate.ris import RisSimulator, sample_rows
 from gateway.spool import Spool, health
+from gateway.spool.rows import as_elements
 
 INTERVAL = 2.0
 HOST = "127.0.0.1"

@@ -17,8 +17,8 @@ from gateway.domain.profile import Fill, FillSource, PersonNames, Profile, Quirk
 from gateway.domain.transliteration import Script
 from gateway.domain.worklist import DataSet, Element
 from gateway.roles.worklist.presenting import derived_study, present, view_of
-from gateway.roles.worklist.rows import as_elements
 from gateway.simulate.keywords import Values, data_set, tag
+from gateway.spool.rows import as_elements
 
 DAY = date(2026, 7, 6)
 PLAIN: Values = {"PatientName": "Miller^Anna", "PatientID": "4711", "RequestedProcedureDescription": "CT THORAX"}

@@ -18,7 +18,6 @@ from gateway.domain.mpps import RelayState
 from gateway.domain.order_notice import Event
 from gateway.domain.task import Way
 from gateway.domain.worklist import DataSet
-from gateway.roles.worklist.rows import as_elements
 from gateway.spool import (
     Spool,
     audit,
@@ -34,6 +33,7 @@ from gateway.spool import (
 from gateway.spool.checks import CHECK, Excerpt, StudyCheck, StudyKey
 from gateway.spool.erasing import Erased, erase_patient
 from gateway.spool.messages import Received
+from gateway.spool.rows import as_elements
 from gateway.spool.served import Shown
 from tests.domain.rows import query, row
 from tests.spool.objects import START, Clock, open_spool, receive

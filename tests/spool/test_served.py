@@ -5,8 +5,8 @@ from __future__ import annotations
 from gateway.dicom import elements
 from gateway.domain.model import AETitle
 from gateway.domain.worklist import Element
-from gateway.roles.worklist.rows import as_elements
 from gateway.spool import Connection, Spool, served, worklist
+from gateway.spool.rows import as_elements
 from gateway.spool.served import Shown
 from tests.spool.objects import START, Clock
 from tests.spool.test_worklist import MAIN, ROW

@@ -25,8 +25,9 @@ from gateway.net.dicom_service import Exchange
 from gateway.roles.worklist.presenting import View, present, view_of
 from gateway.roles.worklist.question import Question
 from gateway.roles.worklist.recall import Presented, Remembered
-from gateway.roles.worklist.rows import Shape, as_elements, identifier_of, parsed, shape_of
+from gateway.roles.worklist.rows import Shape, identifier_of, parsed, shape_of
 from gateway.spool import Spool, audit, desk
+from gateway.spool.rows import as_elements
 from gateway.spool.served import Shown
 from gateway.spool.worklist import Candidate
 

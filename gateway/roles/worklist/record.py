@@ -17,9 +17,9 @@ from gateway.dicom import elements
 from gateway.domain.model import AETitle
 from gateway.domain.worklist import DataSet
 from gateway.roles.worklist.question import Question
-from gateway.roles.worklist.rows import as_elements
 from gateway.spool import Connection, Spool, query_log, removals, served
 from gateway.spool.query_log import LoggedQuery, QueryOutcome
+from gateway.spool.rows import as_elements
 from gateway.spool.served import Shown
 
 AGAIN: Final = timedelta(minutes=1)

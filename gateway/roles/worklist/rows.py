@@ -18,13 +18,12 @@ from gateway.domain.worklist import (
     SPECIFIC_CHARACTER_SET,
     DataSet,
     Decode,
-    columns,
     issuer_of_accession,
-    merge_key,
     split_steps,
     text,
     validate_row,
 )
+from gateway.spool.rows import row_of
 from gateway.spool.worklist import WorklistKeys, WorklistRow
 
 VALUE_KEPT = 256
@@ -43,31 +42,13 @@ def validated(name: SourceName, whole: DataSet) -> tuple[dict[str, WorklistRow],
         if validate_row(dataset):
             refused += 1
         else:
-            row = _worklist_row(name, dataset)
+            issued = {
+                "IssuerOfAccessionNumber": issuer_of_accession(dataset),
+                "IssuerOfPatientID": text(dataset, ISSUER_OF_PATIENT_ID),
+            }
+            row = row_of(name, dataset, decoder(dataset), **issued)
             rows[row.key] = row
     return rows, refused
-
-
-def _worklist_row(name: SourceName, dataset: DataSet) -> WorklistRow:
-    found = columns(dataset, decoder(dataset))
-    return WorklistRow(
-        source=name,
-        key=merge_key(dataset),
-        PatientID=found.PatientID,
-        PatientName=found.PatientName,
-        AccessionNumber=found.AccessionNumber,
-        StudyInstanceUID=found.StudyInstanceUID,
-        RequestedProcedureID=found.RequestedProcedureID,
-        ScheduledProcedureStepID=found.ScheduledProcedureStepID,
-        start_date=da(found.start_date) if found.start_date else "",
-        start_time=found.start_time.strftime("%H%M%S") if found.start_time else "",
-        Modality=found.Modality,
-        ScheduledStationAETitle="\\".join(found.StationAETitles),
-        status=found.status,
-        dataset=elements.encode(as_elements(dataset), elements.EXPLICIT_LITTLE),
-        IssuerOfAccessionNumber=issuer_of_accession(dataset),
-        IssuerOfPatientID=text(dataset, ISSUER_OF_PATIENT_ID),
-    )
 
 
 def shape_of(identifier: DataSet) -> Shape:
@@ -124,14 +105,6 @@ def look_up_keys(prefilter: Prefilter) -> WorklistKeys:
         start_from=da(prefilter.date_from) if prefilter.date_from else None,
         start_to=da(prefilter.date_to) if prefilter.date_to else None,
     )
-
-
-def as_elements(dataset: DataSet) -> elements.DataSet:
-    """A data set of the domain in the form that `elements` writes."""
-    return {
-        tag: elements.Element(vr, value if isinstance(value, bytes) else [*map(as_elements, value)])
-        for tag, (vr, value) in dataset.items()
-    }
 
 
 def da(day: date) -> str:

@@ -34,9 +34,10 @@ from gateway.net.dicom_client import Peer
 from gateway.net.upkeep import repeat
 from gateway.net.worklist_query import Answer, ask
 from gateway.roles.worklist.question import Question
-from gateway.roles.worklist.rows import as_elements, da, validated
+from gateway.roles.worklist.rows import da, validated
 from gateway.spool import Connection, Spool
 from gateway.spool import worklist as copy
+from gateway.spool.rows import as_elements
 from gateway.spool.standing import known_patient
 from gateway.spool.worklist import WorklistRow
 
