@@ -45,7 +45,7 @@ def gateway(*words: str, **environment: str) -> subprocess.CompletedProcess[str]
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=180,
         env={**os.environ, **environment},
     )
 
@@ -171,7 +171,7 @@ except ValueError:
 
 
 def test_the_log_says_what_happened_and_nothing_of_others() -> None:
-    done = subprocess.run([sys.executable, "-c", LOGS, "info"], capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", LOGS, "info"], capture_output=True, text=True, check=True, timeout=180)
     lines = done.stderr.splitlines()
     assert done.stdout == ""
     assert "SECRET" not in done.stderr
@@ -184,6 +184,8 @@ def test_the_log_says_what_happened_and_nothing_of_others() -> None:
 
 
 def test_the_log_level_is_the_least_that_is_logged() -> None:
-    done = subprocess.run([sys.executable, "-c", LOGS, "error"], capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", LOGS, "error"], capture_output=True, text=True, check=True, timeout=180
+    )
     assert "event=received" not in done.stderr
     assert "event=fell" in done.stderr

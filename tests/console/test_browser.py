@@ -29,7 +29,7 @@ def browse(url: str, folder: Path, *flags: str) -> tuple[str, list[str]]:
     browser = shutil.which("chromium")
     assert browser is not None, "install chromium: make setup"
     command = [browser, *FLAGS, f"--user-data-dir={folder}", "--dump-dom", *flags, url]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=True)
     return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
 
 

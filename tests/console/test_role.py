@@ -64,7 +64,7 @@ def test_it_serves_until_it_is_told_to_stop(tmp_path: Path, roles: tuple[str, ..
         )
         assert served.json("/api/v1/status")["instances_received"] == 0
         running.process.send_signal(number)
-        assert running.process.wait(timeout=60) == 0
+        assert running.process.wait(timeout=90) == 0
         assert "event=stopping" in running.text()
         assert "Traceback" not in running.text()
 

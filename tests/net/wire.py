@@ -424,7 +424,7 @@ def self_signed(folder: Path, *, days: int = 2) -> Certificate:
         "/CN=localhost",
     ]
     names = ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", str(key), "-out", str(path)]
-    subprocess.run([*command, *names], check=True, capture_output=True, timeout=60)
+    subprocess.run([*command, *names], check=True, capture_output=True, timeout=180)
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     server.load_cert_chain(path, key)
     client = ssl.create_default_context(cafile=str(path))

@@ -153,7 +153,7 @@ def test_a_kill_at_any_commit_changes_nothing_of_the_end(scenario: str, tmp_path
             folder = tmp_path / f"{number}-{commit}"
             process = FORK.Process(target=killed, args=(folder, scenario, number, commit))
             process.start()
-            process.join(60)
+            process.join(180)
             if process.exitcode == 0:
                 break
             assert process.exitcode == -signal.SIGKILL

@@ -198,7 +198,7 @@ def test_rows_whose_files_stay_are_confirmed(box: Box) -> None:
 def test_files_as_dcmtk_makes_them(tmp_path: Path, how: tuple[str, ...]) -> None:
     text, made = tmp_path / "row.dump", tmp_path / "row.wl"
     text.write_text(DUMP)
-    subprocess.run(["/usr/bin/dump2dcm", *how, str(text), str(made)], check=True, timeout=30)
+    subprocess.run(["/usr/bin/dump2dcm", *how, str(text), str(made)], check=True, timeout=180)
     (row,) = rows_of(made.read_bytes(), made=MADE).values()
     found = (row.AccessionNumber, row.PatientID, row.StudyInstanceUID, row.ScheduledProcedureStepID, row.start_date)
     assert found == ("ACC00007", "TEST00007", "2.25.7", "SPS7", "20260301")

@@ -349,7 +349,7 @@ def test_a_disk_that_fills_up_refuses_loses_nothing_and_resumes(tmp_path: Path) 
         command,
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=180,
         check=False,
         env={**os.environ, "PYTHONPATH": str(Path.cwd())},
     )

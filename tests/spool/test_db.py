@@ -201,7 +201,7 @@ def test_after_an_input_output_error_the_writer_stops_until_a_restart(tmp_path: 
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=180,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p) + os.pathsep + str(Path.cwd())},
     )
     assert ran.stdout.strip() == "['A700', 'A700'] True"

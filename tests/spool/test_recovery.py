@@ -51,7 +51,7 @@ def test_killed_at_a_crash_point_nothing_acknowledged_is_lost(tmp_path: Path, po
         [sys.executable, "-m", "tests.spool.crashing", str(tmp_path), point, str(number)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
         env={**os.environ, "PYTHONPATH": str(Path.cwd())},
     )
