@@ -87,7 +87,7 @@ class Desk:
         return Carrier(books or self.books, number, keys=SIGNERS, say=self.speak, now=self.clock)
 
     def speak(self, sayings: Sequence[Saying]) -> None:
-        say(self.broker, sayings, wait=10)
+        say(self.broker, sayings, wait=LIMIT_SECONDS)
         self.said += sayings
 
     def asked(self) -> list[str]:

@@ -119,7 +119,7 @@ def test_killed_again_and_again(tmp_path: Path) -> None:
                 until(lambda: heard.states[-1][0] in HERE, what="it is there")
                 silent(last, heard)
                 last.send_signal(signal.SIGTERM)
-                assert last.wait(30) == 0
+                assert last.wait(100) == 0
             until(lambda: heard.states[-1][0] == "disconnected", what="its end in order is told")
         stands = outbox.state(spool.db.read())
     finally:

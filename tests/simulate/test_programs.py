@@ -33,7 +33,7 @@ def test_a_program_serves_until_it_is_told_to_end(name: str, ae: str) -> None:
         if ae == "RIS":
             assert len(scanner.query(Modality="CT")) == 3
         program.terminate()
-        assert program.wait(timeout=20) == 0
+        assert program.wait(timeout=100) == 0
 
 
 def test_a_taken_port_is_said(tmp_path: Path) -> None:
