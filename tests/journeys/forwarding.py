@@ -160,12 +160,12 @@ class Forwarding:
     storage: Storage
     clock: Clock
 
-    def put(self, path: Path, *, priority: int = 0) -> str:
-        """Accept the object of a Part 10 file as if CT1 had sent it; its SOP Instance UID."""
+    def put(self, path: Path, *, priority: int = 0, calling: str = "CT1") -> str:
+        """Accept the object of a Part 10 file as if that scanner had sent it; its SOP Instance UID."""
         meta = read_file_meta_info(path)
         sop_class, instance = str(meta.MediaStorageSOPClassUID), str(meta.MediaStorageSOPInstanceUID)
         receiver = self.storage.begin_store(
-            Caller(calling_ae="CT1", called_ae="GATEWAY", address=HOST, association="a1"),
+            Caller(calling_ae=calling, called_ae="GATEWAY", address=HOST, association="a1"),
             AcceptedContext(id=1, abstract_syntax=sop_class, transfer_syntax=str(meta.TransferSyntaxUID)),
             CommandSet(
                 CommandField=CommandField.C_STORE_RQ,

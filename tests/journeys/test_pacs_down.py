@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ from gateway.domain.model import Confirm, DeliveryState, DestinationName, Lane
 from gateway.net.dicom_client import Peer, Requestor
 from gateway.roles.forward import confirm as confirming
 from gateway.roles.forward import dimse
+from gateway.roles.forward.dimse import Dimse
+from gateway.roles.forward.learned import Learned
 from gateway.roles.forward.sending import Opened
 from gateway.simulate.acceptor import hosted
 from gateway.simulate.pacs import PacsBehaviour, PacsSimulator
@@ -234,6 +236,28 @@ def test_proof_that_cannot_be_read_is_no_proof_and_no_fault_of_ours(
         box.clock.run_at(600)
         box.until_all([uid])
     assert [entry for entry in logs if entry["event"] == "restarted after a fault"] == []
+
+
+def test_a_scanner_that_may_not_ask_for_proof_keeps_it_from_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The PACS knows CT1 alone; what CT2 sent is older, and asked for first."""
+    pacs = PacsSimulator()
+    way = Dimse(
+        peer=lambda ae: to(pacs.port, called="PACS" if ae in {"", "CT1"} else "NOBODY"),
+        as_scanner=False,
+        commits_as_scanner=True,
+        learned=Learned(keep=timedelta(hours=12), now=lambda: datetime.now(UTC)),
+    )
+    place = target(0, way=way, confirm=Confirm.COMMITMENT)
+    with hosted(pacs), forwarding(tmp_path, [place], monkeypatch=monkeypatch) as box:
+        refused = box.put(objects.write(tmp_path, objects.ct(0)), calling="CT2")
+        box.until(lambda: "confirmation-refused" in box.alarms(), what="the PACS refused CT2")
+        taken = box.put(objects.write(tmp_path, objects.ct(1)), calling="CT1")
+        box.clock.run_at(60)
+        box.until_all([taken])
+        assert box.states()[refused] == [DeliveryState.SENT]
+        assert "confirmation-refused" in box.alarms()
 
 
 def test_an_object_that_meets_a_fault_of_ours_blocks_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,8 @@ One thread per destination. With `commitment` it asks under a Transaction UID of
 the N-ACTION leaves, and takes the report on the same association if it comes within
 `commitment_wait`; a report on an association of its own is recorded by the listener and settled here.
 With `query` (and to verify a duplicate, 0111) it looks for the instance at IMAGE level. What is not
-confirmed is asked again; what the destination says it does not hold goes back into the queue.
+confirmed is asked again; what the destination says it does not hold goes back into the queue. Where it
+refuses one calling AE, what the others ask is asked.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import itertools
 import math
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TypeVar
@@ -47,6 +48,8 @@ SENT_LIMIT = 2000
 """Looked at in one round, of what was not asked for lately."""
 AT_ONCE = 500
 """Reports settled, and requests given up, in one round."""
+AWAY = frozenset({"files", "connect", "silence"})
+"""Codes of what no other association would fare better with."""
 ALARM_NOT_COMMITTED = "not-committed"
 ALARM_NOT_CONFIRMABLE = "confirmation-refused"
 
@@ -95,9 +98,7 @@ class Confirmer:
             return
         try:
             if self._target.confirm is Confirm.COMMITMENT:
-                self._ask_commitment(sent)
-                self._inquire(inquired)
-                self._settle_reports()
+                self._ask_all([*self._asking(sent), *self._inquiring(inquired)])
             else:
                 self._look_for(sent)
             self._breaker.succeeded()
@@ -106,7 +107,7 @@ class Confirmer:
             )
         except TemporaryFailure as error:
             self._breaker.failed()
-            if error.code not in ("files", "connect", "silence"):
+            if error.code not in AWAY:
                 self._alarm(ALARM_NOT_CONFIRMABLE)
             raise
 
@@ -131,13 +132,30 @@ class Confirmer:
 
     # -- storage commitment --
 
-    def _ask_commitment(self, sent: Sequence[Pair]) -> None:
-        for calling in {self._node.committer_for(instance) for _, instance in sent}:
+    def _ask_all(self, asking: Sequence[Callable[[], None]]) -> None:
+        """Ask on each association and settle what was reported there. Raises TemporaryFailure if one failed."""
+        failure: TemporaryFailure | None = None
+        for ask in asking:
+            try:
+                ask()
+            except TemporaryFailure as error:
+                failure = error
+                if error.code in AWAY:
+                    break
+        self._settle_reports()
+        if failure is not None:
+            raise failure
+
+    def _asking(self, sent: Sequence[Pair]) -> Iterator[Callable[[], None]]:
+        for calling in dict.fromkeys(self._node.committer_for(instance) for _, instance in sent):
             pairs = [pair for pair in sent if self._node.committer_for(pair[1]) == calling]
-            with self._node.ask_commitment(calling) as requestor:
-                starts = range(0, len(pairs), REFERENCES)
-                asked = {self._request_for(requestor, pairs[start : start + REFERENCES]) for start in starts}
-                self._await_reports(requestor, asked)
+            yield partial(self._ask_commitment, calling, pairs)
+
+    def _ask_commitment(self, calling: str, pairs: Sequence[Pair]) -> None:
+        with self._node.ask_commitment(calling) as requestor:
+            starts = range(0, len(pairs), REFERENCES)
+            asked = {self._request_for(requestor, pairs[start : start + REFERENCES]) for start in starts}
+            self._await_reports(requestor, asked)
 
     def _request_for(self, requestor: Requestor, pairs: Sequence[Pair]) -> str:
         """Ask for what was sent."""
@@ -146,19 +164,22 @@ class Confirmer:
         record = partial(commitments.record_transaction, destination=self._target.name, deliveries=ids, now=self._now())
         return self._request(requestor, named, record)
 
-    def _inquire(self, inquired: Sequence[Inquiry]) -> None:
-        """Pass on what scanners ask of instances that never came here (sent before there was this gateway)."""
+    def _inquiring(self, inquired: Sequence[Inquiry]) -> Iterator[Callable[[], None]]:
         for scanner, some in itertools.groupby(inquired, key=lambda one: one.scanner):
-            with self._node.ask_commitment(scanner if self._node.commits_as_scanner else "") as requestor:
-                asked = {
-                    self._request(
-                        requestor,
-                        [(one.ReferencedSOPClassUID, one.ReferencedSOPInstanceUID) for one in inquiry.referenced],
-                        partial(inquiries.ask, inquiry=inquiry, now=self._now()),
-                    )
-                    for inquiry in some
-                }
-                self._await_reports(requestor, asked)
+            yield partial(self._inquire, scanner if self._node.commits_as_scanner else "", tuple(some))
+
+    def _inquire(self, calling: str, inquired: Sequence[Inquiry]) -> None:
+        """Pass on what a scanner asks of instances that never came here (sent before there was this gateway)."""
+        with self._node.ask_commitment(calling) as requestor:
+            asked = {
+                self._request(
+                    requestor,
+                    [(one.ReferencedSOPClassUID, one.ReferencedSOPInstanceUID) for one in inquiry.referenced],
+                    partial(inquiries.ask, inquiry=inquiry, now=self._now()),
+                )
+                for inquiry in inquired
+            }
+            self._await_reports(requestor, asked)
 
     @property
     def _node(self) -> Dimse:
