@@ -227,6 +227,14 @@ def test_a_ris_is_told_of_the_orders_of_senders_there_are() -> None:
     assert "ris-hl7" in found["ris[main].orders_out.senders"]
 
 
+def test_a_peer_whose_association_is_to_stay_open_is_one_of_ours() -> None:
+    ris = '[[ris]]\nname = "main"\nhost = "ris.example"\nae = "RIS"\n'
+    assert parse(MINIMAL + ris + '[health]\nhold = ["main"]\n', base=Path("/etc")).health.hold == ("main",)
+    found = problems(MINIMAL + ris + '[health]\nhold = ["mains"]\n')
+    assert list(found) == ["health.hold"]
+    assert "main" in found["health.hold"]
+
+
 def test_encryption_needs_a_certificate() -> None:
     found = problems(MINIMAL + "[[listen]]\ntls = true\n")
     assert found == {"listen[1].key": found["listen[1].key"]}

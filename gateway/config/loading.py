@@ -124,6 +124,7 @@ def parse(text: str, *, base: Path, origin: str = "gateway.toml", credentials: P
     problems += _names_nowhere(raw)
     problems += _destinations_nowhere(raw)
     problems += _senders_nowhere(raw)
+    problems += _peers_nowhere(raw)
     problems += _profiles_nowhere(raw, base)
     problems += _mapping_faults(raw, base)
     problems += _rule_faults(raw, base)
@@ -215,6 +216,18 @@ def _senders_nowhere(raw: dict[str, Any]) -> Iterator[Problem]:
                 key = f"ris[{name}].orders_out.senders" if isinstance(name, str) and len(name) <= 64 else "ris"
                 remedy = f"name one of: {', '.join(known)}" if known else "write a [[sender]] section first"
                 yield Problem(key=key, wrong="names no [[sender]]", remedy=f"{suggestion(sender, known)}{remedy}")
+
+
+def _peers_nowhere(raw: dict[str, Any]) -> Iterator[Problem]:
+    """Find peers whose association is to stay open that are not configured."""
+    known = _named(raw, "destination") + _named(raw, "ris")
+    section = raw.get("health", {})
+    named = section.get("hold", []) if isinstance(section, dict) else []
+    for name in named if isinstance(named, list) else []:
+        if isinstance(name, str) and name not in known:
+            others = f"name one of: {', '.join(dict.fromkeys(known))}" if known else "there is no peer yet"
+            wrong = "names no [[ris]] and no [[destination]]"
+            yield Problem(key="health.hold", wrong=wrong, remedy=f"{suggestion(name, known)}{others}")
 
 
 def _profiles_nowhere(raw: dict[str, Any], base: Path) -> Iterator[Problem]:
