@@ -66,9 +66,11 @@ class Survey:
         """A release is installed and was not yet started."""
         return self.state.trial not in {None, self.booted} and self.state.tries > 0
 
-    def failed_before(self, manifest: Manifest) -> bool:
-        """Whether this release was tried here and did not hold."""
-        return self.standing is Standing.FELL_BACK and self.state.tried == manifest.sequence
+    def came_back_from(self, sequence: int) -> bool:
+        """Whether this release was the last to be tried here, and the box runs the one before it again: it did not
+        hold, did not come up any more, or a person went back."""
+        over = self.standing is not Standing.TRIAL and not self.waits_for_restart
+        return over and self.state.tried == sequence > self.running.sequence
 
 
 def running(box: Box, *, migrations: int) -> Running:

@@ -77,7 +77,7 @@ def became(wish: ReleaseWish, found: Survey) -> Phase:
     """How far the release is by what runs now."""
     if found.running.sequence >= wish.sequence and found.standing is not Standing.TRIAL:
         return Phase.CONFIRMED
-    if found.standing is Standing.FELL_BACK and found.state.tried == wish.sequence:
+    if found.came_back_from(wish.sequence) and wish.phase is not Phase.REJECTED:
         return Phase.ROLLED_BACK
     if found.waits_for_restart and found.state.tried == wish.sequence:
         return Phase.APPLIED

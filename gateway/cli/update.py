@@ -160,7 +160,7 @@ def _followed(config: Path, box: Box, found: Survey, wish: ReleaseWish | None) -
     try:
         release = _release(config, "")
         compare(wish, *release)
-        if is_newer(release[0], found.running) and not found.failed_before(release[0]):
+        if is_newer(release[0], found.running) and not found.came_back_from(release[0].sequence):
             updating.install(box, found, _releases(settings, ""), release, told=lambda line: say(console(), line))
     except PermanentFailure as error:
         if wish is not None and wish.is_due and error.code in set(Objection):

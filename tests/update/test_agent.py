@@ -83,8 +83,8 @@ def test_a_release_whose_self_test_fails_is_left(made: Appliance, tmp_path: Path
     found = survey(made)
     assert found.standing is Standing.FELL_BACK
     assert updating.commit(made.box, found, selftest=lambda: pytest.fail("the good version is not on trial"))
-    assert survey(made).failed_before(manifest())
-    assert not survey(made).failed_before(manifest(sequence=3))
+    assert survey(made).came_back_from(2)
+    assert not survey(made).came_back_from(3)
 
 
 @pytest.mark.parametrize(

@@ -204,3 +204,50 @@ def test_a_restart_waits_for_the_room(room: Room, monkeypatch: pytest.MonkeyPatc
     assert room.phase is Phase.APPLIED
     room.spool.db.write(partial(progress.connected, calling_aes=[])).result()
     assert follow(room, monkeypatch) == (0, ["reboot"])
+
+
+def test_what_a_person_went_back_from_does_not_come_again_by_itself(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    room.config.write_text(f"{room.config.read_text('utf-8')}install = true\n", "utf-8")
+    raw = publish(room.mirror, manifest(), [KEY])
+    assert room.ask(raw) == STAGED
+    assert follow(room, monkeypatch) == (0, ["reboot"])
+    assert room.made.start() is Slot.B
+    assert updating.commit(room.made.box, updating.survey(room.made.box, migrations=40), selftest=lambda: True)
+    assert follow(room, monkeypatch) == (0, [])
+    assert room.phase is Phase.CONFIRMED
+    assert CliRunner().invoke(app, ["update", "rollback"]).exit_code == 0
+    assert room.made.start() is Slot.A
+    assert updating.commit(room.made.box, updating.survey(room.made.box, migrations=40), selftest=lambda: False)
+    before = room.made.state
+    assert follow(room, monkeypatch) == (0, [])
+    assert room.made.state == before
+    assert room.phase is Phase.ROLLED_BACK
+    assert room.ask(raw) == Done(outcome=Outcome.FAILED, code=Objection.FELL_BACK)
+    publish(room.mirror, manifest("1.2.0", 3), [KEY])
+    assert follow(room, monkeypatch) == (0, ["reboot"]), "a later one does"
+
+
+def test_what_a_person_went_back_from_on_trial_is_told(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    room.ask(publish(room.mirror, manifest(), [KEY]))
+    follow(room, monkeypatch)
+    assert room.made.start() is Slot.B
+    assert CliRunner().invoke(app, ["update", "rollback"]).exit_code == 0
+    assert room.made.start() is Slot.A
+    assert follow(room, monkeypatch) == (0, [])
+    assert room.phase is Phase.ROLLED_BACK
+
+
+def test_a_good_release_that_came_up_no_more_is_not_written_again(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    room.config.write_text(f"{room.config.read_text('utf-8')}install = true\n", "utf-8")
+    publish(room.mirror, manifest(), [KEY])
+    assert follow(room, monkeypatch) == (0, ["reboot"])
+    assert room.made.start() is Slot.B
+    assert updating.commit(room.made.box, updating.survey(room.made.box, migrations=40), selftest=lambda: True)
+    while room.made.start() is Slot.B:
+        pass
+    assert updating.commit(room.made.box, updating.survey(room.made.box, migrations=40), selftest=lambda: True)
+    before = room.made.state
+    assert follow(room, monkeypatch) == (0, [])
+    assert room.made.state == before
