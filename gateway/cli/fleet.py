@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -118,10 +118,29 @@ async def _live(config: Path, site: str) -> None:
     from gateway.cli.showing import console
 
     async with opened_books(config) as books:
-        with Live(_shown(await _look(books, site)), console=console(), screen=True, auto_refresh=False) as live:
-            while True:
-                await asyncio.sleep(LOOK_SECONDS)
-                live.update(_shown(await _look(books, site)), refresh=True)
+        looks = live_looks(books, site)
+        with Live(await anext(looks), console=console(), screen=True, auto_refresh=False) as live:
+            async for shown in looks:
+                live.update(shown, refresh=True)
+
+
+async def live_looks(books: Books, site: str) -> AsyncIterator[Group]:
+    """What there is to see, look by look. Once there was one, a database that is away is said above the last."""
+    from rich.console import Group
+    from rich.text import Text
+
+    from gateway.fleet.database import BooksAway
+
+    last = _shown(await _look(books, site))
+    yield last
+    while True:
+        await asyncio.sleep(LOOK_SECONDS)
+        try:
+            last = _shown(await _look(books, site))
+        except BooksAway as error:
+            yield Group(Text(f"This is how things were: {error}", "red"), last)
+        else:
+            yield last
 
 
 async def _look(books: Books, site: str) -> Look:

@@ -31,6 +31,7 @@ _TEMPORARY: Final = (
     asyncpg.InternalClientError,  # a question put after the server's farewell and before the end of the connection
     asyncpg.TransactionRollbackError,
     asyncpg.OperatorInterventionError,  # it ends, begins, or one of its processes crashed
+    asyncpg.ObjectNotInPrerequisiteStateError,  # somebody works on it, and it lets nobody in
     asyncpg.ReadOnlySQLTransactionError,  # a standby
     asyncpg.InsufficientResourcesError,
     asyncpg.PostgresSystemError,

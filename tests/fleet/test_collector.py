@@ -7,10 +7,13 @@ import json
 import sys
 from contextlib import ExitStack
 from functools import partial
+from io import StringIO
 from typing import Any
 
 import pytest
+from rich.console import Console
 
+from gateway.cli import fleet
 from gateway.domain.telemetry import State
 from gateway.fleet import boxes, incidents
 from gateway.fleet.database import Books, BooksAway
@@ -104,6 +107,28 @@ async def test_a_database_that_only_reads_for_a_while_is_waited_for(central: Cen
         else:
             await boxes.listen(books, now=now())
     await books.close()
+
+
+async def test_who_watches_goes_on_when_the_database_comes_back(
+    central: Central, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fleet, "LOOK_SECONDS", 0.01)
+    books = await Books.open(central.server.dsn(central.database))
+    looks = fleet.live_looks(books, "")
+    told = []
+    for connects in (True, False, True):
+        central.server.sql(f'ALTER DATABASE "{central.database}" ALLOW_CONNECTIONS {connects}', database="postgres")
+        if not connects:
+            central.server.sql(
+                f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{central.database}'",
+                database="postgres",
+            )
+        out = StringIO()
+        Console(file=out, width=200).print(await anext(looks))
+        told.append("This is how things were: " in out.getvalue())
+        assert "0 boxes" in out.getvalue()
+    await books.close()
+    assert told == [False, True, False]
 
 
 async def test_old_events_go_and_none_that_a_box_may_say_again(central: Central) -> None:
