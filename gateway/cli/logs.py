@@ -2,7 +2,8 @@
 
 What is promised (invariant 9): an error is logged by its type and the place it was raised at, never by its
 message, and what other libraries log or warn of is reduced to who says it and where, since either may quote
-a value of a data set. Colours only on a terminal, and not where NO_COLOR is set.
+a value of a data set. Colours only on a terminal, and not where NO_COLOR is set. A line that can't be written (a full
+disk, a reader that has gone) is lost, and who logs goes on: threads log between what they must not leave undone.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Mapping, MutableMapping
-from typing import Any, Final
+from contextlib import suppress
+from typing import Any, Final, TextIO, cast
 
 import structlog
 
@@ -32,10 +34,25 @@ def log_to_stderr(level: str, *, also: Callable[[Mapping[str, Any]], None] | Non
             _renderer(colours=sys.stderr.isatty() and not os.environ.get("NO_COLOR")),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(file=cast(TextIO, Lossy(sys.stderr))),
     )
     logging.captureWarnings(True)
     logging.basicConfig(level=max(number, logging.WARNING), handlers=[FromLibraries()], force=True)
+
+
+class Lossy:
+    """A stream of which what can't be written is lost."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        with suppress(OSError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._stream.flush()
 
 
 class FromLibraries(logging.Handler):

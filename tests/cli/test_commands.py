@@ -183,6 +183,17 @@ def test_the_log_says_what_happened_and_nothing_of_others() -> None:
     assert "logger=asyncio" in lines[4]
 
 
+@pytest.mark.parametrize("taker", ["open('/dev/full', 'w')", "open(reader_gone(), 'w')"])
+def test_a_log_that_nobody_takes_fails_nobody(taker: str) -> None:
+    """A full disk, a reader that has gone: what can't be told is lost, and who tells it goes on."""
+    begin = (
+        "import os, sys\ndef reader_gone():\n    reader, writer = os.pipe()\n    os.close(reader)\n    return writer"
+    )
+    script = f"{begin}\nsys.stderr = {taker}\n{LOGS}\nos.write(1, b'all was told')\nos._exit(0)"
+    done = subprocess.run([sys.executable, "-c", script, "info"], capture_output=True, check=False, timeout=180)
+    assert done.stdout == b"all was told"
+
+
 def test_the_log_level_is_the_least_that_is_logged() -> None:
     done = subprocess.run(
         [sys.executable, "-c", LOGS, "error"], capture_output=True, text=True, check=True, timeout=180
