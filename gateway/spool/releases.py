@@ -32,7 +32,7 @@ class ReleaseWish:
     """Of its manifest, as it lies at the mirror."""
     phase: Phase
     fault: Objection | None
-    """Why it was rejected."""
+    """Why it was rejected; None too where a later release said it in a word that this one does not know."""
     changed_at: datetime
 
     @property
@@ -52,7 +52,7 @@ def latest(c: Connection) -> ReleaseWish | None:
         ring=row["ring"],
         sha256=row["sha256"],
         phase=Phase(row["phase"]),
-        fault=Objection(row["fault"]) if row["fault"] else None,
+        fault=Objection(row["fault"]) if row["fault"] in set(Objection) else None,
         changed_at=from_text(row["changed_at"]),
     )
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from functools import partial
 
+from gateway.domain.command import Phase
 from gateway.domain.completeness import Because
 from gateway.domain.model import UID
 from gateway.domain.task import TaskKind
-from gateway.spool import Spool, progress, query_log, tasks
+from gateway.spool import Spool, progress, query_log, releases, tasks
 from gateway.spool.checks import StudyKey
 from tests.spool.objects import Clock, receive
 from tests.spool.test_query_log import QUERY, write
@@ -42,3 +43,12 @@ def test_what_a_later_release_asked_hides_no_other_task(spool: Spool, clock: Clo
     assert [one.count for one in tasks.counts(c)] == [1]
     assert tasks.of_study(c, StudyKey("1.2")) == []
     assert tasks.named(c, "1") is None
+
+
+def test_a_release_that_was_rejected_in_a_word_of_a_later_one_is_told_as_rejected(spool: Spool, clock: Clock) -> None:
+    """It is what the box tells of itself with every other fact: without it central hears nothing more of it."""
+    spool.db.write(partial(releases.wish, sequence=3, version="1.2.0", ring="", sha256="ab" * 32, now=clock())).result()
+    later(spool, "UPDATE release_wish SET phase = 'rejected', fault = 'of-a-later-release'")
+    found = releases.latest(spool.db.read())
+    assert found is not None
+    assert (found.phase, found.fault) == (Phase.REJECTED, None)
