@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from gateway.cli.failures import DOES_NOT_HOLD, CommandFailed
+from gateway.cli.failures import DOES_NOT_HOLD, NOT_ASKED, CommandFailed
 from gateway.cli.options import DEFAULT_CONFIG, AsJson, ConfigPath
 from gateway.cli.showing import console, say, show_json
 
@@ -93,15 +93,24 @@ def install(*, source: Source = "", config: ConfigPath = DEFAULT_CONFIG) -> None
 
 @app.command("commit")
 def commit(*, config: ConfigPath = DEFAULT_CONFIG) -> None:
-    """After a start: if the version is on trial, keep it for good if `gateway selftest` holds; status 1 if not."""
+    """After a start: if the version is on trial, keep it for good if `gateway selftest` holds; status 1 if not, for the
+    next start goes back then. Status 2 where no start would mend anything."""
     from gateway.app import updating
+    from gateway.domain.boot import Standing
+    from gateway.domain.model import TemporaryFailure
 
     box = _box()
     found = _survey(box)
-    if not updating.commit(box, found, selftest=lambda: _selftest(config)):
+    on_trial = found.standing is Standing.TRIAL
+    status = DOES_NOT_HOLD if on_trial else NOT_ASKED
+    try:
+        held = updating.commit(box, found, selftest=lambda: _selftest(config))
+    except TemporaryFailure as error:
+        raise CommandFailed(str(error), status=status) from None
+    if not held:
+        then = "goes back" if on_trial else "starts it again, for the other slot did not come up"
         raise CommandFailed(
-            f"update: the self-test of {found.running.version} does not hold; the next start goes back",
-            status=DOES_NOT_HOLD,
+            f"update: the self-test of {found.running.version} does not hold; the next start {then}", status=status
         )
     say(console(), f"{found.running.version} in slot {found.booted} is known to be good")
 
