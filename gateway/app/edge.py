@@ -6,10 +6,12 @@ import asyncio
 import random
 import secrets
 import ssl
+import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from datetime import datetime
 from functools import partial
+from pathlib import Path
 from typing import Final
 
 import structlog
@@ -24,12 +26,13 @@ from gateway.dicom.associate import UserInformation
 from gateway.dicom.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from gateway.domain.admission import KnownCaller, same_ae
 from gateway.domain.hl7 import Message
-from gateway.domain.model import SourceName
+from gateway.domain.model import Instance, SourceName
 from gateway.domain.orders import read as read_message
 from gateway.domain.parts import Part
 from gateway.domain.profile import GENERIC, Profile
 from gateway.domain.synthetic import SCANNER
 from gateway.net.dicom_server import DicomServer, Limits
+from gateway.net.host import notify
 from gateway.net.mllp_server import Limits as MllpLimits
 from gateway.net.mllp_server import MllpServer
 from gateway.net.tls import server_context
@@ -46,10 +49,14 @@ from gateway.roles.worklist import Policy, Retention, Upstream, Worklist
 from gateway.roles.worklist.files import FILE_MAX, WorklistFiles
 from gateway.spool import Spool, orders, progress
 from gateway.spool.peers import scanners
+from gateway.spool.recovery import ReadOrigin, Unfinished
 from gateway.spool.watched import WatchedFolder
 
 DRAIN_SECONDS: Final = 20.0
 CALLERS_SECONDS: Final = 1.0
+START_SECONDS: Final = 300
+"""How long a start may go on after a sign of life: TimeoutStartSec of the unit, which has only one for the whole."""
+SIGN_SECONDS: Final = 10.0
 OPERATIONS: Final = 8
 """Operations that a peer may have outstanding, if it negotiates them (PS3.7 D.3.3.3)."""
 
@@ -60,7 +67,7 @@ async def start_edge(
     config: Config, spool: Spool, roles: frozenset[str], stop: asyncio.Event, stack: AsyncExitStack, *, books: Spool
 ) -> Started:
     """`books`: those of the synthetic patient."""
-    swept = await asyncio.to_thread(spool.sweep, read_origin)
+    swept = await asyncio.to_thread(spool.sweep, _telling(read_origin))
     log.info(
         "swept",
         unfinished=swept.unfinished_removed,
@@ -116,6 +123,21 @@ async def start_edge(
             *await _start_orders(config, spool, stop, stack, synthetic=synthetic.orders),
         ]
     return Started(tasks=tasks, proofs=proofs, beat=committing(spool, Part.EDGE))
+
+
+def _telling(read: ReadOrigin) -> ReadOrigin:
+    """The same, which tells systemd that the start goes on: with a lost index every object is read, for hours, and a
+    start that is ended halfway would begin with the first again."""
+    told = float("-inf")
+
+    def look(path: Path) -> Instance | Unfinished | None:
+        nonlocal told
+        if time.monotonic() - told >= SIGN_SECONDS:
+            told = time.monotonic()
+            notify(f"EXTEND_TIMEOUT_USEC={START_SECONDS * 1_000_000}")
+        return read(path)
+
+    return look
 
 
 async def _tell_callers(server: DicomServer, spool: Spool, stop: asyncio.Event, ourselves: str) -> None:

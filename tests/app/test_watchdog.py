@@ -136,6 +136,23 @@ async def test_an_edge_that_works_is_heard_of(tmp_path: Path, systemd: Systemd) 
 
 
 @pytest.mark.asyncio
+async def test_a_start_that_makes_the_index_anew_is_not_ended_halfway(tmp_path: Path, systemd: Systemd) -> None:
+    """It reads every object, and would begin with the first again (TimeoutStartSec)."""
+    config = configured(tmp_path)
+    spool = Spool.open(config.box.state, now=now)
+    committer = spool.accepting()
+    for uid in ("1.2.3", "1.2.4"):
+        committer.submit(receive(spool.files, uid, b"body")).result()
+    spool.close()
+    (config.box.state / "gateway.db").unlink()
+    async with part(config, "edge") as edge:
+        assert systemd.heard() == b"EXTEND_TIMEOUT_USEC=300000000"
+        assert systemd.heard() == b"", "once for as many as are looked at in some seconds"
+        (row,) = edge.spool.db.read().execute("SELECT count(*) AS many FROM instance").fetchall()
+        assert row["many"] == 2
+
+
+@pytest.mark.asyncio
 async def test_a_stuck_writer_of_the_books_is_silence(tmp_path: Path, systemd: Systemd) -> None:
     async with part(configured(tmp_path), "edge") as edge:
         edge.spool.db.write(lambda _: edge.go_on.wait())
