@@ -7,6 +7,7 @@ have both open; nothing is ever moved from one to the other.
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import random
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -15,12 +16,14 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Final
 
+import structlog
+
 from gateway.app.peers import HERE, now
 from gateway.config import Config, load_profiles
 from gateway.config.mappings import order_mapping
 from gateway.domain.admission import KnownCaller
 from gateway.domain.hl7 import Message
-from gateway.domain.model import SourceName
+from gateway.domain.model import PermanentFailure, SourceName
 from gateway.domain.orders import Sender
 from gateway.domain.orders import read as read_message
 from gateway.domain.profile import GENERIC
@@ -31,11 +34,14 @@ from gateway.roles.orders import Sender as OrderSender
 from gateway.roles.storage import Storage, read_origin
 from gateway.roles.worklist import Policy, Retention, Worklist
 from gateway.spool import Spool, orders
+from gateway.spool.db import DAMAGED
 
 BELL: Final = "selftest.sock"
 KEPT: Final = timedelta(hours=1)
 """How long rows of a round are kept that are of no more use."""
 LOOPBACK: Final = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
+
+log = structlog.get_logger()
 
 
 def books_of(config: Config) -> Path:
@@ -44,8 +50,32 @@ def books_of(config: Config) -> Path:
 
 
 def open_synthetic(config: Config) -> Spool:
-    """The synthetic books, made if they are not there."""
-    return Spool.open(books_of(config), now=now, reserve=config.limits.disk_reserve.bytes)
+    """The synthetic books, made if they are not there, and anew if a disk has damaged them: they are nobody's, and may
+    keep no scanner waiting."""
+    folder = books_of(config)
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with (folder / "opening").open("w") as turn:  # edge and forward, which may not both make them anew
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        try:
+            return _opened(config)
+        except PermanentFailure as error:
+            if error.code != DAMAGED:
+                raise
+        log.error("books of the synthetic patient made anew", code=DAMAGED)
+        for path in folder.glob("gateway.db*"):
+            path.unlink()
+        return _opened(config)
+
+
+def _opened(config: Config) -> Spool:
+    """Raises PermanentFailure "damaged" for a page that is, though nobody may have asked for it yet."""
+    books = Spool.open(books_of(config), now=now, reserve=config.limits.disk_reserve.bytes)
+    try:
+        books.db.check()
+    except BaseException:
+        books.close()
+        raise
+    return books
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

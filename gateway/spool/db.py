@@ -61,7 +61,13 @@ _TEMPORARY: Final = {
     sqlite.SQLITE_FULL: "A700",
     sqlite.SQLITE_CANTOPEN: "A700",
 }
-_BREAKING: Final = {sqlite.SQLITE_IOERR, sqlite.SQLITE_CORRUPT, sqlite.SQLITE_NOTADB}
+_DAMAGED: Final = {sqlite.SQLITE_CORRUPT, sqlite.SQLITE_NOTADB}
+_BREAKING: Final = {sqlite.SQLITE_IOERR, *_DAMAGED}
+DAMAGED: Final = "damaged"
+_DAMAGED_TEXT: Final = (
+    "the database is damaged: stop the gateway, move gateway.db, gateway.db-wal and gateway.db-shm away from [box] "
+    "state, start it, and read docs/operations/disk.md; images are found again by their files"
+)
 
 
 class Connection(sqlite.Connection):
@@ -91,7 +97,7 @@ class Database:
     """The gateway's database. Safe to use from any thread; close it once."""
 
     def __init__(self, path: Path, *, now: Callable[[], datetime]) -> None:
-        """Opens the file, making it if needed, and brings its schema up to date."""
+        """Opens the file, making it if needed, and brings its schema up to date. Raises PermanentFailure "damaged"."""
         self._path = path
         self._jobs: queue.SimpleQueue[list[_Job] | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
@@ -104,8 +110,10 @@ class Database:
         try:
             _enter_wal(self._writer)
             migrate(self._writer, now=now)
-        except BaseException:
+        except BaseException as error:
             self._writer.close()
+            if error_code(error) in _DAMAGED:
+                raise PermanentFailure(_DAMAGED_TEXT, code=DAMAGED) from error
             raise
         _sync_directory(path.parent)
         self._thread = threading.Thread(target=self._run, name="spool-writer", daemon=True)
@@ -149,6 +157,17 @@ class Database:
             self._local.connection = connection
             self._readers.add(connection)
         return connection
+
+    def check(self) -> None:
+        """Reads every page, for a small database. Raises PermanentFailure "damaged"."""
+        try:
+            sound = self.read().execute("PRAGMA quick_check(1)").fetchone()[0] == "ok"
+        except sqlite.DatabaseError as error:
+            if error_code(error) not in _DAMAGED:
+                raise
+            sound = False
+        if not sound:
+            raise PermanentFailure(_DAMAGED_TEXT, code=DAMAGED)
 
     def close(self) -> None:
         """Commits what was handed in, then closes every connection. Readers must be done."""
