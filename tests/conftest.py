@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 
@@ -9,6 +10,7 @@ import pytest
 import structlog
 from hypothesis import HealthCheck, settings
 
+from gateway.cli.logs import FromLibraries
 from gateway.simulate import acceptor
 from tests.net.wire import Certificate, self_signed
 
@@ -34,7 +36,11 @@ def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def logs_aside() -> None:
     """Peers that a test hosts in its own process log to standard error, not into the output of a command under test.
-    What a command set up for itself in the test before (`gateway selftest`: no line below a warning) is no more."""
+    What a command set up for itself in the test before (`gateway selftest`: no line below a warning, and what libraries
+    say) is no more."""
+    logging.captureWarnings(False)
+    for handler in [one for one in logging.root.handlers if isinstance(one, FromLibraries)]:
+        logging.root.removeHandler(handler)
     structlog.reset_defaults()
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.__stderr__))
 
