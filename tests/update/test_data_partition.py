@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from gateway.domain.boot import BootState, Slot, to_block
+
 SCRIPT = Path(__file__).parents[2] / "image/files/usr/lib/gateway-box/data"
 READ = 16 << 20
 """Bytes in which there may be a header."""
@@ -30,8 +32,20 @@ class Room:
         (keep / "recovery-key").write_text("of this start")
         for name in WRITERS:
             self.tool(name)
+        self.recovery_key = keep / "recovery-key"
+        self.tokens = folder / "tokens"
+        self.esp = folder / "ESP"
+        self.esp.write_bytes(bytes(4096))
+        self.command_line = folder / "cmdline"
+        self.command_line.write_text("quiet\n")
         text = SCRIPT.read_text()
-        for ours, here in (("part=/dev/disk/by-partlabel/data", self.part), ("keep=/run/gateway-box", keep)):
+        for ours, here in (
+            ("part=/dev/disk/by-partlabel/data", self.part),
+            ("keep=/run/gateway-box", keep),
+            ("esp=/dev/disk/by-partlabel/ESP", self.esp),
+            ("command_line=/proc/cmdline", self.command_line),
+            ("trial_seconds=1800", 0),
+        ):
             assert text.count(f"{ours}\n") == 1
             text = text.replace(f"{ours}\n", f"{ours.partition('=')[0]}={here}\n")
         self._script = folder / "script"
@@ -47,7 +61,11 @@ class Room:
         """The exit status of a start."""
         path = f"{self._tools}:/usr/sbin:/usr/bin:/sbin:/bin"
         return subprocess.run(
-            ["/bin/sh", self._script, "open"], env={**os.environ, "PATH": path}, check=False, stdin=subprocess.DEVNULL
+            ["/bin/sh", self._script, "open"],
+            env={**os.environ, "PATH": path},
+            check=False,
+            stdin=subprocess.DEVNULL,
+            timeout=60,
         ).returncode
 
     @property
@@ -110,3 +128,43 @@ def test_a_partition_that_can_t_be_read_stays(room: Room) -> None:
 def test_a_partition_that_never_comes_is_not_written_to(room: Room) -> None:
     assert room.opened() != 0
     assert not room.made
+
+
+@pytest.fixture
+def locked(room: Room) -> Room:
+    """In use, and its TPM does not open it: the recovery key is asked for, and typed at the fourth time."""
+    room.part.write_bytes(header("gateway-data"))
+    room.recovery_key.unlink()
+    room.tool("cryptsetup", f'if [ "$1" = luksDump ]; then cat {room.tokens}; else [ "$(cat)" = abc ]; fi')
+    room.tokens.write_text("Tokens:\n  0: systemd-tpm2\n")
+    room.tool("systemd-ask-password", f"[ $(grep -c ask-password {room.noted}) -lt 4 ] || echo ABC")
+    return room
+
+
+GOOD = BootState(good=Slot.B, spare=True)
+TRIED_IN_VAIN = BootState(good=Slot.B, trial=Slot.A, tries=0)
+ON_TRIAL = BootState(good=Slot.A, trial=Slot.B, tries=1)
+
+
+@pytest.mark.parametrize("state", [GOOD, TRIED_IN_VAIN, None], ids=["good", "fell-back", "no-boot-state"])
+def test_a_good_version_waits_for_the_recovery_key_as_long_as_it_takes(locked: Room, state: BootState | None) -> None:
+    locked.command_line.write_text("quiet gateway.slot=b panic=10\n")
+    if state is not None:
+        locked.esp.write_bytes(b"\0\xff# GRUB Environment Block\n\0" + bytes(4096) + to_block(state) + bytes(4096))
+    assert (locked.opened(), locked.noted.read_text().count("ask-password")) == (0, 4)
+
+
+def test_a_version_on_trial_does_not_wait_for_ever(locked: Room) -> None:
+    """It may be this version that can't speak to the TPM: the unit restarts, and the one before opens what it has."""
+    locked.command_line.write_text("quiet gateway.slot=b panic=10\n")
+    locked.esp.write_bytes(bytes(4096) + to_block(ON_TRIAL) + bytes(4096))
+    assert locked.opened() != 0
+    assert not locked.made
+
+
+def test_a_box_without_a_tpm_waits_on_trial_too(locked: Room) -> None:
+    """There a person types the key at each start."""
+    locked.tokens.write_text("Tokens:\n")
+    locked.command_line.write_text("quiet gateway.slot=b panic=10\n")
+    locked.esp.write_bytes(to_block(ON_TRIAL))
+    assert locked.opened() == 0
