@@ -84,8 +84,8 @@ def setup() -> None:
     first_start.write(Path("/var/etc/network/50-site.network"), first_start.network(answers), mode=0o644)
     first_start.write(Path("/var/etc/chrony/site.conf"), first_start.clock(answers), mode=0o644)
     first_start.write(BOX / "service.json", first_start.hidden(code), mode=0o600)
-    run(DATA, "keep")
     first_start.write(DEFAULT_CONFIG, text, mode=0o644)
+    run(DATA, "keep")  # last: what was begun before is made anew by the next start, and the form comes again
     (RUN / "recovery-key").unlink()
     run("systemctl", "restart", "box-identity.service", "systemd-networkd.service", "chrony.service")
     run("systemctl", "start", "gateway.target")

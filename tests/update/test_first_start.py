@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from gateway.app import first_start
+from gateway.cli import panel
 from gateway.config import ConfigError, load
 
 ANSWERS = {
@@ -89,3 +90,22 @@ def test_a_file_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
     first_start.write(path, "one", mode=0o600)
     first_start.write(path, "two", mode=0o600)
     assert (path.read_text(), path.stat().st_mode & 0o777, [*path.parent.iterdir()]) == ("two", 0o600, [path])
+
+
+def test_the_data_is_kept_only_once_all_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Power that goes before leaves a box that asks again. The other way round there would be no recovery key to show,
+    at no start, and no form."""
+    done: list[str] = []
+    for name in ("BOX", "RUN"):
+        monkeypatch.setattr(panel, name, tmp_path)
+    monkeypatch.setattr(panel, "DEFAULT_CONFIG", tmp_path / "gateway.toml")
+    monkeypatch.setattr(panel, "run", lambda *words: done.append(words[-1]))
+    monkeypatch.setattr(panel, "_gateway", lambda *_: None)
+    monkeypatch.setattr(first_start, "write", lambda path, _, *, mode: done.append(path.name))
+    (tmp_path / "serial").write_text("gw-1\n")
+    (tmp_path / "recovery-key").write_text("abcd-ef01\n")
+    typed = iter([*(ANSWERS[one.name] for one in first_start.QUESTIONS), "ef01"])
+    monkeypatch.setattr(panel, "ask", lambda _: next(typed))
+    panel.setup()
+    assert done.index("keep") > max(done.index(name) for name in ("gateway.toml", "service.json", "50-site.network"))
+    assert done.index("keep") < done.index("gateway.target")
