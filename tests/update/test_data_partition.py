@@ -100,6 +100,30 @@ def test_what_nobody_needs_is_made(room: Room, content: bytes) -> None:
     assert (room.opened(), room.made) == (0, True)
 
 
+TOLD_OF_A_PARTITION = """\
+/usr/sbin/blkid "$@" || status=$?
+case "$*" in *"-s "*) ;; *) echo PART_ENTRY_SCHEME=gpt; echo PART_ENTRY_NAME=data;; esac
+[ "${status:-0}" = 2 ] || exit "${status:-0}"
+"""
+"""What blkid says of what is in a table of partitions: with nothing on it, too, it has found something (status 0)."""
+
+
+@pytest.mark.parametrize("there", [True, False], ids=["never-used", "new"])
+def test_a_partition_with_nothing_on_it_is_made(room: Room, there: bool) -> None:
+    room.tool("blkid", TOLD_OF_A_PARTITION)
+    if there:
+        room.part.write_bytes(bytes(READ))
+    room.tool("systemd-repart", f"truncate -s {READ} {room.part}")
+    assert (room.opened(), room.made) == (0, True)
+
+
+@pytest.mark.parametrize(("label", "unlocked"), [("gateway-data", True), ("another", False), ("", False)])
+def test_a_partition_with_something_on_it_stays(room: Room, label: str, unlocked: bool) -> None:
+    room.tool("blkid", TOLD_OF_A_PARTITION)
+    room.part.write_bytes(header(label))
+    assert (room.opened() == 0, room.unlocked, room.made) == (unlocked, unlocked, False)
+
+
 def test_what_is_another_s_stays(room: Room) -> None:
     room.part.write_bytes(header("another"))
     assert room.opened() != 0
