@@ -54,7 +54,7 @@ def open_synthetic(config: Config) -> Spool:
     keep no scanner waiting."""
     folder = books_of(config)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with (folder / "opening").open("w") as turn:  # edge and forward, which may not both make them anew
+    with (folder / "opening.lock").open("w") as turn:  # edge and forward, which may not both make them anew
         fcntl.flock(turn, fcntl.LOCK_EX)
         try:
             return _opened(config)
