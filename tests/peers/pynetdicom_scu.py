@@ -154,14 +154,26 @@ def request_commitment(
     scanners do; otherwise the association is kept open for it.
     """
     reports: list[Dataset] = []
-    arrived = threading.Event()
+    answering, answered = threading.Event(), threading.Event()
 
     def on_report(event: evt.Event) -> tuple[int, None]:
         reports.append(event.event_information)
-        arrived.set()
         return 0x0000, None
 
-    handlers: list[Any] = [(evt.EVT_N_EVENT_REPORT, on_report)]
+    def on_answer(event: evt.Event) -> None:
+        if type(event.message).__name__ == "N_EVENT_REPORT_RSP":
+            answering.set()
+
+    def on_pdu(_: evt.Event) -> None:
+        """Who releases before the answer to a report has gone takes it back."""
+        if answering.is_set():
+            answered.set()
+
+    handlers: list[Any] = [
+        (evt.EVT_N_EVENT_REPORT, on_report),
+        (evt.EVT_DIMSE_SENT, on_answer),
+        (evt.EVT_PDU_SENT, on_pdu),
+    ]
     entity = AE(ae_title=calling)
     syntaxes = [ExplicitVRLittleEndian, ImplicitVRLittleEndian]
     entity.add_supported_context(StorageCommitmentPushModel, syntaxes, scu_role=True, scp_role=True)
@@ -175,9 +187,9 @@ def request_commitment(
                 _commitment_request(instances), 1, StorageCommitmentPushModel, COMMITMENT_INSTANCE
             )
             if not own_port:
-                arrived.wait(limit)
+                answered.wait(limit)
         if own_port:
-            arrived.wait(limit)
+            answered.wait(limit)
     finally:
         if server is not None:
             server.shutdown()
